@@ -1,0 +1,7 @@
+"""Pre-trained diffusion transformers as three steps: `embed`, `blocks`, `unembed`."""
+
+from dmp_lightning.backbones.checkpoint import load_weights
+from dmp_lightning.backbones.dit import DiT
+from dmp_lightning.backbones.protocol import Backbone, Conditioning
+
+__all__ = ["Backbone", "Conditioning", "DiT", "load_weights"]

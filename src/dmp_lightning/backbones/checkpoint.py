@@ -1,0 +1,70 @@
+"""Reading the weights of a backbone from untrusted files, strictly."""
+
+import argparse
+import logging
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+def load_weights(backbone: nn.Module, path: str | Path, weights: str | None = None) -> nn.Module:
+    """Load the weights in `path` into `backbone`, all of them, and return it.
+
+    A `.safetensors` file, or a `.pt` file: bare weights, or a training checkpoint that holds them as `ema` or `model`.
+    `weights` chooses between those two; by default `ema` is taken where there is one, and the log says so.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read safely, or a weight is missing, unexpected or of another shape.
+    """
+    found, name = read_weights(path, weights)
+    expected = backbone.state_dict()
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        raise ValueError(f"{path} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
+    if unexpected:
+        raise ValueError(f"{path} holds {_some(unexpected)}, which the configured backbone does not have.")
+    for key, value in expected.items():
+        if value.shape != found[key].shape:
+            raise ValueError(
+                f"{path}: {key} has shape {tuple(found[key].shape)}, the configured backbone needs {tuple(value.shape)}."
+            )
+    backbone.load_state_dict(found)
+    log.info("Base weights: %s (%s)", path, name)
+    return backbone
+
+
+def read_weights(path: str | Path, weights: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """The tensors in a weights file, and which part of the file they are; see `load_weights`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file at {path}: set backbone.weights to a .safetensors or .pt file.")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a readable weights file (damaged, or it holds more than tensors).") from error
+    parts = [part for part in ("ema", "model") if isinstance(content.get(part), dict)]
+    if weights is not None and weights not in parts:
+        raise ValueError(f"{path} has no part named {weights!r}; it holds {' and '.join(parts) or 'bare weights'}.")
+    part = weights or next(iter(parts), None)
+    tensors = content[part] if part else content
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ValueError(f"{path} does not hold a backbone's weights: it must map names to tensors.")
+    return tensors, part or "bare weights"
+
+
+def _load_pickle(path: Path) -> dict:
+    # Public DiT training checkpoints keep their command line beside the weights, as a Namespace of plain values.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content if isinstance(content, dict) else {}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,161 @@
+"""DiT (Peebles and Xie 2023, arXiv 2212.09748), with the key names of the public checkpoints, on timm's layers."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from timm.layers import Mlp, PatchEmbed
+from timm.models.vision_transformer import Attention
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dmp_lightning.backbones.protocol import Conditioning
+
+FREQUENCIES = 256  # size of the sinusoidal timestep features
+
+
+class DiT(nn.Module):
+    """Diffusion transformer with adaLN-Zero blocks and learned variance.
+
+    Args:
+        input_size: side of the square input. in_channels: C; the output has 2C. patch_size: side of a token's patch.
+        width: D. depth: L, the number of blocks. heads: attention heads.
+        num_classes: labels; class_dropout_prob: above 0 adds the null label, `num_classes`, that guidance needs.
+
+    Raises:
+        ValueError: the sizes do not divide each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_size: int,
+        in_channels: int,
+        patch_size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        num_classes: int,
+        class_dropout_prob: float,
+    ) -> None:
+        super().__init__()
+        if input_size % patch_size or width % heads or width % 4:
+            raise ValueError(
+                f"A DiT of input_size={input_size}, patch_size={patch_size}, width={width}, heads={heads} cannot be "
+                "built: patch_size must divide input_size, and heads and 4 must divide width."
+            )
+        self.width, self.patch_size, self.num_classes = width, patch_size, num_classes
+        self.class_dropout_prob = class_dropout_prob
+        self.sample_shape = (in_channels, input_size, input_size)
+        self.tokens = (input_size // patch_size) ** 2
+        self.null_label = num_classes if class_dropout_prob > 0 else None
+        self.x_embedder = PatchEmbed(input_size, patch_size, in_channels, width, bias=True)
+        self.t_embedder = TimestepEmbedder(width)
+        self.y_embedder = LabelEmbedder(num_classes + (self.null_label is not None), width)
+        positions = sincos_positions(width, input_size // patch_size)
+        self.pos_embed = nn.Parameter(positions[None], requires_grad=False)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
+        self._initialise()
+
+    def embed(
+        self, x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T D"], Conditioning]:
+        """Tokens with positions, and the embeddings of `t` (0..999) and `y` (labels, or the null label)."""
+        return self.x_embedder(x) + self.pos_embed, Conditioning(self.t_embedder(t), self.y_embedder(y))
+
+    def unembed(self, tokens: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B C2 H W"]:
+        """Epsilon and variance interpolation, each with the input's channels."""
+        patches = self.final_layer(tokens, conditioning.timestep + conditioning.label)
+        side, p = math.isqrt(self.tokens), self.patch_size
+        grid = patches.unflatten(1, (side, side)).unflatten(3, (p, p, -1))
+        return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+    def forward(
+        self, x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B C2 H W"]:
+        """The model without any patch."""
+        tokens, conditioning = self.embed(x, t, y)
+        for block in self.blocks:
+            tokens = block(tokens, conditioning)
+        return self.unembed(tokens, conditioning)
+
+    def _initialise(self) -> None:
+        """The initialisation of the DiT paper: each block starts as the identity, the output as zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.x_embedder.proj.weight.view(self.width, -1))
+        nn.init.zeros_(self.x_embedder.proj.bias)
+        for embedding in (self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
+            nn.init.normal_(embedding.weight, std=0.02)
+        for layer in (*(block.adaLN_modulation[1] for block in self.blocks), self.final_layer.adaLN_modulation[1]):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.final_layer.linear.weight)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the conditioning (adaLN-Zero)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attn = Attention(width, heads, qkv_bias=True)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B T D"]:
+        modulation = self.adaLN_modulation(conditioning.timestep + conditioning.label)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, None].chunk(6, dim=-1)
+        x = x + gate1 * self.attn(self.norm1(x) * (1 + scale1) + shift1)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+
+
+class FinalLayer(nn.Module):
+    """Modulated norm and a linear map from each token to its patch of the output."""
+
+    def __init__(self, width: int, patch_size: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, patch_size**2 * out_channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Float[Tensor, "B T D"], c: Float[Tensor, "B D"]) -> Float[Tensor, "B T out"]:
+        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)
+        return self.linear(self.norm_final(x) * (1 + scale) + shift)
+
+
+class TimestepEmbedder(nn.Module):
+    """Sinusoidal features of the timestep, then a two-layer MLP."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        half = FREQUENCIES // 2
+        frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+        angles = t[:, None].float() * frequencies
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """One row a label, and one for the null label where there is one."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(rows, width)
+
+    def forward(self, y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        return F.embedding(y, self.embedding_table.weight)
+
+
+def sincos_positions(width: int, side: int) -> Float[Tensor, "T D"]:
+    """Fixed positions of a square grid: a quarter of the channels each for sin and cos of the column, then the row."""
+    frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)
+    columns, rows = axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)
+    return torch.cat([columns, rows], dim=1).float()

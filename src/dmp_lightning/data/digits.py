@@ -1,0 +1,26 @@
+"""Scikit-learn's handwritten digits: real images that come with the library, so that nothing is downloaded."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+HELD_OUT = 360  # a fifth of the 1,797 images, the same share of each digit
+
+
+class Digits(NamedTuple):
+    """`images` (N, 1, 8, 8) in [-1, 1] and `labels` (N,) of 0..9."""
+
+    images: Float[Tensor, "N 1 8 8"]
+    labels: Int[Tensor, " N"]
+
+
+def load_split(train: bool) -> Digits:
+    """The training images (1,437), or the held-out ones (360); which is which never changes."""
+    images, labels = load_digits(return_X_y=True)
+    halves = train_test_split(images, labels, test_size=HELD_OUT, stratify=labels, random_state=0)
+    pixels, chosen = (halves[0], halves[2]) if train else (halves[1], halves[3])
+    return Digits(torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 8 - 1, torch.from_numpy(chosen).long())

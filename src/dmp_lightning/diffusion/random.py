@@ -1,0 +1,34 @@
+"""Randomness as a function of counters: no state to save, the same for any batch size and number of processes."""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """Independent sources of randomness under one seed."""
+
+    TRAINING = 0
+    VALIDATION = 1
+    GENERATION = 2
+    DATA = 3
+
+
+def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
+    """A CPU generator that depends on `seed`, `stream` and `counters`, and on nothing else."""
+    word = np.random.SeedSequence([seed, stream, *counters]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(word))
+
+
+def generators(seed: int, stream: Stream, indices: Iterable[int]) -> list[torch.Generator]:
+    """One generator for each sample."""
+    return [generator(seed, stream, index) for index in indices]
+
+
+def normal(sources: Sequence[torch.Generator], shape: Sequence[int]) -> Float[Tensor, "B ..."]:
+    """Standard normal noise (B, *shape): row n comes from `sources[n]` alone."""
+    return torch.stack([torch.randn(shape, generator=source) for source in sources])

@@ -1,0 +1,52 @@
+"""Noise schedules and the quantities derived from them, in float64."""
+
+import math
+from functools import cache
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Float[Tensor, " steps"]:
+    """Betas that grow linearly (Ho et al. 2020), scaled so that any number of steps ends at the same noise."""
+    scale = 1000 / steps
+    return torch.linspace(scale * start, scale * end, steps, dtype=torch.float64)
+
+
+def cosine_betas(steps: int = 1000, largest: float = 0.999) -> Float[Tensor, " steps"]:
+    """Betas whose cumulative product follows a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
+
+    def signal(u: float) -> float:
+        return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - signal((i + 1) / steps) / signal(i / steps), largest) for i in range(steps)]
+    return torch.tensor(betas, dtype=torch.float64)
+
+
+class Schedule:
+    """A Markov chain of noise: `q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t)`.
+
+    All attributes are float64 of shape (steps,). `at` reads them at a batch of timesteps.
+    """
+
+    def __init__(self, betas: Float[Tensor, " steps"]) -> None:
+        self.betas = betas
+        self.steps = len(betas)
+        alphas_cumprod = (1 - betas).cumprod(0)
+        previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
+        self.alphas_cumprod = alphas_cumprod
+        self.snr = alphas_cumprod / (1 - alphas_cumprod)
+        self.signal = alphas_cumprod.sqrt()
+        self.sigma = (1 - alphas_cumprod).sqrt()
+        self.posterior_x0 = betas * previous.sqrt() / (1 - alphas_cumprod)
+        self.posterior_xt = (1 - previous) * (1 - betas).sqrt() / (1 - alphas_cumprod)
+        self.log_betas = betas.log()
+        # The posterior variance is 0 at the first position: the second stands in for it (Nichol and Dhariwal 2021).
+        variance = betas * (1 - previous) / (1 - alphas_cumprod)
+        self.posterior_log_variance = torch.cat([variance[1:2], variance[1:]]).log()
+        self._on_device = cache(lambda name, device: getattr(self, name).to(device, torch.float32))
+
+    def at(self, name: str, t: Int[Tensor, " B"]) -> Float[Tensor, "B 1 1 1"]:
+        """The quantity `name` at timesteps `t`, in float32, shaped to multiply samples."""
+        return self._on_device(name, t.device)[t][:, None, None, None]

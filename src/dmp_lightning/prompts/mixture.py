@@ -1,0 +1,68 @@
+"""The pool of prompts, and where its mixture enters the tokens (arXiv 2405.17825, equation 3)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmp_lightning.prompts.gate import Gates
+
+
+class MixtureOfPrompts(nn.Module):
+    """Prompts for the tokens that enter each injected block: `x <- x + gate(e, i) * prompts[i]`.
+
+    There are as many prompts a block as tokens, one for each position; all start at zero, so that the patched model
+    starts as the base, exactly.
+
+    Args:
+        gate: builds the gate from `width` and `prompts`.
+        depth: L, the number of blocks of the base. width: D. tokens: T, and so P.
+        injection: which blocks get prompts, see `injected_blocks`.
+    """
+
+    def __init__(
+        self, gate: Callable[..., nn.Module], depth: int, width: int, tokens: int, injection: str | Sequence[int] = "all"
+    ) -> None:
+        super().__init__()
+        self.blocks = injected_blocks(injection, depth)
+        self.prompts = nn.Parameter(torch.zeros(len(self.blocks), tokens, width))
+        self.gate = gate(width=width, prompts=tokens)
+
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        """(injected blocks, P): the standard normal noise that one sample's gates take in training."""
+        return self.prompts.shape[0], self.prompts.shape[1]
+
+    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Gates:
+        """Gates of all injected blocks for the conditioning `e`; `noise` as the gate takes it, in training only."""
+        return self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
+
+    def inject(self, tokens: Float[Tensor, "B T D"], block: int, gates: Gates) -> Float[Tensor, "B T D"]:
+        """Tokens as they enter `block`: with its weighted prompts added, or as they are where it has none."""
+        if block not in self.blocks:
+            return tokens
+        row = self.blocks.index(block)
+        return tokens + gates.weights[row, :, :, None] * self.prompts[row]
+
+
+def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
+    """Indices of the blocks that get prompts: `all`, `first:n`, `last:n`, `every:n`, or a list of indices.
+
+    Raises:
+        ValueError: the text is none of these, or it names a block that a base of `depth` blocks does not have.
+    """
+    if not isinstance(injection, str):
+        chosen = sorted(set(injection))
+        if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
+            raise ValueError(f"injection={list(injection)}: name blocks from 0 to {depth - 1}, at least one.")
+        return chosen
+    kind, _, count = injection.partition(":")
+    if injection == "all":
+        return list(range(depth))
+    if kind not in ("first", "last", "every") or not count.isdigit():
+        raise ValueError(f"injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices.")
+    if not 1 <= int(count) <= depth:
+        raise ValueError(f"injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
+    n = int(count)
+    return {"first": list(range(n)), "last": list(range(depth - n, depth)), "every": list(range(0, depth, n))}[kind]
