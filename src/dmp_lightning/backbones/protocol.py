@@ -22,6 +22,7 @@ class Backbone(Protocol):
     tokens: int
     sample_shape: tuple[int, int, int]
     num_classes: int
+    class_dropout_prob: float
     null_label: int | None
 
     def embed(

@@ -1,6 +1,6 @@
 """Randomness as a function of counters: no state to save, the same for any batch size and number of processes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 
 import numpy as np
@@ -15,7 +15,8 @@ class Stream(IntEnum):
     TRAINING = 0
     VALIDATION = 1
     GENERATION = 2
-    DATA = 3
+    ORDER = 3
+    DRAWS = 4
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
@@ -26,9 +27,9 @@ def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
 
 def generators(seed: int, stream: Stream, indices: Iterable[int]) -> list[torch.Generator]:
     """One generator for each sample."""
-    return [generator(seed, stream, index) for index in indices]
+    return [generator(seed, stream, int(index)) for index in indices]
 
 
-def normal(sources: Sequence[torch.Generator], shape: Sequence[int]) -> Float[Tensor, "B ..."]:
-    """Standard normal noise (B, *shape): row n comes from `sources[n]` alone."""
+def normal(sources: Iterable[torch.Generator], shape: tuple[int, ...]) -> Float[Tensor, "B ..."]:
+    """Standard normal noise (B, *shape): row n comes from the n-th source alone."""
     return torch.stack([torch.randn(shape, generator=source) for source in sources])

@@ -1,0 +1,1 @@
+"""Measuring: features, the Fréchet distance over them, generation of the samples, and the paired validation loss."""

@@ -1,0 +1,40 @@
+"""Random latents in the shape of real ones, for a dry run of a full-size model."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from dmp_lightning.data.cache import user_cache
+from dmp_lightning.data.images import to_uint8
+from dmp_lightning.data.source import Draw
+
+THUMBNAIL = 8  # side of the pictures that stand in for decoded images
+
+
+class SyntheticLatents:
+    """Standard normal latents (C, H, W); they decode to thumbnails of their first three channels."""
+
+    def __init__(self, sample_shape: Sequence[int], count: int, num_classes: int) -> None:
+        channels, height, width = sample_shape
+        self.sample_shape = (channels, height, width)
+        self.num_classes = num_classes
+        self.cache = user_cache()
+        self.fingerprint = f"synthetic-{'x'.join(map(str, sample_shape))}-{count}"
+        self.latents = torch.randn(count, *self.sample_shape, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def draw(self, indices: Sequence[int], chances: Iterable[torch.Generator] | None) -> Draw:
+        chosen = torch.as_tensor(indices)
+        return Draw(self.latents[chosen], chosen % self.num_classes)
+
+    def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B 3 8 8"]]:
+        for latents in self.latents.split(batch_size):
+            yield to_uint8(self.decode(latents))
+
+    def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 8 8"]:
+        return F.adaptive_avg_pool2d(x[:, :3], THUMBNAIL).clamp(-1, 1)

@@ -1,0 +1,144 @@
+"""What the Fréchet distance looks at: modules from uint8 images (N, C, H, W) to float32 features (N, F)."""
+
+import hashlib
+import io
+import pickle
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+Images = UInt8[Tensor, "N C H W"]
+
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d"  # how the file's SHA-256 starts, as its name says
+
+
+class Features(nn.Module):
+    """A frozen extractor. `name` names the metric, `num_features` is F; only Inception's distance is an `fid`."""
+
+    name: str
+    num_features: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the extractor and its weights."""
+        digest = hashlib.sha256(f"{self.name} {self.num_features}".encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(f"{key} {tuple(value.shape)}".encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Inception(Features):
+    """The 2048 pool features of Inception-v3 that define the FID (Heusel et al. 2017), as torch-fidelity ports them.
+
+    It resizes as TensorFlow 1 did, without antialiasing, so that its features are those of the public DiT evaluations.
+    Images of any size with 3 channels, or with 1, which is repeated. Nothing is downloaded.
+
+    Args:
+        weights: torch-fidelity's weights file; by default the one in torch's cache.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another file than the one that its name promises.
+    """
+
+    name = "fid"
+    num_features = 2048
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        content = _inception_weights(Path(weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE))
+        self.network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=content)
+
+    def forward(self, images: Images) -> Float[Tensor, "N 2048"]:
+        """Features of 8-bit images."""
+        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return self.network(images)[0]
+
+
+class DigitsClassifier(Features):
+    """The hidden layer, before its activation, of a small classifier of 8x8 digits: images (N, 1, 8, 8).
+
+    The weights come with the package; `experiments/digits_classifier` trains them and states the accuracy.
+    """
+
+    name = "frechet_digits_classifier"
+    num_features = 64
+    weights = files("dmp_lightning") / "assets" / "digits_classifier.safetensors"
+
+    def __init__(self, pretrained: bool = True) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.GELU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(512, self.num_features),
+        )
+        self.head = nn.Sequential(nn.GELU(), nn.Linear(self.num_features, 10))
+        if pretrained:
+            self.load_state_dict(load(self.weights.read_bytes()))
+            self.eval().requires_grad_(False)
+
+    def forward(self, images: Images) -> Float[Tensor, "N 64"]:
+        """Features of 8-bit images."""
+        _check_shape(self.name, images, (1, 8, 8))
+        return self.hidden(_centred(images))
+
+    def classify(self, images: Images) -> Float[Tensor, "N 10"]:
+        """Logits of the ten digits."""
+        return self.head(self(images))
+
+
+class Pixels(Features):
+    """The pixels themselves, in [-1, 1], of images of `shape` (C, H, W): for small images alone, F is their number."""
+
+    name = "frechet_pixels"
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.num_features = shape[0] * shape[1] * shape[2]
+
+    def forward(self, images: Images) -> Float[Tensor, "N F"]:
+        """Features of 8-bit images."""
+        _check_shape(self.name, images, self.shape)
+        return _centred(images).flatten(1)
+
+
+def _centred(images: Images) -> Float[Tensor, "N C H W"]:
+    return images.float() / 127.5 - 1
+
+
+def _check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
+    if images.shape[1:] != shape:
+        raise ValueError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
+
+
+def _inception_weights(path: Path) -> io.BytesIO:
+    """The weights file in memory, read once and found harmless: torch-fidelity unpickles it without restrictions."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no Inception-v3 weights at {path}: put torch-fidelity's {INCEPTION_FILE} there, "
+            "or set features.weights to where it is."
+        )
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if not found.startswith(INCEPTION_SHA256):
+        raise ValueError(
+            f"{path} has SHA-256 {found[:8]}..., not {INCEPTION_SHA256}...: it is damaged or another file, "
+            f"replace it with torch-fidelity's {INCEPTION_FILE}."
+        )
+    try:
+        torch.load(io.BytesIO(content), weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than weights: replace it with torch-fidelity's own file.") from error
+    return io.BytesIO(content)

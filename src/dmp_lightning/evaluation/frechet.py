@@ -1,0 +1,153 @@
+"""The Fréchet distance between generated images and a reference, over any features (Heusel et al. 2017)."""
+
+import logging
+import os
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from dmp_lightning.evaluation.features import Features, Images
+from dmp_lightning.evaluation.jackknife import Moments
+
+log = logging.getLogger(__name__)
+
+STATISTICS = ("real_features_sum", "real_features_cov_sum", "real_features_num_samples")
+
+
+class FrechetDistance:
+    """`|m - m_r|^2 + tr(S + S_r - 2 (S S_r)^(1/2))` of the features' means m and covariances S, in float64.
+
+    torchmetrics accumulates, adds up over processes and evaluates it. The order of calls: `reference` once, then for
+    each measurement `update` with every batch, `compute`, `reset`. It is no module, so that checkpoints of what holds it
+    are free of the extractor's weights; `to` moves it.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self.features = features.eval()
+        self._metric = FrechetInceptionDistance(_Given(features.num_features), reset_real_features=False)
+
+    @property
+    def name(self) -> str:
+        """The metric's name: `fid` for Inception's features alone."""
+        return self.features.name
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move extractor and statistics to `device`, where the images have to be as well."""
+        self.features.to(device)
+        self._metric.to(device)
+        return self
+
+    def reference(self, batches: Iterable[Images], data: str, folder: Path | None = None) -> None:
+        """Set the statistics of the reference images, from the cache in `folder` where it has them.
+
+        Args:
+            batches: all reference images, the same on every process, which share the work. Not read on a cache hit.
+            data: fingerprint of the reference images; with the one of the features it names the cache's file.
+            folder: of the cache, made where missing; None keeps nothing.
+        """
+        rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        file = None if folder is None else folder / f"{self.name}-{data}-{self.features.fingerprint}.safetensors"
+        self._set_statistics({key: self._metric._defaults[key] for key in STATISTICS})
+        # One process looks and all do as it found: a file that another run finishes meanwhile must not divide them.
+        found = [self._read(file) if rank == 0 and file is not None else None]
+        hit = [found[0] is not None]
+        if processes > 1:
+            dist.broadcast_object_list(hit)
+        if hit[0]:
+            # The others stay at zero: torchmetrics adds up over processes.
+            self._set_statistics(found[0] or {})
+            return
+        for images in islice(batches, rank, None, processes):
+            self._add(images, real=True)
+        with self._metric.sync_context():
+            statistics = {key: getattr(self._metric, key).cpu() for key in STATISTICS}
+        if rank == 0 and file is not None:
+            _write(statistics, file)
+
+    def update(self, images: Images) -> Float[Tensor, "N F"]:
+        """Add generated images, and return their features."""
+        return self._add(images, real=False)
+
+    def reference_moments(self) -> Moments:
+        """Mean and covariance of the reference images of all processes."""
+        with self._metric.sync_context():
+            total, squares, count = (getattr(self._metric, key) for key in STATISTICS)
+        mean = total / count
+        return Moments(mean.cpu(), ((squares - count * torch.outer(mean, mean)) / (count - 1)).cpu())
+
+    def compute(self) -> float:
+        """The distance of all images added, by all processes, since the last reset.
+
+        Raises:
+            ValueError: there are fewer than two images on either side.
+        """
+        with self._metric.sync_context():
+            real, generated = (int(getattr(self._metric, f"{side}_features_num_samples")) for side in ("real", "fake"))
+        if min(real, generated) < 2:
+            raise ValueError(
+                f"{self.name} needs two images on either side at least, there are {generated} generated and {real} in "
+                "the reference: generate more samples, or give a larger reference."
+            )
+        return self._metric.compute().item()
+
+    def reset(self) -> None:
+        """Forget the generated images; the reference stays."""
+        self._metric.reset()
+
+    def _add(self, images: Images, real: bool) -> Float[Tensor, "N F"]:
+        # Under a training run's bf16 autocast the extractor would return bf16, and the distance with it.
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            features = self.features(images)
+            self._metric.update(features.double(), real=real)
+        return features
+
+    def _set_statistics(self, statistics: dict[str, Tensor]) -> None:
+        for key, value in statistics.items():
+            setattr(self._metric, key, value.to(self._metric.device, copy=True))
+
+    def _read(self, file: Path) -> dict[str, Tensor] | None:
+        """The cached statistics; None where there are none, or the file is not what it should be, which is logged."""
+        if not file.is_file():
+            return None
+        expected = {key: self._metric._defaults[key] for key in STATISTICS}
+        try:
+            found = load_file(file)
+        except SafetensorError:
+            found = {}
+        if all(key in found and found[key].shape == value.shape for key, value in expected.items()):
+            return found
+        log.warning("%s is damaged: the reference statistics are computed again.", file)
+        return None
+
+
+class _Given(nn.Module):
+    """Stands where torchmetrics wants an extractor: the features come ready, in float64, the type of the distance."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+        return features
+
+
+def _write(statistics: dict[str, Tensor], file: Path) -> None:
+    """Write under another name, then rename: no run ever sees half a file."""
+    temporary = file.with_name(f"{file.name}.{uuid4().hex}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(statistics, temporary)
+        os.replace(temporary, file)
+    except (OSError, SafetensorError) as error:
+        log.warning("The reference statistics are not kept for the next run: %s", error)
+        temporary.unlink(missing_ok=True)

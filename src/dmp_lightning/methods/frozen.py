@@ -1,0 +1,18 @@
+"""The control: the backbone as it is."""
+
+from typing import Any
+
+from dmp_lightning.methods.base import Method
+
+
+class Frozen(Method):
+    """The backbone alone; nothing is trained."""
+
+    label = "pre-trained"
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        self.freeze()
+
+    def group(self, name: str) -> str | None:
+        return None

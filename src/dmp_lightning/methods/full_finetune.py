@@ -1,0 +1,24 @@
+"""All weights of the backbone go on training: full fine-tuning, or pre-training from random weights."""
+
+from typing import Any
+
+from torch import Tensor
+
+from dmp_lightning.methods.base import Method
+
+
+class FullFinetune(Method):
+    """Every parameter of the backbone is trained, except its fixed positions."""
+
+    label = "full fine-tuning"
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        self.freeze()
+
+    def group(self, name: str) -> str | None:
+        return None if name == "backbone.pos_embed" else "backbone"
+
+    def exported(self) -> dict[str, Tensor]:
+        """The whole backbone, under the names of the public checkpoints."""
+        return self.backbone.state_dict()

@@ -1,0 +1,61 @@
+"""The file that a run ships: a patch (or whole weights) as safetensors, tied to the base it was trained on."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dmp_lightning.methods.base import Method
+
+
+def fingerprint(backbone: nn.Module) -> str:
+    """SHA-256 of a backbone's weights, names and shapes: two bases are the same if theirs are."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
+    """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
+    metadata = {"format": "pt", "base": base, "about": json.dumps(about, sort_keys=True)}
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_patch(method: Method, path: str | Path) -> Method:
+    """Load a patch into `method`, which was built on the same base with the same options, and return it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, made for another base, or its tensors do not fit the method.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no patch at {path}.")
+    try:
+        with safe_open(path, "pt") as file:
+            base = (file.metadata() or {}).get("base")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or not a safetensors file.") from error
+    if base != fingerprint(method.backbone):
+        raise ValueError(f"{path} was trained on another base than the one loaded here: load its own base's weights.")
+    expected = method.exported()
+    for name in sorted(expected.keys() | tensors.keys()):
+        ours, theirs = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
+        if ours != theirs:
+            raise ValueError(f"{path}: {name} is {theirs} there, {ours} in the method: build it with the same options.")
+    for name, value in expected.items():
+        value.copy_(tensors[name])
+    return method

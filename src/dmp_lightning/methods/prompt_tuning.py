@@ -1,0 +1,26 @@
+"""Plain prompt tuning: the same prompts, always at full strength; the paper's ungated baseline."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmp_lightning.methods.base import Method
+
+
+class PromptTuning(Method):
+    """One prompt for each token and block is added to the tokens that enter the block; all start at zero."""
+
+    label = "plain prompt tuning"
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        self.prompts = nn.Parameter(torch.zeros(len(backbone.blocks), backbone.tokens, backbone.width))
+        self.freeze()
+
+    def group(self, name: str) -> str | None:
+        return "prompts" if name == "prompts" else None
+
+    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: None) -> Float[Tensor, "B T D"]:
+        return tokens + self.prompts[block]

@@ -1,0 +1,138 @@
+"""Pictures of a run as PNG files; colours are told apart without colour vision (Okabe and Ito; viridis)."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLUMNS = 12
+
+
+def samples_figure(
+    before: UInt8[np.ndarray, "N *pixels"], after: UInt8[np.ndarray, "N *pixels"], path: str | Path
+) -> Path:
+    """Samples before and after, each pair from the same noise, one above the other.
+
+    Args:
+        before, after: (N, H, W) grey or (N, 3, H, W) colour, 0 to 255.
+    """
+    columns = min(COLUMNS, len(before))
+    bands = math.ceil(len(before) / columns)
+    figure = Figure(figsize=(0.9 + 0.75 * columns, 0.5 + 1.65 * bands), layout="constrained")
+    figure.suptitle("Samples from the same noise, before and after")
+    for band in range(bands):
+        part = slice(band * columns, (band + 1) * columns)
+        mosaic = np.concatenate([_strip(images[part], columns) for images in (before, after)])
+        axes = figure.add_subplot(bands, 1, band + 1)
+        axes.imshow(mosaic, interpolation="nearest")
+        height = len(mosaic)
+        axes.set_yticks([height / 4 - 0.5, 3 * height / 4 - 0.5], ["before", "after"])
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    return _save(figure, path)
+
+
+def gates_figure(
+    weights: Float[np.ndarray, "L S P"], timesteps: Int[np.ndarray, " S"], blocks: Sequence[int], path: str | Path
+) -> Path:
+    """The gate's weight of each prompt at each timestep: one heat map a block, all on one scale.
+
+    Args:
+        weights: of the L injected blocks, at S timesteps (at least two), for P prompts.
+        timesteps: increasing. blocks: the L indices of the blocks.
+    """
+    columns = min(len(blocks), 6)
+    rows = math.ceil(len(blocks) / columns)
+    figure = Figure(figsize=(1.4 + 1.9 * columns, 1.0 + 1.7 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(blocks) :]:
+        axes.set_visible(False)
+    # Weights that are all alike must look alike, not as rounding errors stretched over the whole scale.
+    low, high = float(weights.min()), float(weights.max())
+    margin = max(0.01 * abs(high) - (high - low), 0) / 2
+    for axes, block, plane in zip(grid.flat, blocks, weights, strict=False):
+        image = axes.pcolormesh(
+            timesteps, np.arange(plane.shape[1]), plane.T, vmin=low - margin, vmax=high + margin, shading="nearest"
+        )
+        axes.set_title(f"block {block}", fontsize="medium")
+    figure.colorbar(image, ax=grid, label="weight", aspect=12 * rows)
+    figure.suptitle("Weights of the gate")
+    figure.supxlabel("timestep (0 is clean)")
+    figure.supylabel("prompt")
+    return _save(figure, path)
+
+
+def loss_difference_figure(
+    timesteps: Float[np.ndarray, " S"],
+    difference: Float[np.ndarray, " S"],
+    low: Float[np.ndarray, " S"],
+    high: Float[np.ndarray, " S"],
+    path: str | Path,
+) -> Path:
+    """How much the validation loss differs from the base's at each timestep, with its 95% band; below zero is better.
+
+    Args:
+        timesteps: centres of the strata. difference, low, high: paired loss minus the base's, and its interval's ends.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="black", linewidth=1, linestyle="--")
+    axes.fill_between(timesteps, low, high, color=COLOURS[0], alpha=0.25, linewidth=0, label="95% interval")
+    axes.plot(timesteps, difference, color=COLOURS[0], marker="o", markersize=4, label="mean")
+    axes.set_title("Validation loss minus the base's, same images and noises")
+    axes.set_ylabel("difference (below 0 is better)")
+    axes.set_xlabel("timestep (0 is clean)")
+    axes.legend(frameon=False)
+    return _save(_plain(figure, axes), path)
+
+
+def learning_curves_figure(
+    steps: Int[np.ndarray, " S"], curves: dict[str, Float[np.ndarray, "_ S"]], metric: str, path: str | Path
+) -> Path:
+    """A metric over training: the mean over seeds drawn thick, and each seed thin.
+
+    Args:
+        steps: at which it was measured. curves: by label, the values (seeds, S). metric: its name and unit.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, values) in enumerate(curves.items()):
+        colour, seeds = COLOURS[index % len(COLOURS)], len(values)
+        if seeds > 1:
+            axes.plot(steps, values.T, color=colour, linewidth=0.8, alpha=0.5)
+            label = f"{label}, mean of {seeds} seeds"
+        axes.plot(steps, values.mean(0), color=colour, linewidth=2.2, label=label, marker="os^Dv*P"[index % 7])
+    axes.set_title(f"{metric} over training")
+    axes.set_ylabel(metric)
+    axes.set_xlabel("step")
+    axes.legend(frameon=False)
+    return _save(_plain(figure, axes), path)
+
+
+def _strip(images: UInt8[np.ndarray, "N *pixels"], columns: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The images side by side in a white row for `columns` of them, with an edge around each."""
+    if images.ndim == 3:
+        images = np.repeat(images[:, None], 3, axis=1)
+    edge = max(1, images.shape[-1] // 16)
+    padded = np.pad(images, [(0, columns - len(images)), (0, 0), (0, 0), (0, 0)], constant_values=255)
+    padded = np.pad(padded, [(0, 0), (0, 0), (edge, edge), (edge, edge)], constant_values=255)
+    return np.concatenate(list(padded.transpose(0, 2, 3, 1)), axis=1)
+
+
+def _plain(figure: Figure, axes: Axes) -> Figure:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path

@@ -1,0 +1,136 @@
+"""The record of a run, `results.json`: what was measured, and all that is needed to measure it again."""
+
+import json
+import logging
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+PACKAGES = ("dmp-lightning", "torch", "lightning", "torchmetrics", "timm", "diffusers", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The record of one run, as `results.json` holds it.
+
+    `config` is the whole config, resolved, in plain containers. `seeds` names each seed that the run used. `metrics`
+    maps names to numbers, `paired` is the paired comparison with the base, `rows` the rows of the final table.
+    `versions`, `commit`, `machine` and `command` come from `provenance`.
+    """
+
+    name: str
+    method: str
+    config: dict[str, Any]
+    seeds: dict[str, int]
+    metrics: dict[str, Any]
+    paired: dict[str, Any]
+    rows: list[dict[str, Any]]
+    versions: dict[str, str]
+    commit: str
+    machine: dict[str, Any]
+    command: str
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """The fields `versions`, `commit`, `machine` and `command` of `Results`, for this process computing on `device`."""
+    packages = {name.replace("-", "_"): version(name) for name in PACKAGES}
+    return {
+        "versions": {"python": platform.python_version()} | packages,
+        "commit": commit(),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "device": device},
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout that this package runs from, with `-dirty` after it where tracked files differ.
+
+    Where it runs from no checkout, as when it is installed from a wheel: `dmp_lightning` and the version.
+    """
+    package = Path(__file__).parents[1]
+    try:
+        # A wheel may be installed inside somebody else's checkout, so ask whether that tracks this very package.
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return f"dmp_lightning {version('dmp-lightning')}"
+
+
+def write_results(results: Results, path: str | Path) -> Path:
+    """Write the record as strict JSON, at once or not at all, and return its path.
+
+    JSON has no NaN and no infinity: such a number is written as null, and the log says which.
+
+    Raises:
+        ValueError: the record holds something that is neither a number, a text, nor a container of these.
+    """
+    content = {"schema": SCHEMA} | _plain(asdict(results), "results")
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_results(path: str | Path) -> Results:
+    """Read the record of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no record, lacks a field, or was written in another schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no results at {path}: run the command that writes them, or check the path.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): restore it, or run again.") from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise ValueError(f"{path} is not the record of a run: it has no `schema`.")
+    if content.pop("schema") != SCHEMA:
+        raise ValueError(f"{path} is not in results schema {SCHEMA}, which this version reads: run again with it.")
+    names = {field.name for field in fields(Results)}
+    if names != content.keys():
+        wrong = ", ".join(sorted(names ^ content.keys()))
+        raise ValueError(f"{path} lacks, or has without need, the fields {wrong}: restore it, or run again.")
+    return Results(**content)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` in containers and numbers that JSON has; arrays and tensors become lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist(), where)
+    if isinstance(value, float) and not math.isfinite(value):
+        log.warning("%s is %s: written as null.", where, value)
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"{where} is a {type(value).__name__}: results hold only numbers, texts and containers of these.")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

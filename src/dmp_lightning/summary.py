@@ -1,0 +1,91 @@
+"""The end of a run: its record, its table with the committed controls, and its verdict."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from dmp_lightning.reporting.results import Results, provenance, read_results, write_results
+from dmp_lightning.reporting.tables import Interval, Row, print_table, verdict
+from dmp_lightning.training.evaluation import Evaluation, Outcome
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of this run: its label, how many parameters were trained, and what validation found."""
+
+    label: str
+    trained: int
+    outcome: Outcome
+
+
+def summarise(
+    config: DictConfig, measured: list[Measured], evaluation: Evaluation, backbone: nn.Module, device: str, run_dir: Path
+) -> dict[str, float]:
+    """Write `results.json` into `run_dir`, print the table and the verdict, and return the final metrics by name."""
+    name = evaluation.generation.frechet.name
+    base = sum(parameter.numel() for parameter in backbone.parameters())
+    rows = [_row(entry, name, base) for entry in measured]
+    last = measured[-1].outcome
+    metrics = {name: last.frechet, "loss": last.loss, "validation_seconds": last.validation_seconds}
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    results = Results(
+        name=config.name,
+        method=measured[-1].label,
+        config={str(key): value for key, value in container.items()},
+        seeds={"training": config.seed, "evaluation": config.evaluation.seed},
+        metrics={"base": _metrics(measured[0].outcome, name), "final": _metrics(last, name)},
+        paired=_paired(last),
+        rows=[asdict(row) for row in rows],
+        **provenance(device),
+    )
+    write_results(results, run_dir / "results.json")
+    print_table([*rows, *committed(config.controls)])
+    if last.frechet_change is not None and last.comparison is not None:
+        loss = Interval(*(part.item() for part in last.comparison.overall))
+        print(verdict(measured[-1].label, _features(name), Interval(*last.frechet_change), loss))
+    print(f"Pictures, results.json and weights: {run_dir}")
+    return metrics
+
+
+def committed(folder: str | None) -> list[Row]:
+    """The last row of each record in `folder`, marked with where it is from."""
+    rows = []
+    for path in sorted(Path(folder).glob("*.json")) if folder else []:
+        row = read_results(path).rows[-1]
+        difference = row["difference"] and Interval(*row["difference"])
+        rows.append(replace(Row(**row), difference=difference, origin=f"committed: {path.resolve().parent.parent.name}"))
+    return rows
+
+
+def _row(entry: Measured, name: str, base: int) -> Row:
+    comparison, outcome = entry.outcome.comparison, entry.outcome
+    difference = comparison and Interval(*(part.item() for part in comparison.overall))
+    frechet: dict[str, float | None] = {_features(name): outcome.frechet}
+    seconds, memory = outcome.training_seconds, outcome.memory
+    return Row(entry.label, "this run", frechet, difference, entry.trained, base, seconds, memory)
+
+
+def _metrics(outcome: Outcome, name: str) -> dict[str, object]:
+    return {
+        name: outcome.frechet,
+        f"{name}_change": outcome.frechet_change and outcome.frechet_change._asdict(),
+        "loss": outcome.loss,
+        "training_seconds": outcome.training_seconds,
+        "validation_seconds": outcome.validation_seconds,
+        "peak_memory_mib": outcome.memory,
+    }
+
+
+def _paired(outcome: Outcome) -> dict[str, object]:
+    """The paired comparison in plain containers; empty for the base itself."""
+    if outcome.comparison is None:
+        return {}
+    return {name: part._asdict() for name, part in outcome.comparison._asdict().items()}
+
+
+def _features(name: str) -> str:
+    """What a Fréchet distance was measured on, as the table names it."""
+    return "Inception-v3: FID" if name == "fid" else name.removeprefix("frechet_").replace("_", " ")

@@ -1,0 +1,66 @@
+"""All that a validation measures, and what it found, in one place."""
+
+import resource
+import sys
+from dataclasses import dataclass
+
+import lightning as L
+import torch
+
+from dmp_lightning.evaluation.jackknife import Change
+from dmp_lightning.evaluation.paired import Comparison
+from dmp_lightning.training.generation import Generation
+from dmp_lightning.training.paired import PairedValidation
+from dmp_lightning.training.pictures import Pictures
+from dmp_lightning.training.progress import Clock
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the latest validation found.
+
+    `frechet_change` and `comparison` are None for the base itself. `training_seconds` are without validation, `memory`
+    is the peak so far in MiB: of the GPU where there is one, else of the process.
+    """
+
+    frechet: float
+    frechet_change: Change | None
+    loss: float
+    comparison: Comparison | None
+    training_seconds: float
+    validation_seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The validation hooks of a run, in the order in which they work."""
+
+    paired: PairedValidation
+    generation: Generation
+    pictures: Pictures
+    clock: Clock
+
+    def callbacks(self) -> list[L.Callback]:
+        """For the trainer."""
+        return [self.paired, self.generation, self.pictures, self.clock]
+
+    def outcome(self) -> Outcome:
+        """What the latest validation found."""
+        return Outcome(
+            self.generation.distance,
+            self.generation.change,
+            self.paired.loss,
+            self.paired.comparison,
+            self.clock.training,
+            self.clock.validation,
+            peak_memory(),
+        )
+
+
+def peak_memory() -> float:
+    """Peak memory so far in MiB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,132 @@
+"""The LightningModule: one method under the diffusion objective, and what a checkpoint holds of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dmp_lightning.data.module import Batch
+from dmp_lightning.diffusion.objective import Diffusion
+from dmp_lightning.diffusion.random import Stream, generator
+from dmp_lightning.evaluation.paired import per_sample_losses, validation_draws
+from dmp_lightning.methods import Method
+
+
+class DiffusionModule(L.LightningModule):
+    """Trains what the method trains; owns nothing else but the method's backbone.
+
+    Args:
+        method: a backbone and what is trained on it. diffusion: the process and its objective.
+        optimizer, lr_scheduler: build them from parameter groups, and from the optimiser.
+        learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`).
+        strata: timesteps at which each held-out sample's loss is taken.
+        seed, validation_seed: of what training and validation draw.
+        base: fingerprint of the pre-trained weights, kept in checkpoints.
+
+    Raises:
+        ValueError: a parameter group has no learning rate; on resuming, the checkpoint is of another method or base.
+    """
+
+    strict_loading = False  # checkpoints hold the trained weights alone; `on_load_checkpoint` checks the keys
+
+    def __init__(
+        self,
+        method: Method,
+        diffusion: Diffusion,
+        *,
+        optimizer: Callable[..., Optimizer],
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None,
+        learning_rates: Mapping[str, float],
+        strata: int,
+        seed: int,
+        validation_seed: int,
+        base: str,
+    ) -> None:
+        super().__init__()
+        unknown = method.parameter_groups().keys() - learning_rates.keys()
+        if unknown:
+            raise ValueError(f"recipe.learning_rates lacks {', '.join(sorted(unknown))}: set a rate for each group.")
+        self.method, self.diffusion, self.learning_rates = method, diffusion, dict(learning_rates)
+        self.build_optimizer, self.build_scheduler = optimizer, lr_scheduler
+        self.strata, self.base = strata, base
+        self.seed, self.validation_seed = seed, validation_seed
+
+    def configure_optimizers(self) -> Any:
+        groups = [
+            {"params": parameters, "lr": self.learning_rates[name], "name": name}
+            for name, parameters in self.method.parameter_groups().items()
+        ]
+        optimizer = self.build_optimizer(groups)
+        if self.build_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}
+
+    def training_step(self, batch: Batch) -> Float[Tensor, ""]:
+        t, noise, gate_noise, dropped = self._draw(batch)
+        x_t = self.diffusion.add_noise(batch.x, noise, t)
+        prediction = self.method(x_t, t, self._labels(batch, dropped), gate_noise)
+        losses = self.diffusion.losses(prediction.output, batch.x, x_t, noise, t)
+        objective = self.diffusion.total(losses, t).mean()
+        loss = objective + sum(prediction.auxiliary.values())
+        parts = {"loss": loss, "objective": objective, "mse": losses.mse.mean(), "vb": losses.vb.mean()}
+        logged = {f"train/{name}": value.detach() for name, value in (parts | prediction.auxiliary).items()}
+        self.log_dict(logged, batch_size=len(batch.x))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.x))
+        return loss
+
+    def validation_step(self, batch: Batch) -> Float[Tensor, "B S"]:
+        """The objective of each held-out sample at one timestep of each stratum, for the same draws at any time."""
+        shape = tuple(batch.x.shape[1:])
+        t, noise = validation_draws(
+            self.validation_seed, batch.position.tolist(), self.strata, self.diffusion.schedule.steps, shape
+        )
+
+        def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            return self.method(x, t, y).output
+
+        labels = self._labels(batch, None)
+        return per_sample_losses(model, self.diffusion, batch.x, labels, t.to(self.device), noise.to(self.device))
+
+    def _labels(self, batch: Batch, dropped: Tensor | None) -> Tensor:
+        """Labels as the backbone knows them: 0 where it has one class, the null label where they are `dropped`."""
+        backbone = self.method.backbone
+        y = batch.y if backbone.num_classes > 1 else torch.zeros_like(batch.y)
+        return y if dropped is None or backbone.null_label is None else y.masked_fill(dropped, backbone.null_label)
+
+    def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """This process's share of what one step draws: the same for any number of processes, and after a resume."""
+        share = len(batch.x)
+        first = int(batch.position[0])
+        total = share * self.trainer.world_size
+        mine = slice(first % total, first % total + share)
+        chance = generator(self.seed, Stream.TRAINING, first // total)
+        t = torch.randint(self.diffusion.schedule.steps, (total,), generator=chance)
+        noise = torch.randn(total, *batch.x.shape[1:], generator=chance)
+        dropped = torch.rand(total, generator=chance) < self.method.backbone.class_dropout_prob
+        gate_noise = None
+        if self.method.noise_shape is not None:
+            gate_noise = torch.randn(total, *self.method.noise_shape, generator=chance)[mine].transpose(0, 1)
+            gate_noise = gate_noise.to(self.device)
+        return t[mine].to(self.device), noise[mine].to(self.device), gate_noise, dropped[mine].to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = {f"method.{name}" for name in self.method.trained()}
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in kept}
+        checkpoint["base"] = self.base
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint.get("base") != self.base:
+            raise ValueError("The checkpoint to resume was trained on another base: set backbone.weights to that one.")
+        shapes = {f"method.{name}": tuple(value.shape) for name, value in self.method.trained().items()}
+        found = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+        if shapes != found:
+            name = sorted(name for name, _ in shapes.items() ^ found.items())[0]
+            raise ValueError(
+                f"The checkpoint to resume is of another method or other options ({name} is {found.get(name, 'missing')}"
+                f" there, {shapes.get(name, 'missing')} here): resume with the config that made it."
+            )

@@ -1,0 +1,72 @@
+"""Pictures of a validation: samples before and after, gate maps, and the loss difference by timestep."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.loggers import WandbLogger
+
+from dmp_lightning.methods import DMP
+from dmp_lightning.training.generation import Generation
+from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.training.paired import PairedValidation
+
+SHOWN_TIMESTEPS = 100
+
+
+class Pictures(L.Callback):
+    """Draws the latest validation into `folder`, over the pictures of the one before, and logs them to W&B.
+
+    The drawing functions are those of `reporting.figures`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        generation: Generation,
+        paired: PairedValidation,
+        *,
+        draw_samples: Callable[..., Path],
+        draw_gates: Callable[..., Path],
+        draw_loss_difference: Callable[..., Path],
+    ) -> None:
+        self.folder, self.generation, self.paired = folder, generation, paired
+        self.draw_samples, self.draw_gates, self.draw_loss_difference = draw_samples, draw_gates, draw_loss_difference
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        if not trainer.is_global_zero or self.generation.before is None or self.generation.after is None:
+            return
+        before, after = (images.squeeze(1).numpy() for images in (self.generation.before, self.generation.after))
+        drawn = {"samples": self.draw_samples(before, after, self.folder / "samples.png")}
+        if isinstance(pl_module.method, DMP):
+            weights, timesteps = gate_weights(pl_module)
+            blocks = pl_module.method.mixture.blocks
+            drawn["gates"] = self.draw_gates(weights, timesteps, blocks, self.folder / "gates.png")
+        if self.paired.comparison is not None:
+            interval = self.paired.comparison.by_stratum
+            width = pl_module.diffusion.schedule.steps / pl_module.strata
+            centres = (np.arange(pl_module.strata) + 0.5) * width
+            lines = (part.numpy() for part in interval)
+            path = self.folder / "loss_difference.png"
+            drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for name, path in drawn.items():
+                    logger.log_image(f"val/{name}", [str(path)])
+
+
+@torch.no_grad()
+def gate_weights(module: DiffusionModule) -> tuple[Float[np.ndarray, "L S P"], Int[np.ndarray, " S"]]:
+    """A patch's gate weights at evenly spread timesteps (for label 0), and those timesteps."""
+    method = module.method
+    assert isinstance(method, DMP)
+    timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
+    t = timesteps.to(module.device)
+    x = torch.zeros(len(t), *method.backbone.sample_shape, device=module.device)
+    _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
+    weights = method.prepare(conditioning, None).weights
+    return weights.float().cpu().numpy(), timesteps.numpy()
