@@ -21,7 +21,12 @@ class Measured:
 
 
 def summarise(
-    config: DictConfig, measured: list[Measured], evaluation: Evaluation, backbone: nn.Module, device: str, run_dir: Path
+    config: DictConfig,
+    measured: list[Measured],
+    evaluation: Evaluation,
+    backbone: nn.Module,
+    device: str,
+    run_dir: Path,
 ) -> dict[str, float]:
     """Write `results.json` into `run_dir`, print the table and the verdict, and return the final metrics by name."""
     name = evaluation.generation.frechet.name
@@ -56,7 +61,9 @@ def committed(folder: str | None) -> list[Row]:
     for path in sorted(Path(folder).glob("*.json")) if folder else []:
         row = read_results(path).rows[-1]
         difference = row["difference"] and Interval(*row["difference"])
-        rows.append(replace(Row(**row), difference=difference, origin=f"committed: {path.resolve().parent.parent.name}"))
+        rows.append(
+            replace(Row(**row), difference=difference, origin=f"committed: {path.resolve().parent.parent.name}")
+        )
     return rows
 
 

@@ -37,8 +37,8 @@ def test_each_sample_stands_above_its_successor(tmp_path: Path) -> None:
     before, after = where(path, RED), where(path, BLUE)
     assert patches(before, axis=0) == patches(after, axis=0) == 12
     assert patches(before, axis=1) == patches(after, axis=1) == 2
-    assert before.sum() == after.sum()
-    assert (before.any(0) == after.any(0)).all()
+    assert abs(before.sum() / after.sum() - 1) < 0.02
+    assert (before.any(0) == after.any(0)).mean() > 0.98
     assert np.flatnonzero(before.any(1))[0] < np.flatnonzero(after.any(1))[0]
 
 
@@ -73,9 +73,11 @@ def test_the_heaviest_gate_is_yellow_in_its_block_and_timestep(tmp_path: Path) -
 def test_gates_that_are_all_alike_look_alike(tmp_path: Path) -> None:
     weights = np.full((2, 5, 4), 0.25) + np.random.default_rng(0).normal(0, 1e-8, (2, 5, 4))
     path = gates_figure(weights, np.arange(5) * 200, [0, 1], tmp_path / "gates.png")
-    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
-    colours, counts = np.unique(pixels[(pixels.max(1) - pixels.min(1)) > 50], axis=0, return_counts=True)
-    assert counts.max() > 0.9 * counts.sum() and len(colours) > 1
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    panels = pixels[:, : int(0.7 * pixels.shape[1])].reshape(-1, 3)
+    coloured = panels[panels.max(1) - panels.min(1) > 50]
+    assert len(coloured) > 0.3 * len(panels)
+    assert (coloured.max(0) - coloured.min(0)).max() <= 4
 
 
 def test_the_loss_difference_is_drawn_with_its_zero_and_its_band(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _values(items: Any) -> dict[str, Any]:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    """The records of a log in LevelDB's format: chunks of (checksum 4, length 2, kind 1) in blocks that none crosses."""
+    """The records of a LevelDB log: chunks, each with checksum (4), length (2) and kind (1), in blocks of 32 KiB."""
     position, record = FILE_HEADER, b""
     while position + CHUNK_HEADER <= len(content):
         if BLOCK - position % BLOCK < CHUNK_HEADER:

@@ -4,27 +4,27 @@ import sys
 from pathlib import Path
 
 import pytest
-from offline_run import read_offline_runs
 from PIL import Image
 
 from dmp_lightning.training.loggers import last_run_id
+from tests.training.offline_run import read_offline_runs
 
 KEY = "0123456789" * 4
 JOBS = """
 import numpy as np
-from dmp_lightning.training.loggers import finish, last_run_id, wandb_logger
+from dmp_lightning.training.loggers import finish, wandb_logger
 
-def job(name, value, id=None):
-    logger = wandb_logger("project", name, "group", ["tag"], "runs", {"optimiser": {"rate": 0.5}}, id)
+def job(name, value):
+    logger = wandb_logger("project", name, "group", ["tag"], f"runs/{name}")
+    logger.log_hyperparams({"optimiser": {"rate": 0.5}})
     logger.log_metrics({"val/loss": value}, step=10)
     logger.log_metrics({"val/loss": value / 2}, step=20)
     logger.log_image("val/samples", [np.full((8, 8), 255, np.uint8)], step=20)
     finish()
 
 job("first", 1.0)
-first = last_run_id("runs")
 job("second", 3.0)
-job("first", 0.25, first)
+job("first", 0.25)
 """
 
 
@@ -41,7 +41,8 @@ def python(code: str, folder: Path, **environment: str) -> subprocess.CompletedP
 def test_without_a_key_each_job_is_an_offline_run_that_holds_all_that_was_logged(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path)
     assert done.returncode == 0, done.stderr
-    first, second, resumed = read_offline_runs(tmp_path / "runs")
+    first, resumed = read_offline_runs(tmp_path / "runs" / "first")
+    (second,) = read_offline_runs(tmp_path / "runs" / "second")
 
     assert (first.name, first.project, first.group, first.tags) == ("first", "project", "group", ["tag"])
     assert first.config["optimiser"] == {"rate": 0.5}
@@ -59,14 +60,14 @@ def test_without_a_key_each_job_is_an_offline_run_that_holds_all_that_was_logged
     lines = [line for line in done.stderr.splitlines() if "wandb sync" in line]
     folders = [line.split("wandb sync ")[1] for line in lines]
     assert "no API key is configured" in lines[0]
-    assert folders == [f"runs/wandb/*-{run.id}" for run in (first, second, resumed)]
+    assert folders == [f"runs/{run.name}/wandb/*-{run.id}" for run in (first, second, resumed)]
     assert set(tmp_path.glob(folders[1])) == {second.folder}
 
 
 def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_API_KEY=KEY, HTTPS_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert len(read_offline_runs(tmp_path / "runs")) == 3
+    assert len(read_offline_runs(tmp_path / "runs" / "first")) == 2
     assert "does not answer" in done.stderr
     assert KEY not in done.stdout + done.stderr
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]

@@ -4,16 +4,19 @@ import argparse
 import logging
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from dmp_lightning.backbones.protocol import Backbone
 
 log = logging.getLogger(__name__)
 
 
-def load_weights(backbone: nn.Module, path: str | Path, weights: str | None = None) -> nn.Module:
+def load_weights(backbone: Backbone, path: str | Path, weights: str | None = None) -> Backbone:
     """Load the weights in `path` into `backbone`, all of them, and return it.
 
     A `.safetensors` file, or a `.pt` file: bare weights, or a training checkpoint that holds them as `ema` or `model`.
@@ -33,7 +36,7 @@ def load_weights(backbone: nn.Module, path: str | Path, weights: str | None = No
     for key, value in expected.items():
         if value.shape != found[key].shape:
             raise ValueError(
-                f"{path}: {key} has shape {tuple(found[key].shape)}, the configured backbone needs {tuple(value.shape)}."
+                f"{path}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}."
             )
     backbone.load_state_dict(found)
     log.info("Base weights: %s (%s)", path, name)
@@ -44,22 +47,25 @@ def read_weights(path: str | Path, weights: str | None = None) -> tuple[dict[str
     """The tensors in a weights file, and which part of the file they are; see `load_weights`."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file at {path}: set backbone.weights to a .safetensors or .pt file.")
+        raise FileNotFoundError(
+            f"There are no weights of the base at {path}: set backbone.weights to its .safetensors or .pt file, or "
+            "make one with a pre-training experiment."
+        )
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
+        content: dict[str, Any] = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable weights file (damaged, or it holds more than tensors).") from error
     parts = [part for part in ("ema", "model") if isinstance(content.get(part), dict)]
     if weights is not None and weights not in parts:
         raise ValueError(f"{path} has no part named {weights!r}; it holds {' and '.join(parts) or 'bare weights'}.")
     part = weights or next(iter(parts), None)
-    tensors = content[part] if part else content
+    tensors: dict[str, Any] = content[part] if part else content
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ValueError(f"{path} does not hold a backbone's weights: it must map names to tensors.")
     return tensors, part or "bare weights"
 
 
-def _load_pickle(path: Path) -> dict:
+def _load_pickle(path: Path) -> dict[str, Any]:
     # Public DiT training checkpoints keep their command line beside the weights, as a Namespace of plain values.
     with torch.serialization.safe_globals([argparse.Namespace]):
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -4,17 +4,17 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from timm.layers import Mlp, PatchEmbed
+from timm.layers import GELUTanh, Mlp, PatchEmbed
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmp_lightning.backbones.protocol import Conditioning
+from dmp_lightning.backbones.protocol import Backbone, Conditioning
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 
 
-class DiT(nn.Module):
+class DiT(Backbone):
     """Diffusion transformer with adaLN-Zero blocks and learned variance.
 
     Args:
@@ -82,17 +82,15 @@ class DiT(nn.Module):
 
     def _initialise(self) -> None:
         """The initialisation of the DiT paper: each block starts as the identity, the output as zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.x_embedder.proj.weight.view(self.width, -1))
-        nn.init.zeros_(self.x_embedder.proj.bias)
-        for embedding in (self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
-            nn.init.normal_(embedding.weight, std=0.02)
-        for layer in (*(block.adaLN_modulation[1] for block in self.blocks), self.final_layer.adaLN_modulation[1]):
-            nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.final_layer.linear.weight)
+        for name, parameter in self.named_parameters():
+            if name == "pos_embed":
+                continue
+            if name.endswith("bias") or "adaLN_modulation" in name or name == "final_layer.linear.weight":
+                nn.init.zeros_(parameter)
+            elif name.startswith(("t_embedder", "y_embedder")):
+                nn.init.normal_(parameter, std=0.02)
+            else:
+                nn.init.xavier_uniform_(parameter.flatten(1))  # patches are embedded as by a linear layer
 
 
 class Block(nn.Module):
@@ -103,7 +101,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.attn = Attention(width, heads, qkv_bias=True)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.mlp = Mlp(width, 4 * width, act_layer=GELUTanh)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, x: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B T D"]:
@@ -138,7 +136,7 @@ class TimestepEmbedder(nn.Module):
         half = FREQUENCIES // 2
         frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
         angles = t[:, None].float() * frequencies
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(next(self.parameters()).dtype))
 
 
 class LabelEmbedder(nn.Module):

@@ -35,15 +35,11 @@ class Latents:
         ValueError: a file does not have the shape that the manifest says.
     """
 
-    def __init__(self, folder: str | Path, train: bool, vae: str | Path | None) -> None:
+    def __init__(self, folder: str | Path, train: bool, vae: str | Path) -> None:
         self.folder = Path(folder)
-        self.manifest = _read_manifest(self.folder)
-        self.vae = None if vae is None else Path(vae)
-        if self.vae is None or not (self.vae / "config.json").is_file():
-            raise FileNotFoundError(
-                f"There is no VAE at {vae}: set data.train.vae and data.validation.vae to a folder that holds the VAE "
-                "of the latents (sd-vae-ft-ema) in diffusers' format."
-            )
+        self.vae = Path(vae)
+        _check_prepared(self.folder, self.vae)
+        self.manifest = json.loads((self.folder / "manifest.json").read_text())
         channels, height, width = self.manifest["shape"]
         self.sample_shape = (channels, height, width)
         self.num_classes = self.manifest["num_classes"]
@@ -87,7 +83,8 @@ class Latents:
     def _decoder(self) -> Any:
         from diffusers import AutoencoderKL  # slow to import, and only needed for pictures
 
-        return AutoencoderKL.from_pretrained(self.vae, local_files_only=True).float().eval().requires_grad_(False)
+        vae = AutoencoderKL.from_pretrained(self.vae, local_files_only=True, low_cpu_mem_usage=False)
+        return vae.float().eval().requires_grad_(False)
 
     def _moments(self, index: int) -> Float[Tensor, "2 2 C H W"]:
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -99,14 +96,20 @@ def _draw_one(moments: Float[Tensor, "2 2 C H W"], chance: torch.Generator) -> F
     return mean + std * torch.randn(mean.shape, generator=chance)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, "
-            "or set data.train.folder to where the latents are."
+def _check_prepared(folder: Path, vae: Path) -> None:
+    missing = []
+    if not (folder / "manifest.json").is_file():
+        missing.append(
+            f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, or set "
+            "data.train.folder to where the latents are."
         )
-    return json.loads(path.read_text())
+    if not (vae / "config.json").is_file():
+        missing.append(
+            f"There is no VAE at {vae}, to decode samples with: put the one that the latents are from (sd-vae-ft-ema) "
+            "there in diffusers' format, or set data.train.vae to its folder."
+        )
+    if missing:
+        raise FileNotFoundError("\n       ".join(missing))
 
 
 def _open_shard(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -16,6 +16,7 @@ class Draw(NamedTuple):
     y: Int[Tensor, " B"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """A data set of `len()` samples of shape `sample_shape`, a whole batch read at a time."""
 

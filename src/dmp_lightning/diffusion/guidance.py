@@ -44,9 +44,7 @@ def guide(
             "without: set guidance.guidance_scale=1."
         )
 
-    def guided(
-        x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
-    ) -> Float[Tensor, "B C2 H W"]:
+    def guided(x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Float[Tensor, "B C2 H W"]:
         position = t / (steps - 1)
         active = (low <= position) & (position <= high)
         if not active.any():

@@ -37,7 +37,7 @@ class Sampler:
         """Samples that start from standard normal `noise`, at the noise's precision.
 
         Args:
-            model: `model(x, t)`: epsilon, then the variance interpolation, along the channels; `t` (B,) of the schedule.
+            model: `model(x, t)`: epsilon, then the variance interpolation, along the channels; `t` (B,) from 0.
             betas: (steps,) float64, of the schedule that the model was trained on.
             sources: one generator a sample: whatever noise the steps add to sample n comes from `sources[n]` alone.
             progress: wraps the timesteps to show a bar.
@@ -73,7 +73,7 @@ class Sampler:
             scheduler.set_timesteps(timesteps=respaced_timesteps(self.steps, len(betas)))
         else:
             raise ValueError(
-                f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false, or another scheduler."
+                f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it."
             )
         return scheduler
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import math
 import pickle
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -103,10 +105,10 @@ class Pixels(Features):
 
     name = "frechet_pixels"
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.num_features = shape[0] * shape[1] * shape[2]
+        self.num_features = math.prod(shape)
 
     def forward(self, images: Images) -> Float[Tensor, "N F"]:
         """Features of 8-bit images."""

@@ -5,14 +5,13 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Self
 from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -28,8 +27,8 @@ class FrechetDistance:
     """`|m - m_r|^2 + tr(S + S_r - 2 (S S_r)^(1/2))` of the features' means m and covariances S, in float64.
 
     torchmetrics accumulates, adds up over processes and evaluates it. The order of calls: `reference` once, then for
-    each measurement `update` with every batch, `compute`, `reset`. It is no module, so that checkpoints of what holds it
-    are free of the extractor's weights; `to` moves it.
+    each measurement `update` with every batch, `compute`, `reset`. It is no module, so that the checkpoints of what
+    holds it are free of the extractor's weights; `to` moves it.
     """
 
     def __init__(self, features: Features) -> None:
@@ -41,7 +40,7 @@ class FrechetDistance:
         """The metric's name: `fid` for Inception's features alone."""
         return self.features.name
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "FrechetDistance":
         """Move extractor and statistics to `device`, where the images have to be as well."""
         self.features.to(device)
         self._metric.to(device)
@@ -57,15 +56,15 @@ class FrechetDistance:
         """
         rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         file = None if folder is None else folder / f"{self.name}-{data}-{self.features.fingerprint}.safetensors"
-        self._set_statistics({key: self._metric._defaults[key] for key in STATISTICS})
+        self._set_statistics(self._no_statistics())
         # One process looks and all do as it found: a file that another run finishes meanwhile must not divide them.
-        found = [self._read(file) if rank == 0 and file is not None else None]
-        hit = [found[0] is not None]
+        found = self._read(file) if rank == 0 and file is not None else None
+        hit = [found is not None]
         if processes > 1:
             dist.broadcast_object_list(hit)
         if hit[0]:
-            # The others stay at zero: torchmetrics adds up over processes.
-            self._set_statistics(found[0] or {})
+            # On the first process alone, because torchmetrics adds up over processes.
+            self._set_statistics(found or {})
             return
         for images in islice(batches, rank, None, processes):
             self._add(images, real=True)
@@ -111,6 +110,11 @@ class FrechetDistance:
             self._metric.update(features.double(), real=real)
         return features
 
+    def _no_statistics(self) -> dict[str, Tensor]:
+        n = self.features.num_features
+        zeros = torch.zeros(n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64), torch.tensor(0)
+        return dict(zip(STATISTICS, zeros, strict=True))
+
     def _set_statistics(self, statistics: dict[str, Tensor]) -> None:
         for key, value in statistics.items():
             setattr(self._metric, key, value.to(self._metric.device, copy=True))
@@ -119,12 +123,11 @@ class FrechetDistance:
         """The cached statistics; None where there are none, or the file is not what it should be, which is logged."""
         if not file.is_file():
             return None
-        expected = {key: self._metric._defaults[key] for key in STATISTICS}
         try:
             found = load_file(file)
         except SafetensorError:
             found = {}
-        if all(key in found and found[key].shape == value.shape for key, value in expected.items()):
+        if all(key in found and found[key].shape == value.shape for key, value in self._no_statistics().items()):
             return found
         log.warning("%s is damaged: the reference statistics are computed again.", file)
         return None
@@ -146,8 +149,8 @@ def _write(statistics: dict[str, Tensor], file: Path) -> None:
     temporary = file.with_name(f"{file.name}.{uuid4().hex}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(statistics, temporary)
+        temporary.write_bytes(save(statistics))  # save_file would make it readable to nobody else
         os.replace(temporary, file)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         log.warning("The reference statistics are not kept for the next run: %s", error)
         temporary.unlink(missing_ok=True)

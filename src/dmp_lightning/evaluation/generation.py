@@ -1,7 +1,7 @@
 """Samples by number: sample n is the same whatever the batch size and the number of processes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,7 @@ Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 Decode = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What generation asks of a sampler: a model of noise and timesteps, and a source of randomness a sample."""
 
@@ -53,19 +54,13 @@ def generate(
     for start in range(0, len(indices), batch_size):
         batch = list(indices[start : start + batch_size])
         y = torch.tensor([labels[n % len(labels)] for n in batch], device=device)
-        samples = _sample(model, sampler, betas, shape, y, generators(seed, Stream.GENERATION, batch))
-        yield batch, decode(samples) if decode else samples
+        sources = generators(seed, Stream.GENERATION, batch)
+        with torch.no_grad():  # closed before the yield: the caller's own work keeps its gradients
+            noise = normal(sources, tuple(shape)).to(device)
+            samples = sampler.sample(_labelled(model, y), betas, noise, sources)
+            images = decode(samples) if decode else samples
+        yield batch, images
 
 
-# Not in `generate`: a generator would leave the caller without gradients between its batches.
-@torch.no_grad()
-def _sample(
-    model: Model,
-    sampler: Sampler,
-    betas: Float[Tensor, " steps"],
-    shape: Sequence[int],
-    y: Int[Tensor, " B"],
-    sources: list[torch.Generator],
-) -> Samples:
-    noise = normal(sources, shape).to(y.device)
-    return sampler.sample(lambda x, t: model(x, t, y), betas, noise, sources)
+def _labelled(model: Model, y: Int[Tensor, " B"]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, t: model(x, t, y)

@@ -29,9 +29,9 @@ class Method(nn.Module):
     training_only: frozenset[str] = frozenset()
     """Parameters that are trained, but of no use afterwards: they are in checkpoints, not in what is exported."""
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.backbone: Backbone = backbone
+        self.backbone = backbone
 
     def group(self, name: str) -> str | None:
         """The learning-rate group of the parameter `name`, or None where it stays as it is."""
@@ -55,7 +55,7 @@ class Method(nn.Module):
         y: Int[Tensor, " B"],
         noise: Float[Tensor, "L B P"] | None = None,
     ) -> Prediction:
-        """Predict for noisy samples `x` at timesteps `t` with labels `y`; `noise` of `noise_shape`, in training only."""
+        """Predict for noisy samples `x` at timesteps `t` with labels `y`; `noise` (of `noise_shape`) in training only."""
         tokens, conditioning = self.backbone.embed(x, t, y)
         prepared = self.prepare(conditioning, noise)
         for index, block in enumerate(self.backbone.blocks):

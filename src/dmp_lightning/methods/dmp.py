@@ -1,14 +1,13 @@
 """Diffusion Model Patching: a frozen backbone with a mixture of prompts (arXiv 2405.17825)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from dmp_lightning.backbones import Conditioning
+from dmp_lightning.backbones import Backbone, Conditioning
 from dmp_lightning.methods.base import Method
-from dmp_lightning.prompts import Gates, MixtureOfPrompts, balance_losses
+from dmp_lightning.prompts import Gates, LinearGate, MixtureOfPrompts, balance_losses
 
 
 class DMP(Method):
@@ -29,8 +28,8 @@ class DMP(Method):
 
     def __init__(
         self,
-        backbone: Any,
-        gate: Callable[..., nn.Module],
+        backbone: Backbone,
+        gate: Callable[..., LinearGate],
         balance: Mapping[str, float],
         injection: str | Sequence[int] = "all",
         condition: str = "timestep",
@@ -42,7 +41,7 @@ class DMP(Method):
         self.balance = dict(balance)
         self.mixture = MixtureOfPrompts(gate, len(backbone.blocks), backbone.width, backbone.tokens, injection)
         self.noise_shape = self.mixture.noise_shape
-        self.training_only = frozenset(f"mixture.gate.{name}" for name in self.mixture.gate.training_only)
+        self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
         self.freeze()
 
     def group(self, name: str) -> str | None:

@@ -1,7 +1,6 @@
 """The control: the backbone as it is."""
 
-from typing import Any
-
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods.base import Method
 
 
@@ -10,7 +9,7 @@ class Frozen(Method):
 
     label = "pre-trained"
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.freeze()
 

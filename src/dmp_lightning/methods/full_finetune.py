@@ -1,9 +1,8 @@
 """All weights of the backbone go on training: full fine-tuning, or pre-training from random weights."""
 
-from typing import Any
-
 from torch import Tensor
 
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods.base import Method
 
 
@@ -12,7 +11,7 @@ class FullFinetune(Method):
 
     label = "full fine-tuning"
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.freeze()
 

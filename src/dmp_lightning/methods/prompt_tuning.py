@@ -1,11 +1,10 @@
 """Plain prompt tuning: the same prompts, always at full strength; the paper's ungated baseline."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods.base import Method
 
 
@@ -14,7 +13,7 @@ class PromptTuning(Method):
 
     label = "plain prompt tuning"
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.prompts = nn.Parameter(torch.zeros(len(backbone.blocks), backbone.tokens, backbone.width))
         self.freeze()

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmp_lightning.prompts.gate import Gates
+from dmp_lightning.prompts.gate import Gates, LinearGate
 
 
 class MixtureOfPrompts(nn.Module):
@@ -22,12 +22,18 @@ class MixtureOfPrompts(nn.Module):
     """
 
     def __init__(
-        self, gate: Callable[..., nn.Module], depth: int, width: int, tokens: int, injection: str | Sequence[int] = "all"
+        self,
+        gate: Callable[..., LinearGate],
+        depth: int,
+        width: int,
+        tokens: int,
+        injection: str | Sequence[int] = "all",
     ) -> None:
         super().__init__()
         self.blocks = injected_blocks(injection, depth)
         self.prompts = nn.Parameter(torch.zeros(len(self.blocks), tokens, width))
         self.gate = gate(width=width, prompts=tokens)
+        self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
 
     @property
     def noise_shape(self) -> tuple[int, int]:

@@ -46,7 +46,7 @@ class Row:
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print the table to the terminal; lines that are not of this run are numbered, and say below where they are from."""
+    """Print the table to the terminal; below it stands where the lines that are not of this run come from."""
     header, *lines = _cells(rows)
     origins = list(dict.fromkeys(row.origin for row in rows if row.origin != THIS_RUN))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)

@@ -5,9 +5,8 @@ import os
 import secrets
 import shlex
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,8 +26,6 @@ def wandb_logger(
     group: str | None = None,
     tags: Sequence[str] = (),
     save_dir: str | Path = ".",
-    config: Mapping[str, Any] | None = None,
-    id: str | None = None,
 ) -> WandbLogger:
     """A logger for one W&B run; call `finish` at its end, so that the next job of this process gets its own.
 
@@ -36,16 +33,15 @@ def wandb_logger(
     to sync it. A mode that the user chose (WANDB_MODE, `wandb offline`) is left as it is.
 
     Args:
-        project, name, group, tags, config: as the run shows them; `config` in plain containers.
-        save_dir: the folder of the run; W&B writes into `wandb/` there.
-        id: of the run to go on with, see `last_run_id`; by default a new one.
+        project, name, group, tags: as the run shows them.
+        save_dir: the folder of the run; W&B writes into `wandb/` there, and goes on with a run that it finds there.
 
     Raises:
         ValueError: WANDB_MODE asks for an online run, and no key is configured.
     """
     settings = wandb.setup().settings
     # Not drawn from a generator that the run has seeded: jobs of the same seed are different runs.
-    id, mode = id or secrets.token_hex(4), settings.mode
+    id, mode = last_run_id(save_dir) or secrets.token_hex(4), settings.mode
     obstacle = _obstacle(settings) if mode == "online" else None
     if obstacle:
         mode = "offline"
@@ -59,7 +55,6 @@ def wandb_logger(
         group=group,
         tags=list(tags),
         save_dir=save_dir,
-        config=dict(config or {}),
         id=id,
         # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
         mode=mode,

@@ -64,7 +64,10 @@ class DiffusionModule(L.LightningModule):
         optimizer = self.build_optimizer(groups)
         if self.build_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"},
+        }
 
     def training_step(self, batch: Batch) -> Float[Tensor, ""]:
         t, noise, gate_noise, dropped = self._draw(batch)
@@ -127,6 +130,7 @@ class DiffusionModule(L.LightningModule):
         if shapes != found:
             name = sorted(name for name, _ in shapes.items() ^ found.items())[0]
             raise ValueError(
-                f"The checkpoint to resume is of another method or other options ({name} is {found.get(name, 'missing')}"
-                f" there, {shapes.get(name, 'missing')} here): resume with the config that made it."
+                f"The checkpoint to resume is of another method or other options ({name} is "
+                f"{found.get(name, 'missing')} there, {shapes.get(name, 'missing')} here): resume with the config that "
+                "made it."
             )

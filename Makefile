@@ -1,0 +1,48 @@
+# Each job first makes its virtual environment, .venv, from the pinned versions in constraints.txt.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format wheel clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## patch a converged model, measure whether it helped, print the table (about 10 minutes)
+	$(BIN)/python -m dmp_lightning.train
+
+test: $(READY)  ## run the tests
+	$(BIN)/pytest
+
+test-slow: $(READY)  ## run all tests, those too that take minutes
+	$(BIN)/pytest -m "slow or not slow"
+
+lint: $(READY)  ## check format, style, types and the direction of imports
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## format the code, and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+wheel: $(READY)  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what was built and cached; runs and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "There is no python3 here: install Python 3.11 or newer."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11: install that, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo "$(PYTHON) lacks the venv module: install it (on Debian: apt install python3-venv)."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "Installing dmp-lightning and its pinned dependencies into .venv (minutes, the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

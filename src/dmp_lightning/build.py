@@ -1,0 +1,112 @@
+"""Building the parts of a run from its config."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.backbones import Backbone, load_weights
+from dmp_lightning.entry import CHECKPOINTS
+from dmp_lightning.evaluation.features import Features
+from dmp_lightning.methods import Method
+from dmp_lightning.reporting import figures
+from dmp_lightning.training.ema import EMA
+from dmp_lightning.training.evaluation import Evaluation
+from dmp_lightning.training.generation import Generation
+from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.training.paired import PairedValidation
+from dmp_lightning.training.pictures import Pictures
+from dmp_lightning.training.progress import Clock, StepProgressBar
+
+
+def build_parts(config: DictConfig) -> tuple[L.LightningDataModule, Features, Backbone]:
+    """Data, features and the base with its weights; tells all that is missing at once, before any work.
+
+    Raises:
+        FileNotFoundError: one sentence for each file that has to be prepared.
+    """
+
+    def backbone() -> Backbone:
+        L.seed_everything(config.seed, verbose=False)
+        model = instantiate(config.backbone.model)
+        weights = config.backbone.weights
+        return model if weights is None else load_weights(model, weights, config.backbone.part)
+
+    builders: list[Callable[[], Any]] = [
+        lambda: instantiate(config.data),
+        lambda: instantiate(config.features),
+        backbone,
+    ]
+    built, missing = [], []
+    for build in builders:
+        try:
+            built.append(build())
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error.__cause__, FileNotFoundError) else error
+            if not isinstance(cause, FileNotFoundError):
+                raise
+            missing.append(str(cause))
+    if missing:
+        raise FileNotFoundError("\n       ".join(missing))
+    data, features, base = built
+    return data, features, base
+
+
+def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
+    """The validation hooks, with pictures in `run_dir/figures`."""
+    settings = config.evaluation
+    generation = Generation(
+        features,
+        instantiate(config.sampler),
+        samples=settings.samples,
+        batch_size=settings.batch_size,
+        shown=settings.shown,
+        guidance=settings.guidance,
+        seed=settings.seed,
+    )
+    paired = PairedValidation()
+    pictures = Pictures(
+        run_dir / "figures",
+        generation,
+        paired,
+        draw_samples=figures.samples_figure,
+        draw_gates=figures.gates_figure,
+        draw_loss_difference=figures.loss_difference_figure,
+    )
+    return Evaluation(paired, generation, pictures, Clock())
+
+
+def build_trainer(config: DictConfig, evaluation: Evaluation, ema: EMA | None, run_dir: Path) -> L.Trainer:
+    """The trainer of the config, with its loggers and our callbacks; the loggers hold the whole config."""
+    loggers: list[Logger] = [instantiate(logger) for logger in config.logger.values()]
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    checkpoints = ModelCheckpoint(
+        run_dir / CHECKPOINTS,
+        filename="step-{step}",  # without "=", which the command line could not take in resume=PATH
+        auto_insert_metric_name=False,
+        every_n_train_steps=config.recipe.checkpoint_every,
+    )
+    callbacks = [*([ema] if ema else []), *evaluation.callbacks(), StepProgressBar(), checkpoints]
+    return instantiate(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(run_dir))
+
+
+def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:
+    """The LightningModule of a method."""
+    recipe = config.recipe
+    return DiffusionModule(
+        method,
+        instantiate(config.diffusion),
+        optimizer=instantiate(recipe.optimizer),
+        lr_scheduler=instantiate(recipe.lr_scheduler),
+        learning_rates=recipe.learning_rates,
+        strata=config.evaluation.strata,
+        seed=config.seed,
+        validation_seed=config.evaluation.seed,
+        base=base,
+    )

@@ -1,0 +1,130 @@
+import argparse
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dmp_lightning.backbones import load_weights
+
+ARGS = argparse.Namespace(model="DiT-XL/2", epochs=1400, results_dir="results")
+
+
+class Touch:
+    """Unpickles by creating a file: what a hostile checkpoint would do, with something worse."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def model():
+    return nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+
+
+def weights(value):
+    return {name: torch.full_like(tensor, value) for name, tensor in model().state_dict().items()}
+
+
+def is_filled_with(module, value):
+    return all((tensor == value).all() for tensor in module.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("content", "choice", "value", "taken"),
+    [
+        pytest.param(weights(1.0), None, 1.0, "bare weights", id="bare"),
+        pytest.param({"ema": weights(2.0)}, None, 2.0, "ema", id="ema"),
+        pytest.param({"model": weights(3.0)}, None, 3.0, "model", id="model"),
+        pytest.param({"model": weights(1.0), "ema": weights(2.0), "args": ARGS}, None, 2.0, "ema", id="both"),
+        pytest.param({"model": weights(1.0), "ema": weights(2.0), "args": ARGS}, "model", 1.0, "model", id="chosen"),
+    ],
+)
+def test_a_pt_file_is_loaded_and_the_log_says_which_part(tmp_path, caplog, content, choice, value, taken):
+    torch.save(content, tmp_path / "base.pt")
+    with caplog.at_level(logging.INFO):
+        loaded = load_weights(model(), tmp_path / "base.pt", choice)
+    assert is_filled_with(loaded, value)
+    assert caplog.messages == [f"Base weights: {tmp_path / 'base.pt'} ({taken})"]
+
+
+def test_a_safetensors_file_is_loaded(tmp_path):
+    save_file(weights(4.0), tmp_path / "base.safetensors")
+    assert is_filled_with(load_weights(model(), tmp_path / "base.safetensors"), 4.0)
+
+
+def without(name):
+    return {key: value for key, value in weights(1.0).items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("content", "choice", "message"),
+    [
+        pytest.param(without("1.bias"), None, r"lacks 1\.bias: it does not hold the backbone", id="missing"),
+        pytest.param({"x": torch.ones(1)}, None, r"lacks 0\.bias, 0\.weight, 1\.bias and 1 more", id="many missing"),
+        pytest.param(weights(1.0) | {"2.bias": torch.ones(1)}, None, r"holds 2\.bias, which .* not have", id="extra"),
+        pytest.param(
+            weights(1.0) | {"0.weight": torch.ones(2, 4)}, None, r"0\.weight has shape \(2, 4\).*\(2, 3\)", id="shape"
+        ),
+        pytest.param(weights(1.0), "ema", "has no part named 'ema'; it holds bare weights", id="no such part"),
+        pytest.param({"model": weights(1.0)}, "ema", "has no part named 'ema'; it holds model", id="another part"),
+        pytest.param({"ema": {"step": 3}}, None, "must map names to tensors", id="no tensors"),
+        pytest.param([torch.ones(1)], None, "must map names to tensors", id="a list"),
+        pytest.param({}, None, "must map names to tensors", id="nothing"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(tmp_path, content, choice, message):
+    torch.save(content, tmp_path / "base.pt")
+    untouched = model()
+    before = {name: tensor.clone() for name, tensor in untouched.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        load_weights(untouched, tmp_path / "base.pt", choice)
+    assert all(torch.equal(before[name], tensor) for name, tensor in untouched.state_dict().items())
+
+
+def saved(suffix):
+    """The bytes of a good file."""
+    path = Path(f"whole{suffix}")
+    save_file(weights(1.0), path) if suffix == ".safetensors" else torch.save(weights(1.0), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda whole: b"", id="empty"),
+        pytest.param(lambda whole: whole[: len(whole) // 2], id="truncated"),
+        pytest.param(lambda whole: whole[:-1], id="last byte lost"),
+        pytest.param(lambda whole: b"hello world\n", id="text"),
+        pytest.param(lambda whole: b"<!DOCTYPE html><html>", id="web page"),
+        pytest.param(lambda whole: pickle.dumps({"a": 1})[:-3], id="half a pickle"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_damaged_file_is_refused_in_one_sentence(tmp_path, monkeypatch, suffix, damage):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"base{suffix}"
+    path.write_bytes(damage(saved(suffix)))
+    with pytest.raises(ValueError, match=r"is not a readable weights file"):
+        load_weights(model(), path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    trace = tmp_path / "trace"
+    torch.save({"ema": weights(1.0), "args": Touch(trace)}, tmp_path / "base.pt")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        load_weights(model(), tmp_path / "base.pt")
+    assert not trace.exists()
+    torch.load(tmp_path / "base.pt", weights_only=False)
+    assert trace.exists(), "the file is harmless, so this test shows nothing"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights file at .*base\.pt: set backbone\.weights"):
+        load_weights(model(), tmp_path / "base.pt")

@@ -1,0 +1,52 @@
+"""Composing configs in tests as the command line does."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from safetensors.torch import save_file
+
+from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+
+SMALL = [
+    "evaluation.samples=60",
+    "evaluation.batch_size=30",
+    "evaluation.strata=4",
+    "sampler.steps=5",
+    "recipe.batch_size=32",
+    "recipe.max_steps=6",
+    "recipe.validate_every=3",
+    "recipe.checkpoint_every=3",
+    "features=pixels",
+    "controls=null",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+]
+
+
+def config(*overrides: str) -> DictConfig:
+    """The train config with `overrides`."""
+    register_resolvers()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def small(run_dir: Path, *overrides: str) -> DictConfig:
+    """A run of six steps that takes seconds, on a base whose blocks all matter, logging to CSV."""
+    weights = run_dir.parent / "base.safetensors"
+    if not weights.exists():
+        save_file(random_base(), weights)
+    return config(*SMALL, f"run_dir={run_dir}", f"backbone.weights={weights}", "logger=csv", *overrides)
+
+
+def random_base() -> dict:
+    """Weights for the embedded default's backbone, none of them zero."""
+    import torch
+    from hydra.utils import instantiate
+
+    model = instantiate(config().backbone.model)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.named_parameters():
+        if name != "pos_embed":
+            value.data = 0.05 * torch.randn(value.shape, generator=generator)
+    return model.state_dict()

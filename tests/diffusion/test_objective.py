@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dmp_lightning.diffusion.objective import Diffusion
+
+
+@pytest.fixture(params=["linear", "cosine"])
+def values(request, golden):
+    return golden(f"diffusion_{request.param}")
+
+
+@pytest.fixture
+def diffusion(values):
+    return Diffusion(values["betas"])
+
+
+def relative(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+def test_noise_is_added_as_in_the_golden_values(diffusion, values):
+    found = diffusion.add_noise(values["x0"], values["noise"], values["t"])
+    assert_close(found, values["x_t"], atol=1e-6, rtol=1e-6)
+
+
+def test_losses_match_the_golden_ones(diffusion, values):
+    losses = diffusion.losses(values["model_output"], values["x0"], values["x_t"], values["noise"], values["t"])
+    assert_close(losses.mse, values["loss.mse"], atol=0, rtol=1e-5)
+    assert_close(losses.vb, values["loss.vb"], atol=0, rtol=1e-5)
+
+
+def test_the_ancestral_step_matches_the_golden_one(diffusion, values):
+    posterior = diffusion.posterior(values["model_output"], values["x_t"], values["t"])
+    noisy = values["t"] > 0
+    assert relative(posterior.mean, values["posterior.mean"]) < 1e-4
+    assert relative(posterior.pred_xstart, values["posterior.pred_xstart"]) < 1e-4
+    assert_close(posterior.log_variance[noisy], values["posterior.log_variance"][noisy], atol=1e-3, rtol=0)
+
+
+def test_the_bound_trains_the_variance_alone(diffusion, values):
+    output = values["model_output"].clone().requires_grad_()
+    losses = diffusion.losses(output, values["x0"], values["x_t"], values["noise"], values["t"])
+    (grad,) = torch.autograd.grad(losses.vb.sum(), output)
+    epsilon, interpolation = grad.chunk(2, dim=1)
+    assert epsilon.count_nonzero() == 0
+    assert (interpolation.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_a_perfect_prediction_has_no_epsilon_loss_and_recovers_the_clean_sample(diffusion, values):
+    t = torch.full_like(values["t"], 300)
+    x_t = diffusion.add_noise(values["x0"], values["noise"], t)
+    output = torch.cat([values["noise"], torch.zeros_like(x_t)], dim=1)
+    assert diffusion.losses(output, values["x0"], x_t, values["noise"], t).mse.max() == 0
+    assert relative(diffusion.posterior(output, x_t, t).pred_xstart, values["x0"]) < 1e-5
+
+
+def test_losses_of_a_half_precision_output_are_taken_in_float32(diffusion, values):
+    output = values["model_output"].bfloat16()
+    losses = diffusion.losses(output, values["x0"], values["x_t"], values["noise"], values["t"])
+    expected = diffusion.losses(output.float(), values["x0"], values["x_t"], values["noise"], values["t"])
+    assert losses.mse.dtype == losses.vb.dtype == torch.float32
+    assert torch.equal(losses.mse, expected.mse)
+    assert torch.equal(losses.vb, expected.vb)

@@ -1,0 +1,160 @@
+"""One contract for all methods, on a DiT with random weights and three real optimiser steps."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmp_lightning.backbones import DiT
+from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method, PromptTuning, load_patch, save_patch
+from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.prompts import LinearGate
+
+WIDTH, DEPTH, TOKENS, CLASSES = 32, 3, 16, 4
+BALANCE = {"importance": 1.0, "load": 1.0}
+GATE = TOKENS * (WIDTH + 1) + TOKENS
+GATE_KEYS = {"mixture.prompts", "mixture.gate.weight", "mixture.gate.bias"}
+BACKBONE = sum(p.numel() for p in DiT(
+    input_size=8, in_channels=4, patch_size=2, width=WIDTH, depth=DEPTH, heads=4, num_classes=4, class_dropout_prob=0.1
+).parameters())  # fmt: skip
+
+
+class Case(NamedTuple):
+    build: Callable[[DiT], Method]
+    size: int
+    exported: set[str] | None  # None: the whole backbone
+    training_only: frozenset[str] = frozenset()
+
+
+def dmp(gate: dict | None = None, **options: object) -> Callable[[DiT], Method]:
+    return lambda backbone: DMP(backbone, partial(LinearGate, **(gate or {})), BALANCE, **options)
+
+
+def patched(blocks: int) -> int:
+    return blocks * TOKENS * WIDTH + GATE
+
+
+NOISE = frozenset({"mixture.gate.noise"})
+CASES = {
+    "dmp": Case(dmp(), patched(3), GATE_KEYS, NOISE),
+    "dmp_mean": Case(dmp({"weight_scale": "mean"}), patched(3), GATE_KEYS, NOISE),
+    "dmp_topk": Case(dmp({"top_k": 0.5}), patched(3), GATE_KEYS, NOISE),
+    "dmp_label": Case(dmp(condition="timestep_and_label"), patched(3), GATE_KEYS, NOISE),
+    "dmp_first": Case(dmp(injection="first:1"), patched(1), GATE_KEYS, NOISE),
+    "dmp_last": Case(dmp(injection="last:2"), patched(2), GATE_KEYS, NOISE),
+    "dmp_list": Case(dmp(injection=[0, 2]), patched(2), GATE_KEYS, NOISE),
+    "prompt_tuning": Case(PromptTuning, DEPTH * TOKENS * WIDTH, {"prompts"}),
+    "full_finetune": Case(FullFinetune, BACKBONE - TOKENS * WIDTH, None),
+    "frozen": Case(Frozen, 0, set()),
+}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def base() -> DiT:
+    """A backbone whose output depends on all of its weights."""
+    torch.manual_seed(0)
+    model = DiT(
+        input_size=8, in_channels=4, patch_size=2, width=WIDTH, depth=DEPTH, heads=4, num_classes=CLASSES,
+        class_dropout_prob=0.1,
+    )  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if name != "pos_embed":
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def batch(method: Method, noisy: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    torch.manual_seed(1)
+    x, t, y = torch.randn(6, 4, 8, 8), torch.randint(0, 1000, (6,)), torch.randint(0, CLASSES, (6,))
+    if not noisy or method.noise_shape is None:
+        return x, t, y, None
+    return x, t, y, torch.randn(6, *method.noise_shape).transpose(0, 1)
+
+
+def trained(method: Method) -> Method:
+    """After three steps: zero initialisation keeps some gradients at zero in the first."""
+    groups = method.parameter_groups()
+    if not groups:
+        return method
+    optimiser = torch.optim.AdamW([{"params": p} for p in groups.values()], lr=1e-2, weight_decay=0.0)
+    for _ in range(3):
+        prediction = method(*batch(method, noisy=True))
+        loss = prediction.output.square().mean() + sum(prediction.auxiliary.values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return method
+
+
+@cases
+def test_starts_as_the_base_bit_for_bit(case: Case) -> None:
+    method = case.build(base())
+    x, t, y, _ = batch(method, noisy=False)
+    with torch.no_grad():
+        assert torch.equal(method(x, t, y).output, base()(x, t, y))
+
+
+@cases
+def test_three_steps_move_exactly_its_own_parameters(case: Case) -> None:
+    method = case.build(base())
+    before = {name: value.clone() for name, value in method.named_parameters()}
+    trained(method)
+    own = method.trained()
+    moved = {name for name, value in method.named_parameters() if not torch.equal(value, before[name])}
+    # A label that no sample of the batch has still belongs to the table; the table as a whole must have moved.
+    assert moved == set(own)
+
+
+@cases
+def test_backbone_gradients_are_not_computed(case: Case) -> None:
+    method = trained(case.build(base()))
+    own = method.trained()
+    for name, parameter in method.named_parameters():
+        assert (parameter.grad is not None) == (name in own), name
+
+
+@cases
+def test_size_is_that_of_the_formula(case: Case) -> None:
+    assert case.build(base()).size == case.size
+
+
+@cases
+def test_exports_exactly_what_others_need(case: Case) -> None:
+    method = case.build(base())
+    expected = set(base().state_dict()) if case.exported is None else case.exported
+    assert set(method.exported()) == expected
+    assert method.training_only == case.training_only
+
+
+@cases
+def test_saved_and_loaded_it_predicts_the_same(case: Case, tmp_path: Path) -> None:
+    method = trained(case.build(base()))
+    path = tmp_path / "patch.safetensors"
+    save_patch(method.exported(), path, fingerprint(base()), {"name": "test"})
+    loaded = load_patch(case.build(base()), path)
+    x, t, y, _ = batch(method, noisy=False)
+    with torch.no_grad():
+        assert torch.equal(loaded(x, t, y).output, method(x, t, y).output)
+    assert [file.name for file in tmp_path.iterdir()] == ["patch.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["dmp", "dmp_topk", "prompt_tuning"])
+def test_gradients_are_finite_in_bf16(name: str) -> None:
+    method = CASES[name].build(base())
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = method(*batch(method, noisy=True))
+    (prediction.output.float().square().mean() + sum(prediction.auxiliary.values())).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in method.trained().values())
+
+
+def test_no_gradient_passes_below_the_first_injected_block() -> None:
+    method = CASES["dmp_last"].build(base())
+    inputs = []
+    for block in method.backbone.blocks:
+        block.register_forward_hook(lambda module, args, output: inputs.append(output.requires_grad))
+    method(*batch(method, noisy=True))
+    assert inputs == [False, True, True]
