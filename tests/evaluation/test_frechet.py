@@ -78,12 +78,10 @@ def test_agrees_with_pytorch_fid_on_inception(inception):
 
 
 def test_shift_and_scale_have_their_closed_forms():
-    """A shift costs its squared length; a scale s costs tr(S) (s - 1)^2 and the shift of the mean."""
+    """A shift costs its squared length; a scale s costs tr(S) (s - 1)^2 and the shift of the mean; features are float32."""
     base = noise_images(400, 3, mean=50, spread=10)
     mean, covariance = statistics(Pixels(SHAPE), base)
-    assert distance(Pixels(SHAPE), base, base + 20) == pytest.approx(
-        16 * (20 / 127.5) ** 2, rel=1e-6
-    )  # float32 features
+    assert distance(Pixels(SHAPE), base, base + 20) == pytest.approx(16 * (20 / 127.5) ** 2, rel=1e-6)
     # Pixels are centred: doubling the image v maps the feature f = v / 127.5 - 1 to 2 f + 1.
     expected = ((mean + 1) ** 2).sum() + np.trace(covariance)
     assert distance(Pixels(SHAPE), base, 2 * base) == pytest.approx(expected, rel=1e-6)
@@ -189,8 +187,9 @@ def test_cache_that_cannot_be_written_is_done_without(tmp_path: Path, caplog: py
 
 def test_two_processes_find_what_one_does(tmp_path: Path):
     """Reference and samples shared by two, once computed and once from the cache."""
-    script = Path(__file__).with_name("two_processes.py")
-    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=300)
+    script = Path(__file__).with_name("one_of_two_processes.py")
+    processes = [subprocess.Popen([sys.executable, script, str(rank), tmp_path]) for rank in (0, 1)]
+    assert [process.wait(300) for process in processes] == [0, 0]
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     expected = distance(Pixels(SHAPE), noise_images(201, 0), noise_images(101, 1, 120))
     assert found == [[pytest.approx(expected, rel=1e-9)] * 3] * 2

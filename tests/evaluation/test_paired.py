@@ -43,13 +43,9 @@ def test_more_timesteps_of_the_same_images_add_no_certainty():
     torch.testing.assert_close(often, once)
 
 
-@pytest.mark.parametrize(
-    ("base", "patched", "message"),
-    [((1, 5), (1, 5), "two validation images"), ((4, 5), (4, 6), "not one")],
-)
-def test_tables_that_cannot_be_compared_are_refused(base: tuple, patched: tuple, message: str):
-    with pytest.raises(ValueError, match=message):
-        compare(torch.zeros(base), torch.zeros(patched))
+def test_one_image_is_refused():
+    with pytest.raises(ValueError, match="two validation images"):
+        compare(torch.zeros(1, 5), torch.zeros(1, 5))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class FrechetDistance:
         self._metric.to(device)
         return self
 
-    def reference(self, batches: Iterable[Images], data: str, folder: Path | None = None) -> None:
+    def reference(self, batches: Iterable[UInt8[Tensor, "_ C H W"]], data: str, folder: Path | None = None) -> None:
         """Set the statistics of the reference images, from the cache in `folder` where it has them.
 
         Args:
@@ -153,4 +154,5 @@ def _write(statistics: dict[str, Tensor], file: Path) -> None:
         os.replace(temporary, file)
     except OSError as error:
         log.warning("The reference statistics are not kept for the next run: %s", error)
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

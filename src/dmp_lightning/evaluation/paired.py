@@ -77,10 +77,8 @@ def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Co
     Losses of one image share its content: its mean over the strata is one observation, and N counts, not N * S.
 
     Raises:
-        ValueError: the tables are not of the same images and timesteps, or of fewer than two images.
+        ValueError: there are fewer than two images.
     """
-    if base.shape != patched.shape:
-        raise ValueError(f"The losses to pair have shapes {tuple(base.shape)} and {tuple(patched.shape)}, not one.")
     if len(base) < 2:
         raise ValueError("A paired comparison needs two validation images at least, for the noise between them.")
     difference = patched.double() - base.double()

@@ -55,7 +55,7 @@ class Method(nn.Module):
         y: Int[Tensor, " B"],
         noise: Float[Tensor, "L B P"] | None = None,
     ) -> Prediction:
-        """Predict for noisy samples `x` at timesteps `t` with labels `y`; `noise` (of `noise_shape`) in training only."""
+        """Predict for noisy samples `x` at timesteps `t` with labels `y`; `noise` is for training only."""
         tokens, conditioning = self.backbone.embed(x, t, y)
         prepared = self.prepare(conditioning, noise)
         for index, block in enumerate(self.backbone.blocks):

@@ -1,4 +1,4 @@
-"""Run by a test: two processes measure one set of images together, and write what each of them found."""
+"""Run twice by a test, with rank 0 and 1: the two measure one set of images together, and write what each found."""
 
 import json
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from dmp_lightning.evaluation.features import Pixels
 from dmp_lightning.evaluation.frechet import FrechetDistance
@@ -33,4 +32,4 @@ def measure(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    mp.spawn(measure, (Path(sys.argv[1]),), nprocs=2)
+    measure(int(sys.argv[1]), Path(sys.argv[2]))
