@@ -78,7 +78,7 @@ def test_agrees_with_pytorch_fid_on_inception(inception):
 
 
 def test_shift_and_scale_have_their_closed_forms():
-    """A shift costs its squared length; a scale s costs tr(S) (s - 1)^2 and the shift of the mean; features are float32."""
+    """A shift costs its squared length; a scale s costs tr(S) (s - 1)^2 and the mean's shift, here in float32."""
     base = noise_images(400, 3, mean=50, spread=10)
     mean, covariance = statistics(Pixels(SHAPE), base)
     assert distance(Pixels(SHAPE), base, base + 20) == pytest.approx(16 * (20 / 127.5) ** 2, rel=1e-6)

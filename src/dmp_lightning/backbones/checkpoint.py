@@ -2,12 +2,10 @@
 
 import argparse
 import logging
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -53,14 +51,14 @@ def read_weights(path: str | Path, weights: str | None = None) -> tuple[dict[str
         )
     try:
         content: dict[str, Any] = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except Exception as error:  # what torch raises on damaged files is of many kinds
         raise ValueError(f"{path} is not a readable weights file (damaged, or it holds more than tensors).") from error
     parts = [part for part in ("ema", "model") if isinstance(content.get(part), dict)]
     if weights is not None and weights not in parts:
         raise ValueError(f"{path} has no part named {weights!r}; it holds {' and '.join(parts) or 'bare weights'}.")
     part = weights or next(iter(parts), None)
     tensors: dict[str, Any] = content[part] if part else content
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not tensors or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()):
         raise ValueError(f"{path} does not hold a backbone's weights: it must map names to tensors.")
     return tensors, part or "bare weights"
 

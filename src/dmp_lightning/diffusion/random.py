@@ -21,7 +21,7 @@ class Stream(IntEnum):
 
 def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
     """A CPU generator that depends on `seed`, `stream` and `counters`, and on nothing else."""
-    word = np.random.SeedSequence([seed, stream, *counters]).generate_state(1, np.uint64)[0]
+    word = np.random.SeedSequence(seed, spawn_key=(stream, *counters)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(word))
 
 

@@ -34,7 +34,9 @@ class FrechetDistance:
 
     def __init__(self, features: Features) -> None:
         self.features = features.eval()
-        self._metric = FrechetInceptionDistance(_Given(features.num_features), reset_real_features=False)
+        self._metric = FrechetInceptionDistance(
+            _Given(features.num_features), reset_real_features=False, compute_with_cache=False
+        )
 
     @property
     def name(self) -> str:
