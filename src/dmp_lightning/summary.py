@@ -1,14 +1,18 @@
 """The end of a run: its record, its table with the committed controls, and its verdict."""
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 from torch import nn
 
 from dmp_lightning.reporting.results import Results, provenance, read_results, write_results
 from dmp_lightning.reporting.tables import Interval, Row, print_table, verdict
 from dmp_lightning.training.evaluation import Evaluation, Outcome
+
+WIDTH = 160  # characters of a table that goes into a file or a pipe
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def summarise(
         **provenance(device),
     )
     write_results(results, run_dir / "results.json")
-    print_table([*rows, *committed(config.controls)])
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    print_table([*rows, *committed(config.controls)], console)
     if last.frechet_change is not None and last.comparison is not None:
         loss = Interval(*(part.item() for part in last.comparison.overall))
         print(verdict(measured[-1].label, _features(name), Interval(*last.frechet_change), loss))

@@ -31,13 +31,14 @@ def train(config: DictConfig) -> dict[str, float]:
 
     control = Frozen(backbone)
     trainer.validate(build_module(config, control, base), datamodule=data, verbose=False)
-    measured = [Measured("pre-trained", control.size, evaluation.outcome())]
     method = instantiate(config.method)(backbone=backbone)
+    label = config.label or method.label + (", EMA" if ema else "")
+    measured = [Measured(control.label if method.trained() else label, control.size, evaluation.outcome())]
     describe(method)
     if method.trained():
         module = build_module(config, method, base)
         fit(trainer, module, data, checkpoint, config.compile)
-        measured.append(Measured(method.label + (", EMA" if ema else ""), method.size, evaluation.outcome()))
+        measured.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
     metrics = summarise(config, measured, evaluation, backbone, str(trainer.strategy.root_device), run_dir)
     finish()

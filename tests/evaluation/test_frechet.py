@@ -144,11 +144,15 @@ def test_cache_stands_in_for_the_images(tmp_path: Path):
     assert file.stat().st_mode & 0o044, "others on the cluster cannot read it"
 
 
-class OtherPixels(Pixels):
-    name = "frechet_other"
+class Weighted(Pixels):
+    """Of the same name as other pixels, with weights of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE)
+        self.register_buffer("weight", torch.ones(1))
 
 
-@pytest.mark.parametrize("other", [{"data": "b"}, {"features": OtherPixels(SHAPE)}], ids=["data", "features"])
+@pytest.mark.parametrize("other", [{"data": "b"}, {"features": Weighted()}], ids=["data", "weights"])
 def test_cache_is_of_one_reference_and_one_extractor(tmp_path: Path, other: dict):
     with_reference(tmp_path, [noise_images(100, 0)])
     with pytest.raises(AssertionError, match="were read"):

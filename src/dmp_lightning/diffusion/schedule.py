@@ -16,7 +16,9 @@ def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> F
     """
     scale = 1000 / steps
     if scale * end >= 1:
-        raise ValueError(f"diffusion.betas.steps={steps} is too few for a linear schedule: choose more than {1000 * end:g}.")
+        raise ValueError(
+            f"diffusion.betas.steps={steps} is too few for a linear schedule: choose more than {1000 * end:g}."
+        )
     return torch.linspace(scale * start, scale * end, steps, dtype=torch.float64)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dmp_lightning.methods.base import Method
@@ -27,7 +27,8 @@ def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -
     metadata = {"format": "pt", "base": base, "about": json.dumps(about, sort_keys=True)}
     temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
+        # safetensors' own writer would let nobody else read the file.
+        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in tensors.items()}, metadata))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""The command as people type it: in processes of its own, from any folder, from a wheel."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from tests.configs import SMALL, random_base
+
+ROOT = Path(__file__).parents[1]
+FULL_SIZE = {  # parameters of the base and of the patch, and its share, as the design says
+    "ffhq_dit_l2": ("457,078,816", "6,554,112", "1.434%"),
+    "ffhq_dit_b2": ("129,744,416", "2,556,416", "1.970%"),
+    "imagenet_dit_xl2": ("675,129,632", "8,552,960", "1.267%"),
+    "ffhq_dit_l2_pretrain": ("457,078,816", "456,816,672", "99.943%"),
+}
+
+
+def command(*arguments: str, folder: Path, python: str = sys.executable) -> subprocess.CompletedProcess:
+    """Run the train command in `folder`, with nothing to ask and nobody's settings."""
+    environment = os.environ | {"HOME": str(folder), "WANDB_MODE": "offline"}
+    line = [python, "-m", "dmp_lightning.train", *arguments]
+    return subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentences"),
+    [
+        (
+            ["+experiment=ffhq_dit_l2"],
+            [
+                "no latents at data/ffhq-256",
+                "dmp_lightning.encode",
+                "no VAE at",
+                "no Inception-v3 weights",
+                "backbone.weights",
+            ],
+        ),
+        (["recipe.max_step=1"], ["max_step", "not in struct"]),
+        (["method=dpm"], ["method/dpm", "full_finetune"]),
+        (["+experiment=ffhq"], ["experiment/ffhq", "ffhq_dit_l2"]),
+    ],
+    ids=["missing files", "unknown key", "unknown method", "unknown experiment"],
+)
+def test_a_mistake_is_told_without_a_stack(arguments: list[str], sentences: list[str], tmp_path: Path) -> None:
+    result = command(*arguments, folder=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    for sentence in sentences:
+        assert sentence in result.stderr
+    assert not list(tmp_path.rglob("*.safetensors")) + list(tmp_path.rglob("results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", FULL_SIZE)
+def test_a_dry_run_of_a_full_size_model(experiment: str, tmp_path: Path) -> None:
+    result = command(f"+experiment={experiment}", "+mode=dry_run", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    base, trained, share = FULL_SIZE[experiment]
+    assert f"Base: {base} parameters." in result.stdout
+    assert f"trains {trained} ({share} of the base)" in result.stdout
+    (record,) = tmp_path.rglob("results.json")
+    rows = json.loads(record.read_text())["rows"]
+    assert rows[-1]["memory"] < 12 * 1024
+    if not experiment.endswith("pretrain"):
+        (patch,) = tmp_path.rglob("patch.safetensors")
+        (checkpoint,) = tmp_path.rglob("*.ckpt")
+        assert patch.stat().st_size == pytest.approx(4 * int(trained.replace(",", "")), rel=1e-3)
+        assert checkpoint.stat().st_size < 4 * patch.stat().st_size  # weights, two moments of Adam, the gate's noise
+    if experiment == "ffhq_dit_l2":
+        assert patch.stat().st_size < 30e6
+
+
+@pytest.mark.slow
+def test_a_multirun_is_one_run_each(tmp_path: Path) -> None:
+    save_file(random_base(), tmp_path / "base.safetensors")
+    axes = ["method=dmp,prompt_tuning,full_finetune,frozen", "seed=1,2,3"]
+    result = command("-m", *SMALL, f"backbone.weights={tmp_path}/base.safetensors", *axes, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("results.json")]
+    assert len({(record["method"], record["seeds"]["training"]) for record in records}) == 12
+    runs = {path.stem for path in tmp_path.rglob("run-*.wandb")}
+    assert len(runs) == 12
+
+
+@pytest.mark.slow
+def test_it_works_from_a_wheel_in_another_environment(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "-o", tmp_path, ROOT], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = str(tmp_path / "env" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    packages = next((tmp_path / "env").glob("lib/*/site-packages"))
+    # The dependencies of this environment, but not the checkout that it has installed.
+    here = next(path for path in sys.path if path.endswith("site-packages"))
+    (packages / "dependencies.pth").write_text(f"import sys; sys.path.append({here!r})\n")
+    elsewhere = tmp_path / "with a space"
+    elsewhere.mkdir()
+    result = command(*SMALL, "~controls", "+controls=${asset:controls}", folder=elsewhere, python=python)
+    assert result.returncode == 0, result.stderr
+    (record,) = elsewhere.rglob("results.json")
+    assert json.loads(record.read_text())["commit"].startswith("dmp_lightning ")
+    assert "committed" in result.stdout
