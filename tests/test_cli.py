@@ -108,3 +108,17 @@ def test_it_works_from_a_wheel_in_another_environment(tmp_path: Path) -> None:
     (record,) = elsewhere.rglob("results.json")
     assert json.loads(record.read_text())["commit"].startswith("dmp_lightning ")
     assert "committed" in result.stdout
+
+
+@pytest.mark.slow
+def test_resume_latest_goes_on_in_the_same_folder_and_run(tmp_path: Path) -> None:
+    save_file(random_base(), tmp_path / "base.safetensors")
+    options = [*SMALL, f"backbone.weights={tmp_path}/base.safetensors"]
+    first = command(*options, "recipe.max_steps=3", folder=tmp_path)
+    second = command(*options, "resume=latest", folder=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    (run,) = (tmp_path / "runs" / "digits").iterdir()
+    assert json.loads((run / "results.json").read_text())["config"]["resume"] == "latest"
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-6.ckpt"]
+    assert len(list(run.rglob("metrics.csv"))) == 2
+    assert len({path.stem for path in run.rglob("run-*.wandb")}) == 1

@@ -75,7 +75,7 @@ def test_the_offline_run_of_wandb_holds_metrics_pictures_and_config(finished: Pa
 
 
 def test_csv_holds_each_step_once(finished: Path) -> None:
-    rows = list(csv.DictReader((finished / "metrics" / "metrics.csv").open()))
+    rows = list(csv.DictReader((finished / "metrics" / "version_0" / "metrics.csv").open()))
     assert [row["step"] for row in rows if row["val/loss"]] == ["0", "2", "5"]
 
 
