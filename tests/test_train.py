@@ -88,6 +88,23 @@ def test_every_method_runs_and_reports(method: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "patch.safetensors").exists() == (method != "frozen")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.1"],
+        pytest.param(["compile=true"], marks=pytest.mark.slow),
+    ],
+    ids=["bf16", "compiled"],
+)
+def test_other_ways_to_compute_give_nearly_the_same(options: list[str], tmp_path: Path) -> None:
+    plain = train(small(tmp_path / "plain"))
+    other = train(small(tmp_path / "other", *options))
+    assert other["loss"] == pytest.approx(plain["loss"], rel=2e-2)
+    patches = [load_file(tmp_path / name / "patch.safetensors") for name in ("plain", "other")]
+    assert patches[0].keys() == patches[1].keys()
+    assert all(value.dtype == torch.float32 for value in patches[1].values())
+
+
 def test_a_fine_tuned_model_is_a_base_that_loads(tmp_path: Path) -> None:
     first = train(small(tmp_path / "run", "method=full_finetune"))
     weights = tmp_path / "run" / "patch.safetensors"

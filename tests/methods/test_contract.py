@@ -142,6 +142,34 @@ def test_saved_and_loaded_it_predicts_the_same(case: Case, tmp_path: Path) -> No
     assert [file.name for file in tmp_path.iterdir()] == ["patch.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "base_size", "patch_size"),
+    [
+        (
+            {"width": 1024, "depth": 24, "heads": 16, "num_classes": 1, "class_dropout_prob": 0.0},
+            457_078_816,
+            6_554_112,
+        ),
+        ({"width": 768, "depth": 12, "heads": 12, "num_classes": 1, "class_dropout_prob": 0.0}, 129_744_416, 2_556_416),
+        (
+            {"width": 1152, "depth": 28, "heads": 16, "num_classes": 1000, "class_dropout_prob": 0.1},
+            675_129_632,
+            8_552_960,
+        ),
+    ],
+    ids=["DiT-L/2", "DiT-B/2", "DiT-XL/2"],
+)
+def test_sizes_are_those_of_the_paper(sizes: dict, base_size: int, patch_size: int) -> None:
+    with torch.device("meta"):
+        method = CASES["dmp"].build(DiT(input_size=32, in_channels=4, patch_size=2, **sizes))
+    assert sum(value.numel() for value in method.backbone.parameters()) == base_size
+    exported = sum(value.numel() * value.element_size() for value in method.exported().values())
+    assert method.size == patch_size
+    assert exported == 4 * patch_size
+    if base_size == 457_078_816:
+        assert exported < 30e6
+
+
 @pytest.mark.parametrize("name", ["dmp", "dmp_topk", "prompt_tuning"])
 def test_gradients_are_finite_in_bf16(name: str) -> None:
     method = CASES[name].build(base())

@@ -14,6 +14,10 @@ class StepProgressBar(TQDMProgressBar):
     def total_train_batches(self) -> int:
         return self.trainer.max_steps * self.trainer.accumulate_grad_batches
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.train_progress_bar.total = self.total_train_batches  # a resumed run would not set it
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
