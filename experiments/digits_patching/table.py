@@ -12,6 +12,12 @@ ORDER = ("pre-trained, EMA", "mixture", "plain", "DMP", "full fine-tuning", "EMA
 if __name__ == "__main__":
     first = read_results(HERE / "results" / "dmp-1.json")
     features = next(iter(first.rows[0]["frechet"].items()))
-    print(f"Base, raw weights: Fréchet distance ({features[0]}) {features[1]:.4g}, loss {first.metrics['base']['loss']:.5f}\n")
+    print(
+        f"Base, raw weights: Fréchet distance ({features[0]}) {features[1]:.4g}, loss {first.metrics['base']['loss']:.5f}\n"
+    )
     rows = committed(str(HERE / "results"))
-    print(markdown_table(sorted(rows, key=lambda row: next(i for i, name in enumerate(ORDER) if row.label.startswith(name)))))
+    print(
+        markdown_table(
+            sorted(rows, key=lambda row: next(i for i, name in enumerate(ORDER) if row.label.startswith(name)))
+        )
+    )
