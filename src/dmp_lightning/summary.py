@@ -64,11 +64,10 @@ def committed(folder: str | None) -> list[Row]:
     """The last row of each record in `folder`, marked with where it is from."""
     rows = []
     for path in sorted(Path(folder).glob("*.json")) if folder else []:
-        row = read_results(path).rows[-1]
+        record = read_results(path)
+        row = record.rows[-1]
         difference = row["difference"] and Interval(*row["difference"])
-        rows.append(
-            replace(Row(**row), difference=difference, origin=f"committed: {path.resolve().parent.parent.name}")
-        )
+        rows.append(replace(Row(**row), difference=difference, origin=f"committed: experiments/{record.name}"))
     return rows
 
 
