@@ -154,6 +154,8 @@ def test_resuming_from_something_else_is_an_error(
         (["method.injection=first:9"], "this base has 4 blocks"),
         (["recipe.learning_rates={backbone: 1}", "~recipe.learning_rates.gate"], "lacks"),
         (["sampler.steps=2000"], "sampler.steps=2000"),
+        (["backbone=dit_s2", "backbone.weights=null"], r"data are of shape \(1, 8, 8\), the base models \(4, 32, 32\)"),
+        (["backbone.model.num_classes=3", "backbone.weights=null"], "10 classes, the base knows 3"),
         (["resume=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
     ],
 )

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.backbones import Backbone, load_weights
+from dmp_lightning.data.source import Source
 from dmp_lightning.entry import CHECKPOINTS
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
@@ -29,6 +30,7 @@ def build_parts(config: DictConfig) -> tuple[L.LightningDataModule, Features, Ba
 
     Raises:
         FileNotFoundError: one sentence for each file that has to be prepared.
+        ValueError: data and base do not go together.
     """
 
     def backbone() -> Backbone:
@@ -54,7 +56,26 @@ def build_parts(config: DictConfig) -> tuple[L.LightningDataModule, Features, Ba
     if missing:
         raise FileNotFoundError("\n       ".join(missing))
     data, features, base = built
+    check_fit(data.train, base)
     return data, features, base
+
+
+def check_fit(source: Source, backbone: Backbone) -> None:
+    """Make sure that the data are what the base models.
+
+    Raises:
+        ValueError: samples of another shape, or more classes than the base knows.
+    """
+    if tuple(source.sample_shape) != backbone.sample_shape:
+        raise ValueError(
+            f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
+            "choose a backbone for these data, or set backbone.model.input_size and in_channels."
+        )
+    if 1 < backbone.num_classes < source.num_classes:
+        raise ValueError(
+            f"The data have {source.num_classes} classes, the base knows {backbone.num_classes}: set "
+            "backbone.model.num_classes."
+        )
 
 
 def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
