@@ -30,7 +30,7 @@ def test_the_record_holds_all_that_was_measured(finished: Path) -> None:
     record = json.loads((finished / "results.json").read_text())
     base, patched = record["rows"]
     assert base["difference"] is None
-    assert patched["trained"] == 4 * 16 * 32 + 16 * 33 + 16
+    assert patched["trained"] == 3 * 16 * 32 + 16 * 33 + 16
     assert patched["base"] == sum(value.numel() for value in random_base().values())
     mean, low, high = patched["difference"]
     assert low < mean < high
@@ -151,7 +151,7 @@ def test_resuming_from_something_else_is_an_error(
     [
         (["evaluation.guidance.guidance_scale=2.0"], "guidance_scale=2.0 needs a model with a null label"),
         (["gate.top_k=0.0"], "gate.top_k=0.0 of 16 prompts"),
-        (["method.injection=first:9"], "this base has 4 blocks"),
+        (["method.injection=first:9"], "this base has 3 blocks"),
         (["recipe.learning_rates={backbone: 1}", "~recipe.learning_rates.gate"], "lacks"),
         (["sampler.steps=2000"], "sampler.steps=2000"),
         (["backbone=dit_s2", "backbone.weights=null"], r"data are of shape \(1, 8, 8\), the base models \(4, 32, 32\)"),
