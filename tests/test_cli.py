@@ -119,6 +119,6 @@ def test_resume_latest_goes_on_in_the_same_folder_and_run(tmp_path: Path) -> Non
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     (run,) = (tmp_path / "runs" / "digits").iterdir()
     assert json.loads((run / "results.json").read_text())["config"]["resume"] == "latest"
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-6.ckpt"]
+    assert (run / "checkpoints" / "step-6.ckpt").exists()
     assert len(list(run.rglob("metrics.csv"))) == 2
     assert len({path.stem for path in run.rglob("run-*.wandb")}) == 1
