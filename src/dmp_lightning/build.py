@@ -16,6 +16,7 @@ from dmp_lightning.entry import CHECKPOINTS
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
 from dmp_lightning.reporting import figures
+from dmp_lightning.training.checkpoint_io import StreamedCheckpointIO
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.evaluation import Evaluation
 from dmp_lightning.training.generation import Generation
@@ -114,7 +115,13 @@ def build_trainer(config: DictConfig, evaluation: Evaluation, ema: EMA | None, r
         every_n_train_steps=config.recipe.checkpoint_every,
     )
     callbacks = [*([ema] if ema else []), *evaluation.callbacks(), StepProgressBar(), checkpoints]
-    return instantiate(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(run_dir))
+    return instantiate(
+        config.trainer,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[StreamedCheckpointIO()],
+        default_root_dir=str(run_dir),
+    )
 
 
 def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:

@@ -18,7 +18,7 @@ def test_the_same_counters_give_the_same_numbers_whatever_was_drawn_before():
 
 
 def test_the_numbers_stay_the_same_from_release_to_release():
-    assert generator(0, Stream.GENERATION, 3).initial_seed() == 6236264003346805428
+    assert generator(0, Stream.GENERATION, 3).initial_seed() == 3505701067999587963
 
 
 def test_neighbours_are_independent():

@@ -117,7 +117,7 @@ def test_the_golden_timesteps_are_visited(golden, name, steps):
         ("ddim", 250, 0.05),
         ("ddim", 1000, 0.012),
         ("dpm_solver", 50, 0.012),
-        ("unipc", 50, 0.012),
+        ("unipc", 50, 0.015),
         ("unipc", 250, 0.006),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dmp_lightning.methods.base import Method
@@ -27,8 +27,10 @@ def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -
     metadata = {"format": "pt", "base": base, "about": json.dumps(about, sort_keys=True)}
     temporary = path.with_name(path.name + ".tmp")
     try:
-        # safetensors' own writer would let nobody else read the file.
-        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in tensors.items()}, metadata))
+        temporary.touch()  # with the permissions of the user's other files: safetensors would let nobody else read it
+        mode = temporary.stat().st_mode
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
+        temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
