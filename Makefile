@@ -10,7 +10,7 @@ READY := .venv/.ready
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## patch a converged model, measure whether it helped, print the table (about 10 minutes)
+demo: $(READY)  ## patch a converged model, measure whether it helped, print the table (about 3 minutes)
 	$(BIN)/python -m dmp_lightning.train
 
 test: $(READY)  ## run the tests
