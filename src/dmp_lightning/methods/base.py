@@ -19,7 +19,7 @@ class Method(nn.Module):
     """A backbone and what is trained on it.
 
     A subclass says in `group` which parameters it trains; freezing, saving and the optimiser all follow from that.
-    What it does to the tokens it says in `prepare` and `enter`. It calls `freeze` once it is built.
+    What it does to the tokens it says in `prepare` and `enter`. What it builds itself is trained by default.
     """
 
     label: str
@@ -32,6 +32,7 @@ class Method(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
+        self.freeze()
 
     def group(self, name: str) -> str | None:
         """The learning-rate group of the parameter `name`, or None where it stays as it is."""
@@ -63,7 +64,7 @@ class Method(nn.Module):
         return Prediction(self.backbone.unembed(tokens, conditioning), self.auxiliary(prepared))
 
     def freeze(self) -> None:
-        """Let exactly the method's own parameters take gradients."""
+        """Let exactly the method's own parameters of the backbone take gradients."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(self.group(name) is not None)
 

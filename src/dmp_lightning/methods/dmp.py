@@ -42,7 +42,6 @@ class DMP(Method):
         self.mixture = MixtureOfPrompts(gate, len(backbone.blocks), backbone.width, backbone.tokens, injection)
         self.noise_shape = self.mixture.noise_shape
         self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
-        self.freeze()
 
     def group(self, name: str) -> str | None:
         if name.startswith("mixture.gate."):

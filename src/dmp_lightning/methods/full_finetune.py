@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods.base import Method
 
 
@@ -10,10 +9,6 @@ class FullFinetune(Method):
     """Every parameter of the backbone is trained, except its fixed positions."""
 
     label = "full fine-tuning"
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
-        self.freeze()
 
     def group(self, name: str) -> str | None:
         return None if name == "backbone.pos_embed" else "backbone"

@@ -16,7 +16,6 @@ class PromptTuning(Method):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.prompts = nn.Parameter(torch.zeros(len(backbone.blocks), backbone.tokens, backbone.width))
-        self.freeze()
 
     def group(self, name: str) -> str | None:
         return "prompts" if name == "prompts" else None

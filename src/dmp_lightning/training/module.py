@@ -93,7 +93,7 @@ class DiffusionModule(L.LightningModule):
             return self.method(x, t, y).output
 
         labels = self._labels(batch, None)
-        return per_sample_losses(model, self.diffusion, batch.x, labels, t.to(self.device), noise.to(self.device))
+        return per_sample_losses(model, self.diffusion, batch.x, labels, t, noise)
 
     def _labels(self, batch: Batch, dropped: Tensor | None) -> Tensor:
         """Labels as the backbone knows them: 0 where it has one class, the null label where they are `dropped`."""
