@@ -34,9 +34,11 @@ def config(*overrides: str) -> DictConfig:
 def small(run_dir: Path, *overrides: str) -> DictConfig:
     """A run of six steps that takes seconds, on a base whose blocks all matter, logging to CSV."""
     weights = run_dir.parent / "base.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
     if not weights.exists():
         save_file(random_base(), weights)
-    return config(*SMALL, f"run_dir={run_dir}", f"backbone.weights={weights}", "logger=csv", *overrides)
+    folders = [f"run_dir={run_dir}", f"base_results={run_dir.parent}/base", f"backbone.weights={weights}"]
+    return config(*SMALL, *folders, "logger=csv", *overrides)
 
 
 def random_base() -> dict:

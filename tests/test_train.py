@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from dmp_lightning.train import train
+from dmp_lightning.job import train
 from tests.configs import random_base, small
 from tests.training.offline_run import read_offline_runs
 
@@ -51,8 +51,7 @@ def test_the_patch_holds_what_was_trained_and_nothing_else(finished: Path) -> No
 
 
 def test_checkpoints_hold_no_backbone_and_load_without_pickle(finished: Path) -> None:
-    (path,) = (finished / "checkpoints").iterdir()
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = torch.load(finished / "checkpoints" / "step-6.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
     assert all(name.startswith("method.mixture.") for name in checkpoint["state_dict"])
 
@@ -75,7 +74,7 @@ def test_the_offline_run_of_wandb_holds_metrics_pictures_and_config(finished: Pa
 
 
 def test_csv_holds_each_step_once(finished: Path) -> None:
-    rows = list(csv.DictReader((finished / "metrics" / "version_0" / "metrics.csv").open()))
+    rows = list(csv.DictReader((finished / "metrics.csv").open()))
     assert [row["step"] for row in rows if row["val/loss"]] == ["0", "2", "5"]
 
 
@@ -117,7 +116,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: str, tmp_pat
     options = [f"method={method}", "recipe.ema_decay=0.9", "gate.top_k=0.5", "recipe.lr_scheduler.T_max=6"]
     whole = train(small(tmp_path / "whole", *options))
     train(small(tmp_path / "half", *options, "recipe.max_steps=3"))
-    (checkpoint,) = (tmp_path / "half" / "checkpoints").iterdir()
+    checkpoint = tmp_path / "half" / "checkpoints" / "step-3.ckpt"
     resumed = train(small(tmp_path / "half", *options, f"resume={checkpoint}"))
     for name in ("patch", "patch_raw"):
         one, other = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "half"))
@@ -140,7 +139,7 @@ def test_resuming_from_something_else_is_an_error(
 
     other = tmp_path / "other.safetensors"
     save_file({name: 2 * value for name, value in random_base().items()}, other)
-    (checkpoint,) = (finished / "checkpoints").iterdir()
+    checkpoint = finished / "checkpoints" / "step-6.ckpt"
     chosen = [override.format(other=other) for override in overrides]
     with pytest.raises(ValueError, match=message):
         train(small(tmp_path / "run", f"resume={checkpoint}", *chosen))

@@ -6,27 +6,29 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning import checkpoints
 from dmp_lightning.backbones import Backbone, load_weights
+from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
-from dmp_lightning.entry import CHECKPOINTS
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
 from dmp_lightning.reporting import figures
 from dmp_lightning.training.checkpoint_io import StreamedCheckpointIO
+from dmp_lightning.training.checkpoints import Checkpoints
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.evaluation import Evaluation
 from dmp_lightning.training.generation import Generation
+from dmp_lightning.training.interruption import Interruption
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
-from dmp_lightning.training.progress import Clock, StepProgressBar
+from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
 
 
-def build_parts(config: DictConfig) -> tuple[L.LightningDataModule, Features, Backbone]:
+def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
     """Data, features and the base with its weights; tells all that is missing at once, before any work.
 
     Raises:
@@ -103,18 +105,15 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
     return Evaluation(paired, generation, pictures, Clock())
 
 
-def build_trainer(config: DictConfig, evaluation: Evaluation, ema: EMA | None, run_dir: Path) -> L.Trainer:
+def build_trainer(
+    config: DictConfig, evaluation: Evaluation, ema: EMA | None, interruption: Interruption, run_dir: Path
+) -> L.Trainer:
     """The trainer of the config, with its loggers and our callbacks; the loggers hold the whole config."""
     loggers: list[Logger] = [instantiate(logger) for logger in config.logger.values()]
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    checkpoints = ModelCheckpoint(
-        run_dir / CHECKPOINTS,
-        filename="step-{step}",  # without "=", which the command line could not take in resume=PATH
-        auto_insert_metric_name=False,
-        every_n_train_steps=config.recipe.checkpoint_every,
-    )
-    callbacks = [*([ema] if ema else []), *evaluation.callbacks(), StepProgressBar(), checkpoints]
+    saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
+    callbacks = [interruption, *([ema] if ema else []), *evaluation.callbacks(), StepLog(), StepProgressBar(), saving]
     return instantiate(
         config.trainer,
         logger=loggers,

@@ -1,6 +1,7 @@
 """What the entry points share: finding the config, running under Hydra, and telling errors in one sentence."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -8,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+
+from dmp_lightning.checkpoints import checkpoint_to_resume
+from dmp_lightning.mistakes import MISTAKES, check_targets, check_top_level, explanation
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")
-CHECKPOINTS = "checkpoints"  # folder of a run's checkpoints
-
-USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def register_resolvers() -> None:
@@ -26,18 +27,11 @@ def register_resolvers() -> None:
 
 
 def run_dir(name: str, resume: str | None) -> str:
-    """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume where there is one."""
-    if resume is not None:
-        found = latest_checkpoint(name) if resume == "latest" else Path(resume)
-        if found is not None and found.is_file():
-            return str(found.parent.parent)
+    """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume."""
+    checkpoint = checkpoint_to_resume(name, resume)
+    if checkpoint is not None:
+        return str(checkpoint.parent.parent)
     return f"runs/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
-def latest_checkpoint(name: str) -> Path | None:
-    """The newest checkpoint of the runs of that name, or None."""
-    found = Path("runs", name).glob(f"*/{CHECKPOINTS}/*.ckpt")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -48,22 +42,43 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
     register_resolvers()
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        @hydra.main(config_path=CONFIG_DIR, config_name=config_name, version_base="1.3")
-        def main(config: DictConfig) -> Any:
+        def main() -> None:
+            wanted = os.environ.get(FULL_ERROR)
+
+            @hydra.main(config_path=CONFIG_DIR, config_name=config_name, version_base="1.3")
+            def job(config: DictConfig) -> Any:
+                _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
+                try:
+                    check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
+                    check_targets(config)
+                    return task(config)
+                finally:
+                    os.environ[FULL_ERROR] = "1"
+
+            os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
             try:
-                return task(config)
-            except USER_ERRORS as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                job()
+            except MISTAKES as error:
+                if wanted == "1":
                     raise
                 sys.exit(f"error: {explanation(error)}")
+            finally:
+                _set_environment(FULL_ERROR, wanted)
 
         return main
 
     return decorate
 
 
-def explanation(error: BaseException) -> str:
-    """The sentence to show: of the user's mistake itself, not of Hydra's failing to build something."""
-    while isinstance(error, HydraException) and error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip()
+def resume_command(checkpoint: Path) -> str:
+    """The command that goes on with this run from `checkpoint`, to be typed where this one was."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    kept = [override for override in overrides if not override.startswith("resume=")]
+    return shlex.join(["python", "-m", "dmp_lightning.train", *kept, f"resume={checkpoint}"])
+
+
+def _set_environment(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

@@ -4,6 +4,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import lightning as L
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
@@ -29,7 +30,7 @@ def summarise(
     measured: list[Measured],
     evaluation: Evaluation,
     backbone: nn.Module,
-    device: str,
+    trainer: L.Trainer,
     run_dir: Path,
 ) -> dict[str, float]:
     """Write `results.json` into `run_dir`, print the table and the verdict, and return the final metrics by name."""
@@ -38,6 +39,8 @@ def summarise(
     rows = [_row(entry, name, base) for entry in measured]
     last = measured[-1].outcome
     metrics = {name: last.frechet, "loss": last.loss, "validation_seconds": last.validation_seconds}
+    if not trainer.is_global_zero:
+        return metrics
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     results = Results(
@@ -48,7 +51,7 @@ def summarise(
         metrics={"base": _metrics(measured[0].outcome, name), "final": _metrics(last, name)},
         paired=_paired(last),
         rows=[asdict(row) for row in rows],
-        **provenance(device),
+        **provenance(str(trainer.strategy.root_device)),
     )
     write_results(results, run_dir / "results.json")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)

@@ -1,5 +1,6 @@
 """The LightningDataModule: a training stream that can start at any position, and the held-out samples."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -64,11 +65,21 @@ class DiffusionData(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=lambda batch: batch,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # a source gives whole batches
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches workers too; they are needed until the step is done, and end with the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -93,16 +104,18 @@ class TrainingStream(Dataset):
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
-        self._order = lru_cache(maxsize=2)(self._permutation)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         size = len(self.source)
-        indices = [self._order(p // size)[p % size] for p in positions]
+        indices = [_order(size, self.seed, p // size)[p % size] for p in positions]
         chances = (generator(self.seed, Stream.DRAWS, position) for position in positions)  # made when asked for
         return Batch(*self.source.draw(indices, chances), torch.as_tensor(positions))
 
-    def _permutation(self, epoch: int) -> list[int]:
-        return torch.randperm(len(self.source), generator=generator(self.seed, Stream.ORDER, epoch)).tolist()
+
+@lru_cache(maxsize=2)
+def _order(size: int, seed: int, epoch: int) -> list[int]:
+    """The order of the samples in a pass over them."""
+    return torch.randperm(size, generator=generator(seed, Stream.ORDER, epoch)).tolist()
 
 
 class HeldOut(Dataset):

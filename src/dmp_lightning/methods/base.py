@@ -56,12 +56,16 @@ class Method(nn.Module):
         y: Int[Tensor, " B"],
         noise: Float[Tensor, "L B P"] | None = None,
     ) -> Prediction:
-        """Predict for noisy samples `x` at timesteps `t` with labels `y`; `noise` is for training only."""
+        """Predict for noisy samples `x` at timesteps `t` with labels `y`.
+
+        `noise` is for training only, and so are auxiliary losses: in eval mode there are none.
+        """
         tokens, conditioning = self.backbone.embed(x, t, y)
         prepared = self.prepare(conditioning, noise)
         for index, block in enumerate(self.backbone.blocks):
             tokens = block(self.enter(tokens, index, prepared), conditioning)
-        return Prediction(self.backbone.unembed(tokens, conditioning), self.auxiliary(prepared))
+        output = self.backbone.unembed(tokens, conditioning)
+        return Prediction(output, self.auxiliary(prepared) if self.training else {})
 
     def freeze(self) -> None:
         """Let exactly the method's own parameters of the backbone take gradients."""

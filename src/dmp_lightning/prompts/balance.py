@@ -1,7 +1,9 @@
 """Balance losses: they keep a few prompts from taking all the weight (arXiv 2405.17825, section 3.3)."""
 
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
 
 from dmp_lightning.prompts.gate import Gates
 
@@ -19,6 +21,11 @@ def balance_losses(gates: Gates) -> dict[str, Float[Tensor, ""]]:
 
 
 def _squared_variation(values: Float[Tensor, "L B P"]) -> Float[Tensor, " L"]:
-    """Variance / mean^2 over the prompts of the batch sum; the variance is that of all P values, so P = 1 gives 0."""
+    """Variance / mean^2 over the prompts of the batch sum; the variance is that of all P values, so P = 1 gives 0.
+
+    The batch is that of all processes: theirs are added up, with gradients.
+    """
     total = values.float().sum(1)
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        total = all_reduce(total)
     return total.var(-1, correction=0) / total.mean(-1).square()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from dmp_lightning.evaluation.jackknife import Change
 from dmp_lightning.evaluation.paired import Comparison
@@ -44,6 +45,27 @@ class Evaluation:
     def callbacks(self) -> list[L.Callback]:
         """For the trainer."""
         return [self.paired, self.generation, self.pictures, self.clock]
+
+    def base_state(self) -> dict[str, Tensor]:
+        """All that later validations and the table need of the base, once it has been validated."""
+        paired, generation = self.paired, self.generation
+        assert paired.base is not None
+        assert generation.base_features is not None
+        assert generation.before is not None
+        numbers = [generation.distance, paired.loss, self.clock.validation, peak_memory()]
+        return {
+            "losses": paired.base,
+            "features": generation.base_features,
+            "images": generation.before,
+            "numbers": torch.tensor(numbers, dtype=torch.float64),
+        }
+
+    def restore_base(self, state: dict[str, Tensor]) -> Outcome:
+        """Take the base as measured from `base_state`, as if it had just been validated."""
+        self.paired.base = state["losses"]
+        self.generation.base_features, self.generation.before = state["features"], state["images"]
+        distance, loss, seconds, memory = state["numbers"].tolist()
+        return Outcome(distance, None, loss, None, 0.0, seconds, memory)
 
     def outcome(self) -> Outcome:
         """What the latest validation found."""

@@ -24,7 +24,8 @@ class Generation(L.Callback):
     """Generates samples 0..N-1 from the same noise at each validation and measures their Fréchet distance.
 
     The first validation is the base's, later ones are compared with it: `change` says by how much the distance
-    changed. `before` and `after` hold the first few images of the base and of the latest validation.
+    changed. `before` and `after` hold the first few images of the base and of the latest validation, `base_features`
+    (N, F) the features of all of the base's.
 
     Args:
         features, sampler: what is looked at, and how samples are made.
@@ -50,7 +51,7 @@ class Generation(L.Callback):
         self.before: UInt8[Tensor, "n C H W"] | None = None
         self.after: UInt8[Tensor, "n C H W"] | None = None
         self.change: Change | None = None
-        self._base_features: Float[Tensor, "N F"] | None = None
+        self.base_features: Float[Tensor, "N F"] | None = None
         self._has_reference = False
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,12 +61,19 @@ class Generation(L.Callback):
         features, self.after = self._generate(trainer, pl_module, guided)
         self.distance = self.frechet.compute()
         pl_module.log(f"val/{self.frechet.name}", self.distance)
-        if self._base_features is None:
-            self._base_features, self.before = features, self.after
+        if self.base_features is None:
+            self.base_features, self.before = features, self.after
             return
-        self.change = frechet_change(self.frechet.reference_moments(), self._base_features, features)
+        self.change = frechet_change(self.frechet.reference_moments(), self.base_features, features)
         for name, value in self.change._asdict().items():
             pl_module.log(f"val/{self.frechet.name}_change_{name}", value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"distance": self.distance, "change": self.change and self.change._asdict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.distance, change = state_dict["distance"], state_dict["change"]
+        self.change = Change(**change) if change else None
 
     def _prepare_reference(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._has_reference:

@@ -17,6 +17,17 @@ from dmp_lightning.evaluation.paired import per_sample_losses, validation_draws
 from dmp_lightning.methods import Method
 
 
+class NonFiniteLossError(ValueError):
+    """Training has diverged, or the data hold NaN."""
+
+    def __init__(self, step: int, timesteps: list[int]) -> None:
+        where = f"at timesteps {timesteps}" if timesteps else "of the balance losses"
+        super().__init__(
+            f"The loss of step {step} is not finite, {where}: lower recipe.learning_rates, or clip with "
+            "trainer.gradient_clip_val, and go on from the last checkpoint, which is good, with resume=latest."
+        )
+
+
 class DiffusionModule(L.LightningModule):
     """Trains what the method trains; owns nothing else but the method's backbone.
 
@@ -69,7 +80,12 @@ class DiffusionModule(L.LightningModule):
             "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"},
         }
 
-    def training_step(self, batch: Batch) -> Float[Tensor, ""]:
+    def training_step(self, batch: Batch) -> dict[str, Any]:
+        """The `loss` of a batch, and what is `logged` of it.
+
+        Raises:
+            NonFiniteLossError: the loss is NaN or infinite; the weights are still those of the step before.
+        """
         t, noise, gate_noise, dropped = self._draw(batch)
         x_t = self.diffusion.add_noise(batch.x, noise, t)
         prediction = self.method(x_t, t, self._labels(batch, dropped), gate_noise)
@@ -77,10 +93,11 @@ class DiffusionModule(L.LightningModule):
         objective = self.diffusion.total(losses, t).mean()
         loss = objective + sum(prediction.auxiliary.values())
         parts = {"loss": loss, "objective": objective, "mse": losses.mse.mean(), "vb": losses.vb.mean()}
+        if not loss.isfinite():
+            where = sorted(t[~self.diffusion.total(losses, t).isfinite()].tolist())
+            raise NonFiniteLossError(self.trainer.global_step + 1, where)
         logged = {f"train/{name}": value.detach() for name, value in (parts | prediction.auxiliary).items()}
-        self.log_dict(logged, batch_size=len(batch.x))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.x))
-        return loss
+        return {"loss": loss, "logged": logged}
 
     def validation_step(self, batch: Batch) -> Float[Tensor, "B S"]:
         """The objective of each held-out sample at one timestep of each stratum, for the same draws at any time."""

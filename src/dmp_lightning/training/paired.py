@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dmp_lightning.evaluation.paired import Comparison, compare
+from dmp_lightning.evaluation.paired import Comparison, Interval, compare
 from dmp_lightning.training.collect import gather_in_order
 
 
@@ -43,3 +43,11 @@ class PairedValidation(L.Callback):
         self.comparison = compare(self.base, losses)
         for name, value in self.comparison.overall._asdict().items():
             pl_module.log(f"val/loss_difference_{name}", value.float())
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = self.comparison and {name: part._asdict() for name, part in self.comparison._asdict().items()}
+        return {"loss": self.loss, "comparison": parts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss, parts = state_dict["loss"], state_dict["comparison"]
+        self.comparison = Comparison(**{name: Interval(**part) for name, part in parts.items()}) if parts else None

@@ -1,14 +1,17 @@
-"""The progress bar and the clock of a run, both counted in steps of an endless stream."""
+"""The progress bar, the log and the clock of a run, all counted in steps of an endless stream."""
 
 import time
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor
 
 
 class StepProgressBar(TQDMProgressBar):
-    """Shows steps done of those to do; Lightning's own knows no total where the stream is endless."""
+    """Shows steps done of those to do, and the loss; Lightning's own knows no total where the stream is endless."""
+
+    _loss: Tensor | None = None
 
     @property
     def total_train_batches(self) -> int:
@@ -18,10 +21,30 @@ class StepProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         self.train_progress_bar.total = self.total_train_batches  # a resumed run would not set it
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._loss = outputs["loss"]
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+        return {} if self._loss is None else {"loss": f"{self._loss.item():.3g}"}
+
+
+class StepLog(L.Callback):
+    """Logs the losses of every so many steps, their mean over all processes, before a checkpoint is taken.
+
+    Lightning's own `log` does so after that hook, so that a run killed in between would lack the row.
+    """
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        metrics = {name: trainer.strategy.reduce(value).item() for name, value in outputs["logged"].items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step - 1)  # counted from 0, as Lightning's own are
 
 
 class Clock(L.Callback):

@@ -1,0 +1,68 @@
+"""The base's own evaluation, made once for an experiment and used by all of its runs."""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dmp_lightning.data.module import DiffusionData
+from dmp_lightning.training.evaluation import Evaluation, Outcome
+from dmp_lightning.training.module import DiffusionModule
+
+log = logging.getLogger(__name__)
+
+DECISIVE = ("backbone.model", "diffusion", "loss_weight", "sampler", "features", "evaluation", "trainer.precision")
+"""Parts of the config that what is measured of a base depends on, besides its weights and the data."""
+
+
+def measure_base(
+    config: DictConfig, trainer: L.Trainer, control: DiffusionModule, data: DiffusionData, evaluation: Evaluation
+) -> Outcome:
+    """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
+    path = Path(config.base_results) / f"{_key(config, control.base, data)}.safetensors"
+    state = _read(path)
+    if state is None:
+        trainer.validate(control, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            _write(evaluation.base_state(), path)
+        return evaluation.outcome()
+    outcome = evaluation.restore_base(state)
+    log.info("The base has been evaluated before: %s", path)
+    metrics = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
+    if config.resume is None and trainer.is_global_zero:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=0)
+    return outcome
+
+
+def _key(config: DictConfig, base: str, data: DiffusionData) -> str:
+    container = OmegaConf.to_container(config, resolve=True)
+    parts = [OmegaConf.select(OmegaConf.create(container), part) for part in DECISIVE]
+    known = [OmegaConf.to_container(part) if OmegaConf.is_config(part) else part for part in parts]
+    known += [base, data.train.fingerprint, data.validation.fingerprint, torch.__version__, torch.cuda.is_available()]
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor] | None:
+    try:
+        return load_file(path) if path.is_file() else None
+    except SafetensorError:
+        log.warning("%s is damaged: evaluating the base again.", path)
+        return None
+
+
+def _write(state: dict[str, torch.Tensor], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

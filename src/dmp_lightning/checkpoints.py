@@ -1,0 +1,57 @@
+"""Finding the checkpoint that a run is to go on from; it needs nothing but the file system."""
+
+import logging
+import zipfile
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"  # of a run's folder
+PATTERN = "step-*.ckpt"
+
+
+def checkpoint_to_resume(name: str, resume: str | None) -> Path | None:
+    """The checkpoint that `resume` means: none, `latest` of the runs called `name`, or a path.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file at that path is damaged.
+    """
+    if resume is None:
+        return None
+    if resume == "latest":
+        found = latest_checkpoint(Path("runs", name))
+        if found is None:
+            raise FileNotFoundError(f"runs/{name} has no checkpoint to resume: start without resume, or name another.")
+        return found
+    path = Path(resume)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint at {path} to resume: start without resume, or name another.")
+    if not is_whole(path):
+        raise ValueError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
+    return path
+
+
+def latest_checkpoint(runs: Path) -> Path | None:
+    """The latest checkpoint of the run that was last at work, or None."""
+    by_age = sorted(runs.glob(f"**/{FOLDER}/{PATTERN}"), key=lambda path: path.stat().st_mtime)
+    return latest_in(by_age[-1].parent.parent) if by_age else None
+
+
+def latest_in(run_dir: Path) -> Path | None:
+    """The furthest checkpoint of a run that is readable, or None; warns of damaged ones."""
+    for path in sorted((run_dir / FOLDER).glob(PATTERN), key=step_of, reverse=True):
+        if is_whole(path):
+            return path
+        log.warning("The checkpoint %s is damaged: going on from the one before it.", path)
+    return None
+
+
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was taken."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is a complete archive; the directory of one stands at its end."""
+    return zipfile.is_zipfile(path)

@@ -1,0 +1,123 @@
+"""The main job: evaluate the base, train a method on it, evaluate again, and report whether it helped."""
+
+import logging
+import sys
+from pathlib import Path
+
+import lightning as L
+from filelock import FileLock, Timeout
+from hydra.utils import instantiate
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.base import measure_base
+from dmp_lightning.build import build_evaluation, build_module, build_parts, build_trainer
+from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
+from dmp_lightning.entry import resume_command
+from dmp_lightning.methods import Frozen, Method, save_patch
+from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.summary import Measured, summarise
+from dmp_lightning.training.ema import EMA
+from dmp_lightning.training.interruption import Interrupted, Interruption
+from dmp_lightning.training.loggers import finish
+from dmp_lightning.training.module import DiffusionModule
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Run the job in the folder `run_dir`, and return the final metrics by name.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
+    """
+    run_dir = Path(config.run_dir)
+    lock = claim(run_dir, resuming=config.resume is not None)
+    try:
+        with Interruption() as interruption:
+            return patch(config, run_dir, interruption)
+    except Interrupted:
+        checkpoint = latest_in(run_dir)
+        again = "the same command" if checkpoint is None else resume_command(checkpoint)
+        print(f"Interrupted. To go on: {again}", file=sys.stderr)
+        raise
+    finally:
+        finish()
+        lock.release()
+
+
+def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict[str, float]:
+    """The job itself."""
+    checkpoint = checkpoint_to_resume(config.name, config.resume)
+    data, features, backbone = build_parts(config)
+    base = fingerprint(backbone)
+    evaluation = build_evaluation(config, features, run_dir)
+    ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
+    control, method = Frozen(backbone), instantiate(config.method)(backbone=backbone)
+    trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
+
+    measured = measure_base(config, trainer, build_module(config, control, base), data, evaluation)
+    label = config.label or method.label + (", EMA" if ema else "")
+    rows = [Measured(control.label if method.trained() else label, control.size, measured)]
+    describe(method)
+    if method.trained():
+        module = build_module(config, method, base)
+        fit(trainer, module, data, checkpoint, config.compile)
+        rows.append(Measured(label, method.size, evaluation.outcome()))
+        export(module, ema, run_dir, config)
+    return summarise(config, rows, evaluation, backbone, trainer, run_dir)
+
+
+def claim(run_dir: Path, resuming: bool) -> FileLock:
+    """Take the folder of a run for this process and those it starts.
+
+    Raises:
+        ValueError: another run is at work in it, or has been, and is not to be resumed.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / ".lock")
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return lock
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
+    if not resuming:
+        if (run_dir / "results.json").exists() or (run_dir / FOLDER).exists():
+            raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
+        (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
+    return lock
+
+
+def describe(method: Method) -> None:
+    """Say how large the base is, and what is trained."""
+    base = sum(parameter.numel() for parameter in method.backbone.parameters())
+    share = f"{100 * method.size / base:.3f}%"
+    log.info(
+        "Base: %s parameters. %s trains %s (%s of the base).", f"{base:,}", method.label, f"{method.size:,}", share
+    )
+
+
+def fit(
+    trainer: L.Trainer, module: DiffusionModule, data: L.LightningDataModule, checkpoint: Path | None, compiled: bool
+) -> None:
+    """Train, from the checkpoint where there is one, and validate at the end."""
+    if compiled:
+        module.method.compile()  # in place: the parameters keep their names
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.global_step % trainer.val_check_interval:
+        trainer.validate(module, datamodule=data, verbose=False)
+
+
+def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig) -> None:
+    """Write what was trained as safetensors; with EMA its averages, and the last weights beside them."""
+    if not module.trainer.is_global_zero:
+        return
+    about = {"method": OmegaConf.to_container(config.method, resolve=True), "name": config.name, "seed": config.seed}
+    if ema is None:
+        save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+        return
+    save_patch(module.method.exported(), run_dir / "patch_raw.safetensors", module.base, about)
+    ema.swap(module)
+    save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+    ema.swap(module)

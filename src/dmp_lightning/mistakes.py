@@ -1,0 +1,69 @@
+"""What users get wrong, in one sentence each: misspelt keys and groups, and configs that would run foreign code."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
+"""Errors that are a user's to mend. Any other is ours, and shows its stack."""
+
+TRUSTED = ("dmp_lightning.", "lightning.Trainer", "lightning.pytorch.", "torch.optim.", "diffusers.")
+"""What a config may build: Hydra would call whatever a `_target_` names, `os.system` too."""
+
+
+def check_top_level(config: DictConfig, primary: Path) -> None:
+    """Make sure that `+KEY=VALUE` has not quietly added a key that nothing reads.
+
+    Raises:
+        ValueError: a top-level key is neither in the primary config nor one of its groups.
+    """
+    known = {str(key) for key in OmegaConf.load(primary)}
+    known |= {path.name for path in primary.parent.iterdir() if path.is_dir()}
+    for key in config:
+        if key not in known:
+            raise ValueError(f"+{key!s} is neither a group nor a key of this command.{_suggest(str(key), known)}")
+
+
+def check_targets(config: DictConfig) -> None:
+    """Make sure that each `_target_` is one that configs may use.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for where, target in _targets(OmegaConf.to_container(config, resolve=False), ""):
+        if not target.startswith(TRUSTED):
+            raise ValueError(f"{where}={target} is nothing that a config may build: use {', '.join(TRUSTED)}")
+
+
+def explanation(error: BaseException) -> str:
+    """The sentence to show: of the mistake itself, not of Hydra's failing to compose or build something."""
+    while isinstance(error, HydraException) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and isinstance(error.parent_node, DictConfig):
+        keys = [str(key) for key in error.parent_node]
+        return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"There is no {group}={name}.{_suggest(name, error.options)}"
+    return str(error).strip()
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]}?" if close else f" There are {', '.join(known)}."
+
+
+def _targets(node: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Each `_target_` in nested containers, with its path."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        path = f"{where}.{key}".lstrip(".")
+        if key == "_target_":
+            yield path, str(value)
+        yield from _targets(value, path)

@@ -1,0 +1,80 @@
+"""Ctrl-C and SIGTERM: the step is finished, the state saved, and the run ends; a second Ctrl-C ends it at once."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """Ends the process, as shells expect, with 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+class Interruption(L.Callback):
+    """Notes a signal while a training step runs, and raises `Interrupted` at once at any other time.
+
+    Used as a context, so that what comes before and after training can be interrupted as well. Where training saves is
+    with `Checkpoints`, which asks `requested` after each step.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._training = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def requested(self, trainer: L.Trainer) -> bool:
+        """Whether any process has been told to stop; all processes get the same answer after the same step."""
+        return trainer.strategy.reduce_boolean_decision(self.number is not None, all=False)
+
+    def stop(self) -> None:
+        """End the run.
+
+        Raises:
+            Interrupted: always.
+        """
+        raise Interrupted(self.number or signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._install()  # over Lightning's handler of SIGTERM, which saves nothing
+        self._training = True
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._training = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._training = trainer.state.fn == "fit"
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._training = False
+
+    def _install(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not self._training:
+            raise Interrupted(number)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print("\nFinishing the step, then saving. Ctrl-C again ends at once.", file=sys.stderr, flush=True)
