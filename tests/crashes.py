@@ -4,7 +4,6 @@
 """
 
 import io
-import multiprocessing
 import os
 import random
 import signal
@@ -19,6 +18,8 @@ from typing import Any
 from safetensors.numpy import load_file
 from tqdm import trange
 
+from tests.processes import forkserver
+
 STEPS = 12
 OPTIONS = ["recipe.ema_decay=0.9", "gate.top_k=0.5", f"recipe.max_steps={STEPS}", "recipe.validate_every=4"]
 POINTS = {  # how often each is passed in a run
@@ -27,9 +28,6 @@ POINTS = {  # how often each is passed in a run
     "generating": 6,
     "saving": 5,
 }
-
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["dmp_lightning.job", "tests.configs"])
 
 
 @dataclass(frozen=True)

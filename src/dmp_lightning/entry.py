@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import checkpoint_to_resume
@@ -52,6 +53,10 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
                     return task(config)
+                except MISTAKES as error:
+                    if wanted == "1" or HydraConfig.get().mode == RunMode.MULTIRUN:
+                        raise  # the other jobs of a sweep go on
+                    sys.exit(f"error: {explanation(error)}")
                 finally:
                     os.environ[FULL_ERROR] = "1"
 

@@ -16,6 +16,7 @@ from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.entry import resume_command
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.preflight import preflight
 from dmp_lightning.summary import Measured, summarise
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.interruption import Interrupted, Interruption
@@ -54,6 +55,8 @@ def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
     control, method = Frozen(backbone), instantiate(config.method)(backbone=backbone)
+    module = build_module(config, method, base)
+    preflight(config, module, data, evaluation.generation, checkpoint)
     trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
 
     measured = measure_base(config, trainer, build_module(config, control, base), data, evaluation)
@@ -61,7 +64,6 @@ def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict
     rows = [Measured(control.label if method.trained() else label, control.size, measured)]
     describe(method)
     if method.trained():
-        module = build_module(config, method, base)
         fit(trainer, module, data, checkpoint, config.compile)
         rows.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)

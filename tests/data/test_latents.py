@@ -16,8 +16,12 @@ SCALE = 0.18215
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("store"))
+
+
+def write_store(folder: Path) -> Path:
     """Two shards of 30 and 20 latents (4, 8, 8); the VAE beside them."""
-    folder = tmp_path_factory.mktemp("store")
+    folder.mkdir(exist_ok=True)
     chance = np.random.default_rng(0)
     for name, count in (("a", 30), ("b", 20)):
         moments = chance.normal(size=(count, 2, 2, 4, 8, 8))

@@ -32,7 +32,7 @@ class Latents:
 
     Raises:
         FileNotFoundError: the store, one of its files, or the VAE is missing.
-        ValueError: a file does not have the shape that the manifest says.
+        ValueError: a file is damaged, or not of the shape that the manifest says; on reading: a latent is not finite.
     """
 
     def __init__(self, folder: str | Path, train: bool, vae: str | Path) -> None:
@@ -60,6 +60,9 @@ class Latents:
     def draw(self, indices: Sequence[int], chances: Iterable[torch.Generator] | None) -> Draw:
         chosen = [self.range[index] for index in indices]
         moments = torch.stack([self._moments(index) for index in chosen])
+        if not moments.isfinite().all():
+            bad = chosen[int(moments.isfinite().flatten(1).all(1).int().argmin())]
+            raise ValueError(f"Latent {bad} of {self.folder} is not finite: encode again.")
         if chances is None:
             latents = moments[:, 0, 0]
         else:
@@ -115,7 +118,12 @@ def _check_prepared(folder: Path, vae: Path) -> None:
 def _open_shard(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"The manifest names {path}, which is missing: restore it, or encode again.")
-    shard = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        shard = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no readable shard of latents ({error}): restore it, or encode again.") from error
+    if not np.issubdtype(shard.dtype, np.floating):
+        raise ValueError(f"{path} holds {shard.dtype}, not floating-point numbers: encode again.")
     if shard.shape[1:] != (2, 2, *shape):
         raise ValueError(f"{path} has shape {shard.shape}, not (n, 2, 2, {', '.join(map(str, shape))}): encode again.")
     return shard

@@ -45,7 +45,7 @@ class Sampler:
         Raises:
             ValueError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
         """
-        scheduler = self._prepare(betas)
+        scheduler = self.prepare(betas)
         learns_variance = scheduler.config.get("variance_type") == "learned_range"
         extra = {"generator": sources} if "generator" in signature(scheduler.step).parameters else {}
         x = noise
@@ -56,8 +56,12 @@ class Sampler:
             x = scheduler.step(output, t, x, **extra).prev_sample
         return x
 
-    def _prepare(self, betas: Float[Tensor, " steps"]) -> Any:
-        """A fresh scheduler with its timesteps set (multistep solvers keep a history)."""
+    def prepare(self, betas: Float[Tensor, " steps"]) -> Any:
+        """A fresh scheduler with its timesteps set (multistep solvers keep a history).
+
+        Raises:
+            ValueError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
+        """
         fewest, most = (2, len(betas)) if self.respaced else (1, len(betas) - 1)
         if not fewest <= self.steps <= most:
             raise ValueError(

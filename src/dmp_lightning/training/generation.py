@@ -68,6 +68,15 @@ class Generation(L.Callback):
         for name, value in self.change._asdict().items():
             pl_module.log(f"val/{self.frechet.name}_change_{name}", value)
 
+    def check(self, module: DiffusionModule) -> None:
+        """Make sure that this model can be sampled so, before any work.
+
+        Raises:
+            ValueError: the sampler does not fit the schedule, or the guidance the model.
+        """
+        self.sampler.prepare(module.diffusion.schedule.betas)
+        self._guided(module)
+
     def state_dict(self) -> dict[str, Any]:
         return {"distance": self.distance, "change": self.change and self.change._asdict()}
 

@@ -1,0 +1,47 @@
+"""What would stop a run half-way is found before it starts."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from dmp_lightning.data.module import DiffusionData
+from dmp_lightning.training.generation import Generation
+from dmp_lightning.training.module import DiffusionModule
+
+NEEDED = 2  # samples at least, to know their spread
+
+
+def preflight(
+    config: DictConfig, module: DiffusionModule, data: DiffusionData, generation: Generation, checkpoint: Path | None
+) -> None:
+    """Make sure that training, sampling and comparing will be possible.
+
+    Raises:
+        ValueError: of the first thing that will not.
+    """
+    for name, rate in config.recipe.learning_rates.items():
+        if not 0 <= rate < float("inf"):
+            raise ValueError(f"recipe.learning_rates.{name}={rate} is no rate: choose zero or more.")
+    for key in ("recipe.max_steps", "recipe.validate_every", "evaluation.batch_size", "evaluation.strata"):
+        value = config[key.split(".")[0]][key.split(".")[1]]
+        if value < 1:
+            raise ValueError(f"{key}={value}: choose 1 or more.")
+    if config.evaluation.samples < NEEDED:
+        raise ValueError(f"evaluation.samples={config.evaluation.samples}: a Fréchet distance needs {NEEDED} or more.")
+    if len(data.validation) < NEEDED:
+        raise ValueError(
+            f"The validation data hold {len(data.validation)} samples: a paired comparison needs {NEEDED} or more."
+        )
+    generation.check(module)
+    if checkpoint is not None:
+        module.on_load_checkpoint(_read(checkpoint))
+
+
+def _read(checkpoint: Path) -> dict:
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # what torch raises on damaged files is of many kinds
+        raise ValueError(
+            f"The checkpoint {checkpoint} is damaged, or holds more than tensors and plain values: resume another."
+        ) from error

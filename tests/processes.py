@@ -1,0 +1,46 @@
+"""The train command in processes of their own that start at once: torch and Lightning are already in memory."""
+
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(["dmp_lightning.job", "tests.configs"])
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended; a negative code is a signal's."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def command(folder: Path, arguments: list[str]) -> Result:
+    """`python -m dmp_lightning.train ARGUMENTS` in `folder`, with nobody's settings and no network."""
+    outputs = [folder / name for name in ("stdout.txt", "stderr.txt")]
+    environment = {"HOME": str(folder), "WANDB_MODE": "online", "OMP_NUM_THREADS": "1"}
+    environment |= {name: os.environ[name] for name in ("HYDRA_FULL_ERROR", "LC_ALL") if name in os.environ}
+    process = forkserver.Process(target=_main, args=(folder, arguments, outputs, environment))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in outputs]
+    for path in outputs:
+        path.unlink()
+    return Result(process.exitcode, *texts)
+
+
+def _main(folder: Path, arguments: list[str], outputs: list[Path], environment: dict[str, str]) -> None:
+    from dmp_lightning.train import main
+
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, path in enumerate(outputs, start=1):
+        with path.open("w") as file:
+            os.dup2(file.fileno(), number)
+    sys.argv = ["train", *arguments]
+    main()

@@ -1,0 +1,254 @@
+"""What goes wrong is told in one sentence, in seconds, with a non-zero exit code, and nothing half-written."""
+
+import os
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.configs import SMALL, random_base
+from tests.data.test_latents import write_store
+from tests.processes import Result, command
+
+Prepare = Callable[[Path], list[str]]
+
+
+class Evil:
+    """A pickle that would make a folder where it is loaded."""
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("executed",)
+
+
+def base_file(folder: Path) -> Path:
+    path = folder / "base.safetensors"
+    save_file(random_base(), path)
+    return path
+
+
+def weights(write: Callable[[Path], None], name: str = "weights.pt", *more: str) -> Prepare:
+    """A base's weights, as `write` writes them into the file."""
+
+    def prepare(folder: Path) -> list[str]:
+        write(folder / name)
+        return [f"backbone.weights={name}", *more]
+
+    return prepare
+
+
+def checkpoint(write: Callable[[Path], None]) -> Prepare:
+    """A checkpoint to resume, as `write` writes it into the file."""
+
+    def prepare(folder: Path) -> list[str]:
+        path = folder / "runs" / "old" / "checkpoints" / "step-3.ckpt"
+        path.parent.mkdir(parents=True)
+        write(path)
+        return [f"resume={path.relative_to(folder)}"]
+
+    return prepare
+
+
+def trained(*options: str, resume: tuple[str, ...] = ()) -> Prepare:
+    """A run with `options`, then the same run with `resume`."""
+
+    def prepare(folder: Path) -> list[str]:
+        save_file({name: 2 * value for name, value in random_base().items()}, folder / "other.safetensors")
+        first = command(folder, [*SMALL, "logger=csv", "backbone.weights=base.safetensors", *options])
+        assert first.code == 0, first.stderr
+        return ["resume=latest", *resume]
+
+    return prepare
+
+
+def latents(change: Callable[[Path], None]) -> Prepare:
+    """A store of latents, changed."""
+
+    def prepare(folder: Path) -> list[str]:
+        write_store(folder / "store")
+        change(folder / "store")
+        return [
+            "data=ffhq",
+            "data.train.folder=store",
+            "data.train.vae=store/vae",
+            "data.workers=0",
+            "recipe.batch_size=4",
+            "backbone=dit_s2",
+            "backbone.weights=null",
+            "backbone.model.input_size=8",
+            "backbone.model.depth=1",
+        ]
+
+    return prepare
+
+
+def given(*overrides: str) -> Prepare:
+    """Nothing but options."""
+    return lambda folder: list(overrides)
+
+
+def first_shard(store: Path) -> Path:
+    return min(path for path in store.glob("*.npy") if "labels" not in path.name)
+
+
+def with_nan(store: Path) -> None:
+    shard = np.load(first_shard(store))
+    shard[...] = np.nan
+    np.save(first_shard(store), shard)
+
+
+FAULTS: dict[str, tuple[Prepare, str]] = {
+    "no weights": (given("backbone.weights=none.pt"), "no weights of the base at none.pt"),
+    "empty weights": (weights(Path.touch), "weights.pt is not a readable weights file"),
+    "truncated weights": (
+        weights(lambda path: path.write_bytes(base_file(path.parent).read_bytes()[:9000]), "weights.safetensors"),
+        "weights.safetensors is not a readable weights file",
+    ),
+    "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
+    "weights of another depth": (given("backbone.model.depth=4"), "lacks blocks.3"),
+    "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
+    "pickled weights that run code": (
+        weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
+        "it holds more than tensors",
+    ),
+    "weights of strings": (weights(lambda path: torch.save({"a": "b"}, path)), "must map names to tensors"),
+    "no checkpoint": (given("resume=none.ckpt"), "no checkpoint at none.ckpt"),
+    "no latest checkpoint": (given("resume=latest"), "runs/digits has no checkpoint to resume"),
+    "empty checkpoint": (checkpoint(Path.touch), "step-3.ckpt is damaged"),
+    "truncated checkpoint": (
+        checkpoint(lambda path: path.write_bytes(b"PK\x03\x04" + bytes(5000))),
+        "step-3.ckpt is damaged",
+    ),
+    "checkpoint that runs code": (checkpoint(lambda path: torch.save(Evil(), path)), "holds more than tensors"),
+    "checkpoint of another method": (trained(resume=("method=prompt_tuning",)), "of another method or other options"),
+    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "mixture.prompts"),
+    "checkpoint of another base": (
+        trained(resume=("backbone.weights=other.safetensors",)),
+        "trained on another base",
+    ),
+    "an earlier run in the folder": (
+        lambda folder: trained("hydra.run.dir=here")(folder) and ["hydra.run.dir=here"],
+        "here holds an earlier run",
+    ),
+    "latents of another shape": (
+        latents(lambda store: np.save(first_shard(store), np.zeros((40, 2, 2, 4, 4, 4), np.float16))),
+        "encode again",
+    ),
+    "latents of another type": (
+        latents(lambda store: np.save(first_shard(store), np.array(["a"] * 40))),
+        "encode again",
+    ),
+    "latents of objects": (
+        latents(lambda store: np.save(first_shard(store), np.array([Evil()] * 40), allow_pickle=True)),
+        "encode again",
+    ),
+    "NaN in latents": (latents(with_nan), "Latent 0 of store is not finite"),
+    "missing shard": (latents(lambda store: first_shard(store).unlink()), "is missing: restore it"),
+    "no data folder": (given("data=ffhq"), "There are no latents at data/ffhq-256"),
+    "empty data folder": (
+        lambda folder: [(folder / "e").mkdir() or "data=ffhq", "data.train.folder=e"],
+        "latents at e",
+    ),
+    "unknown method": (given("method=dpm"), "There is no method=dpm. Did you mean dmp?"),
+    "unknown gate": (given("gate=liner"), "There is no gate=liner. Did you mean linear?"),
+    "unknown experiment": (given("+experiment=ffhq_dit"), "Did you mean ffhq_dit_l2?"),
+    "unknown key": (given("recipe.max_step=1"), "no recipe.max_step. Did you mean max_steps?"),
+    "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0 of 16 prompts"),
+    "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5 of 16 prompts"),
+    "block out of range": (given("method.injection=[0,3]"), "injection=[0, 3]: name blocks from 0 to 2"),
+    "guidance without a null label": (
+        given("evaluation.guidance.guidance_scale=2.0"),
+        "needs a model with a null label",
+    ),
+    "batch larger than the data": (given("recipe.batch_size=2000"), "choose one from 1 to 1437"),
+    "no samples": (given("evaluation.samples=0"), "evaluation.samples=0"),
+    "one sample": (given("evaluation.samples=1"), "evaluation.samples=1"),
+    "sampler steps above the schedule": (given("sampler.steps=2000"), "sampler.steps=2000 does not fit a schedule"),
+    "negative rate": (given("recipe.learning_rates.prompts=-1e-4"), "recipe.learning_rates.prompts=-0.0001"),
+    "rate that diverges": (
+        given("recipe.learning_rates.prompts=1e30", "recipe.lr_scheduler=null"),
+        "is not finite, at",
+    ),
+    "no Inception weights": (given("features=inception"), "Inception-v3"),
+    "wrong Inception weights": (
+        lambda folder: [(folder / "i.pth").write_bytes(b"x") and "features=inception", "features.weights=i.pth"],
+        "i.pth",
+    ),
+    "W&B key demanded": (given("logger=wandb_csv"), "no W&B key is configured"),
+    "run folder is a file": (
+        lambda folder: [(folder / "file").write_text("x") and "hydra.run.dir=file/run"],
+        "file",
+    ),
+    "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "nothing that a config may build"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told_in_one_sentence(name: str, tmp_path: Path) -> None:
+    prepare, sentence = FAULTS[name]
+    base_file(tmp_path)
+    overrides = prepare(tmp_path)
+    before = {
+        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".log", "")
+    }
+    result = command(tmp_path, [*SMALL, "logger=csv", "backbone.weights=base.safetensors", *overrides])
+    check(result, sentence)
+    assert not (tmp_path / "executed").exists()
+    assert not list(tmp_path.rglob("*.tmp")) + list(set(tmp_path.rglob("patch*.safetensors")) - before.keys())
+    for path, content in before.items():
+        assert path.read_bytes() == content
+
+
+def check(result: Result, sentence: str) -> None:
+    assert result.code == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert sentence in result.stderr.partition("error: ")[2]
+    assert "Error executing job" not in result.stderr
+
+
+def test_the_stack_is_shown_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    result = command(tmp_path, ["gate.top_k=0.0"])
+    assert result.code == 1
+    assert "Traceback" in result.stderr
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        base_file(tmp_path)
+        options = ["method=full_finetune", "hydra.run.dir=disk/run", "base_results=base", "logger=csv"]
+        result = command(tmp_path, [*SMALL, "backbone.weights=base.safetensors", *options])
+        check(result, "cannot be written")
+        assert not list(disk.rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    base_file(tmp_path)
+    (tmp_path / "here").mkdir()
+    with FileLock(tmp_path / "here" / ".lock"):
+        result = command(tmp_path, [*SMALL, "backbone.weights=base.safetensors", "hydra.run.dir=here"])
+    check(result, "Another run is at work in ")
+
+
+def test_spaces_and_other_alphabets_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "Füße und 猫"
+    folder.mkdir()
+    base_file(folder)
+    run = ["name='Größe 1'", f"backbone.weights='{folder}/base.safetensors'", "label='тест'", "logger=csv"]
+    result = command(folder, [*SMALL, *run])
+    assert result.code == 0, result.stderr
+    assert "тест" in next(folder.rglob("results.json")).read_text(encoding="utf-8")
