@@ -3,9 +3,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+UNWANTED := GNU General Public License;GNU Affero;GPLv3;AGPL;NonCommercial
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format wheel clean
+.PHONY: help demo test test-slow soak audit lint format wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +19,13 @@ test: $(READY)  ## run the tests
 
 test-slow: $(READY)  ## run all tests, those too that take minutes
 	$(BIN)/pytest -m "slow or not slow"
+
+soak: $(READY)  ## kill 20 runs anywhere, resume them, and compare with one left alone (about 10 minutes)
+	$(BIN)/python -m tests.crashes 20
+
+audit: $(READY)  ## look for known vulnerabilities and unwanted licences among the dependencies (needs the network)
+	$(BIN)/pip-audit --skip-editable
+	$(BIN)/pip-licenses --order=license --fail-on "$(UNWANTED)" --partial-match
 
 lint: $(READY)  ## check format, style, types and the direction of imports
 	$(BIN)/ruff format --check

@@ -116,14 +116,14 @@ def test_the_golden_timesteps_are_visited(golden, name, steps):
     [
         ("ddim", 250, 0.05),
         ("ddim", 1000, 0.012),
-        ("dpm_solver", 50, 0.012),
-        ("unipc", 50, 0.015),
+        ("dpm_solver", 50, 0.004),
+        ("unipc", 50, 0.012),
         ("unipc", 250, 0.006),
     ],
 )
 def test_deterministic_samplers_follow_the_known_path_of_normal_data(schedule, name, steps, tolerance):
     betas = SCHEDULES[schedule]()
-    noise = normal(sources(4), (1, 16, 16))
+    noise = torch.linspace(-3, 3, 4 * 256).view(4, 1, 16, 16)  # the path is linear in the noise: its ends bound it
     model = BestModel(betas, range(999, -1, -1))
     found = sampler(name, steps).sample(model, betas, noise, sources(4))
     signal, sigma = Schedule(betas).signal[999].item(), Schedule(betas).sigma[999].item()

@@ -1,4 +1,4 @@
-"""The paired validation loss: intervals against SciPy, draws that depend on counters alone, and the verdict."""
+"""The paired validation loss: intervals against SciPy, draws that depend on counters alone."""
 
 import pytest
 import scipy.stats
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmp_lightning.diffusion.objective import Diffusion
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.evaluation.paired import Interval, compare, per_sample_losses, validation_draws, verdict
+from dmp_lightning.evaluation.paired import compare, per_sample_losses, validation_draws
 
 SHAPE = (2, 3, 3)
 
@@ -46,27 +46,6 @@ def test_more_timesteps_of_the_same_images_add_no_certainty():
 def test_one_image_is_refused():
     with pytest.raises(ValueError, match="two validation images"):
         compare(torch.zeros(1, 5), torch.zeros(1, 5))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (-2, -1, "helped"),
-        (-2, 1, "cannot tell"),
-        (-2, 0, "cannot tell"),
-        (0, 2, "cannot tell"),
-        (1, 2, "did not help"),
-        (0, 0, "did not help"),
-        (float("nan"), float("nan"), "did not help"),
-    ],
-)
-def test_verdict_respects_the_noise(low: float, high: float, expected: str):
-    assert verdict(Interval(*torch.tensor([(low + high) / 2, low, high]))) == expected
-
-
-def test_the_same_model_did_not_help():
-    base, _ = loss_tables()
-    assert verdict(compare(base, base.clone()).overall) == "did not help"
 
 
 @pytest.mark.parametrize(("strata", "steps"), [(20, 1000), (7, 1000), (4, 10), (12, 10)])

@@ -85,15 +85,6 @@ def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Co
     return Comparison(_interval(difference.mean(1), confidence), _interval(difference, confidence))
 
 
-def verdict(difference: Interval) -> str:
-    """`helped`, `did not help` or `cannot tell` of a scalar interval, where below zero is better."""
-    if difference.high < 0:
-        return "helped"
-    if difference.low < difference.high and difference.low <= 0:
-        return "cannot tell"
-    return "did not help"  # worse, or exactly the same on every image, or not a number
-
-
 def _interval(values: Float[Tensor, "N *S"], confidence: float) -> Interval:
     """Student's interval of the mean over the first axis."""
     n = len(values)
