@@ -46,7 +46,8 @@ def explanation(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and isinstance(error.parent_node, DictConfig):
         keys = [str(key) for key in error.parent_node]
-        return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}"
+        hint = f" (+{error.full_key}=... hands it on all the same.)" if "_target_" in error.parent_node else ""
+        return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}{hint}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"There is no {group}={name}.{_suggest(name, error.options)}"
