@@ -6,10 +6,11 @@ import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 
-from dmp_lightning.evaluation.jackknife import Change, Moments, frechet_change, moments
+from dmp_lightning.evaluation.jackknife import Change, frechet_change
+from dmp_lightning.evaluation.moments import Moments, Reference, moments
 
 F, N, REPEATS = 4, 400, 200
-REFERENCE = Moments(torch.zeros(F, dtype=torch.float64), torch.eye(F, dtype=torch.float64))
+REFERENCE = Reference(Moments(torch.zeros(F, dtype=torch.float64), torch.eye(F, dtype=torch.float64)))
 
 
 def draw(seed: int, shift: float) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from dmp_lightning.evaluation.features import Features, Images
-from dmp_lightning.evaluation.jackknife import Moments
+from dmp_lightning.evaluation.moments import Moments, Reference
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class FrechetDistance:
 
     def __init__(self, features: Features) -> None:
         self.features = features.eval()
+        self._reference: Reference | None = None
         self._metric = FrechetInceptionDistance(
             _Given(features.num_features), reset_real_features=False, compute_with_cache=False
         )
@@ -80,12 +81,12 @@ class FrechetDistance:
         """Add generated images, and return their features."""
         return self._add(images, real=False)
 
-    def reference_moments(self) -> Moments:
-        """Mean and covariance of the reference images of all processes."""
-        with self._metric.sync_context():
-            total, squares, count = (getattr(self._metric, key) for key in STATISTICS)
-        mean = total / count
-        return Moments(mean.cpu(), ((squares - count * torch.outer(mean, mean)) / (count - 1)).cpu())
+    @property
+    def compared_with(self) -> Reference:
+        """The moments of the reference images of all processes; computed at the first use."""
+        if self._reference is None:
+            self._reference = Reference(self._moments("real"))
+        return self._reference
 
     def compute(self) -> float:
         """The distance of all images added, by all processes, since the last reset.
@@ -93,18 +94,24 @@ class FrechetDistance:
         Raises:
             ValueError: there are fewer than two images on either side.
         """
-        with self._metric.sync_context():
-            real, generated = (int(getattr(self._metric, f"{side}_features_num_samples")) for side in ("real", "fake"))
-        if min(real, generated) < 2:
-            raise ValueError(
-                f"{self.name} needs two images on either side at least, there are {generated} generated and {real} in "
-                "the reference: generate more samples, or give a larger reference."
-            )
-        return self._metric.compute().item()
+        return self.compared_with.distance(self._moments("fake"))
 
     def reset(self) -> None:
         """Forget the generated images; the reference stays."""
         self._metric.reset()
+
+    def _moments(self, side: str) -> Moments:
+        """Mean and covariance of all images of one side, `real` or `fake`."""
+        with self._metric.sync_context():
+            sums = [
+                getattr(self._metric, f"{side}_features_{part}").cpu() for part in ("sum", "cov_sum", "num_samples")
+            ]
+        total, squares, count = sums
+        if count < 2:
+            which = {"real": "reference", "fake": "generated"}[side]
+            raise ValueError(f"{self.name} needs two {which} images at least, there are {int(count)}: give more.")
+        mean = total / count
+        return Moments(mean, (squares - count * torch.outer(mean, mean)) / (count - 1))
 
     def _add(self, images: Images, real: bool) -> Float[Tensor, "N F"]:
         # Under a training run's bf16 autocast the extractor would return bf16, and the distance with it.
@@ -119,6 +126,7 @@ class FrechetDistance:
         return dict(zip(STATISTICS, zeros, strict=True))
 
     def _set_statistics(self, statistics: dict[str, Tensor]) -> None:
+        self._reference = None
         for key, value in statistics.items():
             setattr(self._metric, key, value.to(self._metric.device, copy=True))
 

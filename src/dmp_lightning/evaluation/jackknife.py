@@ -6,16 +6,10 @@ import torch
 from jaxtyping import Float
 from scipy.stats import t as student_t
 from torch import Tensor
-from torchmetrics.image.fid import _compute_fid
+
+from dmp_lightning.evaluation.moments import Reference, moments
 
 GROUPS = 20
-
-
-class Moments(NamedTuple):
-    """Mean (F,) and covariance (F, F) of features, float64."""
-
-    mean: Float[Tensor, " F"]
-    covariance: Float[Tensor, "F F"]
 
 
 class Change(NamedTuple):
@@ -27,7 +21,7 @@ class Change(NamedTuple):
 
 
 def frechet_change(
-    reference: Moments, before: Float[Tensor, "N F"], after: Float[Tensor, "N F"], confidence: float = 0.95
+    reference: Reference, before: Float[Tensor, "N F"], after: Float[Tensor, "N F"], confidence: float = 0.95
 ) -> Change:
     """Difference of the two sets' distances to the reference; sample n of both is from the same noise.
 
@@ -46,11 +40,5 @@ def frechet_change(
     return Change(overall, overall - margin, overall + margin)
 
 
-def moments(features: Float[Tensor, "N F"]) -> Moments:
-    """Mean and unbiased covariance of the rows."""
-    return Moments(features.double().mean(0), features.double().T.cov())
-
-
-def _difference(reference: Moments, before: Float[Tensor, "N F"], after: Float[Tensor, "N F"]) -> float:
-    distances = [_compute_fid(*moments(features), *reference) for features in (after, before)]
-    return (distances[0] - distances[1]).item()
+def _difference(reference: Reference, before: Float[Tensor, "N F"], after: Float[Tensor, "N F"]) -> float:
+    return reference.distance(moments(after)) - reference.distance(moments(before))

@@ -64,7 +64,7 @@ class Generation(L.Callback):
         if self.base_features is None:
             self.base_features, self.before = features, self.after
             return
-        self.change = frechet_change(self.frechet.reference_moments(), self.base_features, features)
+        self.change = frechet_change(self.frechet.compared_with, self.base_features, features)
         for name, value in self.change._asdict().items():
             pl_module.log(f"val/{self.frechet.name}_change_{name}", value)
 
