@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.numpy import load_file
 from tqdm import trange
 
-from tests.processes import forkserver
+from tests.processes import as_started_by_a_person, forkserver
 
 STEPS = 12
 OPTIONS = ["recipe.ema_decay=0.9", "gate.top_k=0.5", f"recipe.max_steps={STEPS}", "recipe.validate_every=4"]
@@ -88,6 +88,7 @@ def _child(folder: Path, options: list[str], crash: Crash | None) -> None:
     from dmp_lightning.job import train
     from tests.configs import small
 
+    as_started_by_a_person()
     torch.set_num_threads(1)
     os.chdir(folder)
     with Path("log.txt").open("a") as log:

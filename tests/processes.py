@@ -34,9 +34,15 @@ def command(folder: Path, arguments: list[str]) -> Result:
     return Result(process.exitcode, *texts)
 
 
+def as_started_by_a_person() -> None:
+    """Let loader workers be forked by this process, as they are on Linux: they end when it does, even if killed."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def _main(folder: Path, arguments: list[str], outputs: list[Path], environment: dict[str, str]) -> None:
     from dmp_lightning.train import main
 
+    as_started_by_a_person()
     os.environ.update(environment)
     os.chdir(folder)
     for number, path in enumerate(outputs, start=1):
