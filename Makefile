@@ -6,7 +6,7 @@ READY := .venv/.ready
 UNWANTED := GNU General Public License;GNU Affero;GPLv3;AGPL;NonCommercial
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak audit lint format wheel clean
+.PHONY: help demo test test-slow soak bench audit lint format wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test-slow: $(READY)  ## run all tests, those too that take minutes
 
 soak: $(READY)  ## kill 20 runs anywhere, resume them, and compare with one left alone (about 10 minutes)
 	$(BIN)/python -m tests.crashes 20
+
+bench: $(READY)  ## measure what a step, a forward pass and a Fréchet distance cost (about 15 minutes)
+	$(BIN)/python experiments/step_cost/bench.py
 
 audit: $(READY)  ## look for known vulnerabilities and unwanted licences among the dependencies (needs the network)
 	$(BIN)/pip-audit --skip-editable
