@@ -11,7 +11,7 @@ UNWANTED := GNU General Public License;GNU Affero;GPLv3;AGPL;NonCommercial
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## patch a converged model, measure whether it helped, print the table (about 3 minutes)
+demo: $(READY)  ## patch a converged model, measure whether it helped, print the table (about a minute)
 	$(BIN)/python -m dmp_lightning.train
 
 test: $(READY)  ## run the tests
