@@ -35,10 +35,12 @@ def measure_base(
         return evaluation.outcome()
     outcome = evaluation.restore_base(state)
     log.info("The base has been evaluated before: %s", path)
-    metrics = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
+    found = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
     if config.resume is None and trainer.is_global_zero:
+        # The very row that the validation would have logged: Lightning holds metrics in single precision.
+        row = {name: torch.tensor(value, dtype=torch.float32).item() for name, value in found.items()}
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=0)
+            logger.log_metrics(row | {"epoch": 0}, step=0)
     return outcome
 
 
