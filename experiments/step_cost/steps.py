@@ -1,7 +1,7 @@
 """Training steps to be timed: a backbone of the paper's kind, a method on it, one optimiser step of random latents."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -31,7 +31,6 @@ class Case:
     compiled: bool = False
     depth: int | None = None
     injection: str = "all"
-    options: dict = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"{self.method} {'bf16' if self.bf16 else 'float32'} {'compiled' if self.compiled else 'eager'}"

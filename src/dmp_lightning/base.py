@@ -45,9 +45,8 @@ def measure_base(
 
 
 def _key(config: DictConfig, base: str, data: DiffusionData) -> str:
-    container = OmegaConf.to_container(config, resolve=True)
-    parts = [OmegaConf.select(OmegaConf.create(container), part) for part in DECISIVE]
-    known = [OmegaConf.to_container(part) if OmegaConf.is_config(part) else part for part in parts]
+    parts = [OmegaConf.select(config, part) for part in DECISIVE]
+    known = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
     known += [base, data.train.fingerprint, data.validation.fingerprint, torch.__version__, torch.cuda.is_available()]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.training.generation import Generation
@@ -24,7 +24,7 @@ def preflight(
         if not 0 <= rate < float("inf"):
             raise ValueError(f"recipe.learning_rates.{name}={rate} is no rate: choose zero or more.")
     for key in ("recipe.max_steps", "recipe.validate_every", "evaluation.batch_size", "evaluation.strata"):
-        value = config[key.split(".")[0]][key.split(".")[1]]
+        value = OmegaConf.select(config, key)
         if value < 1:
             raise ValueError(f"{key}={value}: choose 1 or more.")
     if config.evaluation.samples < NEEDED:
