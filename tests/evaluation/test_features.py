@@ -12,32 +12,40 @@ import torch
 
 from dmp_lightning.data.digits import HELD_OUT, load_split
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.entry import PACKAGE
 from dmp_lightning.evaluation import features
-from dmp_lightning.evaluation.features import DigitsClassifier, Inception, Pixels
+from dmp_lightning.evaluation.classifiers import Classifier, DigitsClassifier, FashionClassifier
+from dmp_lightning.evaluation.features import Inception, Pixels
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_shipped_classifier_has_the_accuracy_that_is_stated():
-    record = json.loads((ROOT / "experiments/digits_classifier/results/accuracy.json").read_text())
-    stated = record["runs"][0]["held_out_correct"]
+@pytest.mark.parametrize("kind", [DigitsClassifier, FashionClassifier])
+def test_shipped_classifier_is_the_one_whose_accuracy_is_stated(kind: type[Classifier]):
+    name = kind.file.replace("_classifier.safetensors", "").replace("fashion", "fashion_mnist")
+    record = json.loads((ROOT / f"experiments/classifiers/results/{name}.json").read_text())
+    stated = f"{record['runs'][0]['held_out_correct']:,} of {record['held_out']:,}"
+    assert stated in (ROOT / "experiments/classifiers/README.md").read_text()
+    assert kind().fingerprint == record["shipped"]["fingerprint"]
+    assert (PACKAGE / "assets" / kind.file).stat().st_size < 300_000
+
+
+def test_the_digits_classifier_has_the_accuracy_that_is_stated():
+    record = json.loads((ROOT / "experiments/classifiers/results/digits.json").read_text())
     pixels, labels = load_split(train=False)
-    classifier = DigitsClassifier()
-    correct = int((classifier.classify(to_uint8(pixels)).argmax(1) == labels).sum())
-    assert (correct, len(labels)) == (stated, HELD_OUT)
-    assert classifier.fingerprint == record["shipped"]["fingerprint"]
-    assert f"{stated} of {HELD_OUT}" in (ROOT / "experiments/digits_classifier/README.md").read_text()
-    assert Path(str(DigitsClassifier.weights)).stat().st_size < 200_000
+    correct = int((DigitsClassifier().classify(to_uint8(pixels)).argmax(1) == labels).sum())
+    assert (correct, len(labels)) == (record["runs"][0]["held_out_correct"], HELD_OUT)
 
 
-def test_classifier_is_frozen_and_its_features_are_alive():
-    classifier = DigitsClassifier()
-    out = classifier(to_uint8(load_split(train=False)[0]))
-    assert out.shape == (HELD_OUT, 64)
+@pytest.mark.parametrize("kind", [DigitsClassifier, FashionClassifier])
+def test_classifier_is_frozen_and_its_features_are_alive(kind: type[Classifier]):
+    images = torch.rand(100, 1, kind.side, kind.side, generator=torch.Generator().manual_seed(0))
+    out = kind()((images * 255).to(torch.uint8))
+    assert out.shape == (100, 64)
     assert out.dtype == torch.float32
     assert not out.requires_grad
-    assert not classifier.training
-    assert (out.std(0) > 0.1).all()
+    assert not kind().training
+    assert (out.std(0) > 0.01).all()
 
 
 def test_pixels_span_minus_one_to_one():

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.images import to_uint8
-from dmp_lightning.evaluation.features import DigitsClassifier, Features, Pixels
+from dmp_lightning.evaluation.classifiers import DigitsClassifier
+from dmp_lightning.evaluation.features import Features, Pixels
 from dmp_lightning.evaluation.frechet import FrechetDistance
 
 SHAPE = (1, 4, 4)

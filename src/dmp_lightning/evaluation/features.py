@@ -6,12 +6,10 @@ import math
 import pickle
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -64,42 +62,6 @@ class Inception(Features):
         return self.network(images)[0]
 
 
-class DigitsClassifier(Features):
-    """The hidden layer, before its activation, of a small classifier of 8x8 digits: images (N, 1, 8, 8).
-
-    The weights come with the package; `experiments/digits_classifier` trains them and states the accuracy.
-    """
-
-    name = "frechet_digits_classifier"
-    num_features = 64
-    weights = files("dmp_lightning") / "assets" / "digits_classifier.safetensors"
-
-    def __init__(self, pretrained: bool = True) -> None:
-        super().__init__()
-        self.hidden = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.GELU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(512, self.num_features),
-        )
-        self.head = nn.Sequential(nn.GELU(), nn.Linear(self.num_features, 10))
-        if pretrained:
-            self.load_state_dict(load(self.weights.read_bytes()))
-            self.eval().requires_grad_(False)
-
-    def forward(self, images: Images) -> Float[Tensor, "N 64"]:
-        """Features of 8-bit images."""
-        _check_shape(self.name, images, (1, 8, 8))
-        return self.hidden(_centred(images))
-
-    def classify(self, images: Images) -> Float[Tensor, "N 10"]:
-        """Logits of the ten digits."""
-        return self.head(self(images))
-
-
 class Pixels(Features):
     """The pixels themselves, in [-1, 1], of images of `shape` (C, H, W): for small images alone, F is their number."""
 
@@ -112,15 +74,21 @@ class Pixels(Features):
 
     def forward(self, images: Images) -> Float[Tensor, "N F"]:
         """Features of 8-bit images."""
-        _check_shape(self.name, images, self.shape)
-        return _centred(images).flatten(1)
+        check_shape(self.name, images, self.shape)
+        return centred(images).flatten(1)
 
 
-def _centred(images: Images) -> Float[Tensor, "N C H W"]:
+def centred(images: Images) -> Float[Tensor, "N C H W"]:
+    """In [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
-def _check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
+def check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
+    """Refuse images of another shape than (N, *shape).
+
+    Raises:
+        ValueError: they are.
+    """
     if images.shape[1:] != shape:
         raise ValueError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
 
