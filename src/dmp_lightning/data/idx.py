@@ -25,11 +25,10 @@ def read_idx(path: Path) -> np.ndarray:
         content = gzip.decompress(found.read_bytes()) if found == compressed else found.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{found} is damaged ({error}): restore it.") from error
-    if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTES]):
+    start = 4 * (1 + content[3]) if len(content) > 3 else 4
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTES]) or len(content) < start:
         raise ValueError(f"{found} is no IDX file of unsigned bytes: restore it.")
-    dimensions = content[3]
-    start = 4 * (1 + dimensions)
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
-    if len(shape) < dimensions or len(content) != start + prod(shape):
+    if len(content) != start + prod(shape):
         raise ValueError(f"{found} holds {len(content)} bytes, not those of an array {shape}: restore it.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
