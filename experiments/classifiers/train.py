@@ -52,7 +52,7 @@ def fashion_mnist(train: bool) -> tuple[Tensor, Tensor]:
 
 CASES: dict[str, tuple[Callable[[bool], tuple[Tensor, Tensor]], type[Classifier], Settings]] = {
     "digits": (digits, DigitsClassifier, Settings(epochs=30, batch=64, rate=2e-3, weight_decay=0.05)),
-    "fashion_mnist": (fashion_mnist, FashionClassifier, Settings(epochs=6, batch=128, rate=2e-3, weight_decay=0.05)),
+    "fashion_mnist": (fashion_mnist, FashionClassifier, Settings(epochs=3, batch=128, rate=2e-3, weight_decay=0.05)),
 }
 
 
