@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dmp_lightning.files import UNFINISHED
 from tests.configs import SMALL, random_base
 from tests.data.test_latents import write_store
 from tests.processes import Result, command
@@ -197,7 +198,7 @@ def test_a_fault_is_told_in_one_sentence(name: str, tmp_path: Path) -> None:
     result = command(tmp_path, [*SMALL, "logger=csv", "backbone.weights=base.safetensors", *overrides])
     check(result, sentence)
     assert not (tmp_path / "executed").exists()
-    assert not list(tmp_path.rglob("*.tmp")) + list(set(tmp_path.rglob("patch*.safetensors")) - before.keys())
+    assert not list(tmp_path.rglob(f"*{UNFINISHED}")) + list(set(tmp_path.rglob("patch*.safetensors")) - before.keys())
     for path, content in before.items():
         assert path.read_bytes() == content
 
@@ -227,7 +228,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
         options = ["method=full_finetune", "hydra.run.dir=disk/run", "base_results=base", "logger=csv"]
         result = command(tmp_path, [*SMALL, "backbone.weights=base.safetensors", *options])
         check(result, "cannot be written")
-        assert not list(disk.rglob("*.tmp"))
+        assert not list(disk.rglob(f"*{UNFINISHED}"))
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 
 import lightning as L
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dmp_lightning.data.module import DiffusionData
+from dmp_lightning.files import replacing
 from dmp_lightning.training.evaluation import Evaluation, Outcome
 from dmp_lightning.training.module import DiffusionModule
 
@@ -60,10 +60,5 @@ def _read(path: Path) -> dict[str, torch.Tensor] | None:
 
 
 def _write(state: dict[str, torch.Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         save_file({name: value.contiguous() for name, value in state.items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

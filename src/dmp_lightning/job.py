@@ -14,6 +14,7 @@ from dmp_lightning.base import measure_base
 from dmp_lightning.build import build_evaluation, build_module, build_parts, build_trainer
 from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.entry import resume_command
+from dmp_lightning.files import UNFINISHED
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.preflight import preflight
@@ -88,6 +89,8 @@ def claim(run_dir: Path, resuming: bool) -> FileLock:
         if (run_dir / "results.json").exists() or (run_dir / FOLDER).exists():
             raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
         (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
+    for path in run_dir.rglob(f"*{UNFINISHED}"):  # of a run that was killed while it wrote
+        path.unlink()
     return lock
 
 

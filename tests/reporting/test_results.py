@@ -61,7 +61,7 @@ def test_a_failed_write_leaves_the_old_record_and_nothing_else(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_results(replace(results, name="other"), path)
     assert read_results(path) == results

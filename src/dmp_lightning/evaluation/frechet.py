@@ -1,23 +1,21 @@
 """The Fréchet distance between generated images and a reference, over any features (Heusel et al. 2017)."""
 
 import logging
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from dmp_lightning.evaluation.features import Features, Images
 from dmp_lightning.evaluation.moments import Moments, Reference
+from dmp_lightning.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -156,13 +154,8 @@ class _Given(nn.Module):
 
 
 def _write(statistics: dict[str, Tensor], file: Path) -> None:
-    """Write under another name, then rename: no run ever sees half a file."""
-    temporary = file.with_name(f"{file.name}.{uuid4().hex}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(statistics))  # save_file would make it readable to nobody else
-        os.replace(temporary, file)
+        with replacing(file) as temporary:
+            save_file(statistics, temporary)
     except OSError as error:
         log.warning("The reference statistics are not kept for the next run: %s", error)
-        with suppress(OSError):
-            temporary.unlink()

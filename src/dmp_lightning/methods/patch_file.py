@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dmp_lightning.files import replacing
 from dmp_lightning.methods.base import Method
 
 
@@ -25,15 +25,8 @@ def fingerprint(backbone: nn.Module) -> str:
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
     metadata = {"format": "pt", "base": base, "about": json.dumps(about, sort_keys=True)}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.touch()  # with the permissions of the user's other files: safetensors would let nobody else read it
-        mode = temporary.stat().st_mode
+    with replacing(path) as temporary:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
-        temporary.chmod(mode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_patch(method: Method, path: str | Path) -> Method:

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dmp_lightning.files import replacing
+
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
@@ -74,17 +76,13 @@ def write_results(results: Results, path: str | Path) -> Path:
 
     Raises:
         ValueError: the record holds something that is neither a number, a text, nor a container of these.
+        OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

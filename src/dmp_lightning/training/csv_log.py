@@ -1,13 +1,14 @@
 """Metrics as one CSV file that a resumed run goes on with."""
 
 import csv
-import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from dmp_lightning.files import replacing
 
 
 class CSVLog(Logger):
@@ -80,12 +81,8 @@ class CSVLog(Logger):
             return list(csv.DictReader(file))
 
     def _replace(self, rows: list[dict[str, Any]], header: list[str]) -> None:
-        """The whole file at once: a run that is killed meanwhile leaves the old one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, header)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.path)
         self._header = header
