@@ -16,12 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from tqdm import trange
 
-from tests.processes import as_started_by_a_person, forkserver
+from tests.configs import SMALL, random_base
+from tests.processes import Result, command
 
 STEPS = 12
-OPTIONS = ["recipe.ema_decay=0.9", "gate.top_k=0.5", f"recipe.max_steps={STEPS}", "recipe.validate_every=4"]
+RUN = "runs/digits/run"
+OPTIONS = [
+    *SMALL,
+    "backbone.weights=base.safetensors",
+    f"hydra.run.dir={RUN}",
+    "resume=latest",  # where there is nothing to resume, the run begins
+    "logger=csv",
+    "recipe.ema_decay=0.9",
+    "gate.top_k=0.5",
+    f"recipe.max_steps={STEPS}",
+    "recipe.validate_every=4",
+]
+OFFLINE = {"WANDB_MODE": "offline"}
 POINTS = {  # how often each is passed in a run
     "training step": STEPS,
     "validation step": 36,
@@ -37,6 +51,11 @@ class Crash:
     point: str
     time: int
     number: int = signal.SIGKILL
+
+    @property
+    def code(self) -> int:
+        """How the process ends: killed, or by itself."""
+        return -self.number if self.number == signal.SIGKILL else 128 + self.number
 
     def arm(self) -> None:
         """Make this process do so."""
@@ -73,47 +92,24 @@ class Crash:
         return function
 
 
-def execute(folder: Path, options: list[str], crash: Crash | None = None) -> int:
-    """Run the main job in `folder`, in a process of its own; returns its exit code, negative for a signal."""
-    process = forkserver.Process(target=_child, args=(folder, options, crash))
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
-
-
-def _child(folder: Path, options: list[str], crash: Crash | None) -> None:
-    import torch
-
-    from dmp_lightning.job import train
-    from tests.configs import small
-
-    as_started_by_a_person()
-    torch.set_num_threads(1)
-    os.chdir(folder)
-    with Path("log.txt").open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        if crash is not None:
-            crash.arm()
-        train(small(Path("runs/digits/run"), *options))
+def execute(folder: Path, *options: str, crash: Crash | None = None) -> Result:
+    """Begin or resume the run in `folder`, in a process of its own; it has to end as `crash` says, or well."""
+    base = folder / "base.safetensors"
+    if not base.exists():
+        save_file(random_base(), base)
+    result = command(folder, [*OPTIONS, *options], OFFLINE, crash and crash.arm)
+    expected = 0 if crash is None else crash.code
+    assert result.code == expected, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
 
 
 def left_by(folder: Path) -> dict[str, bytes]:
     """What a run leaves that must not depend on its having been stopped: losses, metrics and weights."""
-    run = folder / "runs" / "digits" / "run"
+    run = folder / RUN
     left = {"metrics.csv": (run / "metrics.csv").read_bytes()}
     for file in ("patch.safetensors", "patch_raw.safetensors"):
         left |= {f"{file}: {name}": value.tobytes() for name, value in load_file(run / file).items()}
     return left
-
-
-def crash_and_resume(folder: Path, options: list[str], crash: Crash) -> None:
-    """Run, crash, and resume until the end."""
-    assert execute(folder, options, crash) == -crash.number, (folder / "log.txt").read_text()[-3000:]
-    begun = any(folder.glob("runs/digits/run/checkpoints/*.ckpt"))
-    again = [*options, "resume=latest"] if begun else options
-    assert execute(folder, again) == 0, (folder / "log.txt").read_text()[-3000:]
 
 
 def any_crash(chance: random.Random) -> Crash:
@@ -128,17 +124,19 @@ def soak(times: int) -> int:
     with tempfile.TemporaryDirectory() as place:
         untouched = Path(place, "untouched")
         untouched.mkdir()
-        assert execute(untouched, OPTIONS) == 0, (untouched / "log.txt").read_text()[-3000:]
+        execute(untouched)
         expected = left_by(untouched)
         for number in trange(times):
             crash, workers = any_crash(chance), chance.choice([0, 2])
             folder = Path(place, str(number))
             folder.mkdir()
-            crash_and_resume(folder, [*OPTIONS, f"data.workers={workers}"], crash)
+            options = [f"data.workers={workers}", f"logger={chance.choice(['csv', 'wandb_csv'])}"]
+            execute(folder, *options, crash=crash)
+            execute(folder, *options)
             if left_by(folder) == expected:
                 same += 1
             else:
-                print(f"{crash} with {workers} workers: another result")
+                print(f"{crash} with {options}: another result")
     print(f"{same} of {times}")
     return same
 

@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["dmp_lightning.job", "tests.configs"])
+ENVIRONMENT = {"WANDB_MODE": "online", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,17 @@ class Result:
     stderr: str
 
 
-def command(folder: Path, arguments: list[str]) -> Result:
-    """`python -m dmp_lightning.train ARGUMENTS` in `folder`, with nobody's settings and no network."""
+def command(
+    folder: Path,
+    arguments: list[str],
+    environment: Mapping[str, str] = ENVIRONMENT,
+    prepare: Callable[[], None] | None = None,
+) -> Result:
+    """`python -m dmp_lightning.train ARGUMENTS` in `folder`, with nobody's settings, after `prepare` in its process."""
     outputs = [folder / name for name in ("stdout.txt", "stderr.txt")]
-    environment = {"HOME": str(folder), "WANDB_MODE": "online", "OMP_NUM_THREADS": "1"}
-    environment |= {name: os.environ[name] for name in ("HYDRA_FULL_ERROR", "LC_ALL") if name in os.environ}
-    process = forkserver.Process(target=_main, args=(folder, arguments, outputs, environment))
+    kept = {name: os.environ[name] for name in ("HYDRA_FULL_ERROR", "LC_ALL") if name in os.environ}
+    given = {"HOME": str(folder)} | kept | dict(environment)
+    process = forkserver.Process(target=_main, args=(folder, arguments, outputs, given, prepare))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -34,19 +41,28 @@ def command(folder: Path, arguments: list[str]) -> Result:
     return Result(process.exitcode, *texts)
 
 
-def as_started_by_a_person() -> None:
-    """Let loader workers be forked by this process, as they are on Linux: they end when it does, even if killed."""
-    multiprocessing.set_start_method("fork", force=True)
+def _main(
+    folder: Path,
+    arguments: list[str],
+    outputs: list[Path],
+    environment: dict[str, str],
+    prepare: Callable[[], None] | None,
+) -> None:
+    import torch
 
-
-def _main(folder: Path, arguments: list[str], outputs: list[Path], environment: dict[str, str]) -> None:
     from dmp_lightning.train import main
 
-    as_started_by_a_person()
+    # Loader workers are forked by this process, as they are on Linux: they end when it does, even if it is killed.
+    multiprocessing.set_start_method("fork", force=True)
+    torch.set_num_threads(1)
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        del os.environ[name]
     os.environ.update(environment)
     os.chdir(folder)
     for number, path in enumerate(outputs, start=1):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["train", *arguments]
+    if prepare is not None:
+        prepare()
     main()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -91,6 +92,19 @@ def test_a_multirun_is_one_run_each(tmp_path: Path) -> None:
     assert len({(record["method"], record["seeds"]["training"]) for record in records}) == 12
     runs = {path.stem for path in tmp_path.rglob("run-*.wandb")}
     assert len(runs) == 12
+
+
+@pytest.mark.slow
+def test_a_sweep_resumes_each_job_in_its_own_folder(tmp_path: Path) -> None:
+    save_file(random_base(), tmp_path / "base.safetensors")
+    sweep = ["-m", *SMALL, "logger=csv", f"backbone.weights={tmp_path}/base.safetensors", "seed=1,2"]
+    assert command(*sweep, folder=tmp_path).returncode == 0
+    first, second = sorted(path.parent for path in tmp_path.rglob("metrics.csv"))
+    expected = {run: (run / "metrics.csv").read_bytes() for run in (first, second)}
+    shutil.rmtree(second)  # as if the sweep had been killed in its first job
+    assert command(*sweep, "resume=latest", folder=tmp_path).returncode == 0
+    assert {path.parent: path.read_bytes() for path in tmp_path.rglob("metrics.csv")} == expected
+    assert (second / "results.json").exists()
 
 
 @pytest.mark.slow

@@ -185,6 +185,12 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         lambda folder: [(folder / "file").write_text("x") and "hydra.run.dir=file/run"],
         "file",
     ),
+    "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
+    "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
+    "mode before the experiment": (
+        given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
+        "+mode=... changes the experiment: name it after",
+    ),
     "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "nothing that a config may build"),
 }
 

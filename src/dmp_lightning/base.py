@@ -23,7 +23,12 @@ DECISIVE = ("backbone.model", "diffusion", "loss_weight", "sampler", "features",
 
 
 def measure_base(
-    config: DictConfig, trainer: L.Trainer, control: DiffusionModule, data: DiffusionData, evaluation: Evaluation
+    config: DictConfig,
+    trainer: L.Trainer,
+    control: DiffusionModule,
+    data: DiffusionData,
+    evaluation: Evaluation,
+    resuming: bool,
 ) -> Outcome:
     """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
     path = Path(config.base_results) / f"{_key(config, control.base, data)}.safetensors"
@@ -36,11 +41,12 @@ def measure_base(
     outcome = evaluation.restore_base(state)
     log.info("The base has been evaluated before: %s", path)
     found = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
-    if config.resume is None and trainer.is_global_zero:
+    if not resuming and trainer.is_global_zero:
         # The very row that the validation would have logged: Lightning holds metrics in single precision.
         row = {name: torch.tensor(value, dtype=torch.float32).item() for name, value in found.items()}
         for logger in trainer.loggers:
             logger.log_metrics(row | {"epoch": 0}, step=0)
+            logger.save()
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""Finding the checkpoint that a run is to go on from; it needs nothing but the file system."""
+"""Finding the run to go on with, and its checkpoint; it needs nothing but the file system."""
 
 import logging
 import zipfile
@@ -10,19 +10,31 @@ FOLDER = "checkpoints"  # of a run's folder
 PATTERN = "step-*.ckpt"
 
 
-def checkpoint_to_resume(name: str, resume: str | None) -> Path | None:
-    """The checkpoint that `resume` means: none, `latest` of the runs called `name`, or a path.
+def latest_run(runs: Path) -> Path:
+    """The folder of the run among `runs` that was last at work.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file at that path is damaged.
+        FileNotFoundError: none has a checkpoint.
+    """
+    found = max(runs.glob(f"**/{FOLDER}/{PATTERN}"), key=lambda path: path.stat().st_mtime, default=None)
+    if found is None:
+        raise FileNotFoundError(f"{runs} has no checkpoint to resume: start without resume, or name another.")
+    return found.parent.parent
+
+
+def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
+    """The checkpoint that `resume` means in the folder of a run: none, the `latest` if it has one, or a path.
+
+    Raises:
+        FileNotFoundError: there is none at that path.
+        ValueError: it is damaged.
     """
     if resume is None:
         return None
     if resume == "latest":
-        found = latest_checkpoint(Path("runs", name))
-        if found is None:
-            raise FileNotFoundError(f"runs/{name} has no checkpoint to resume: start without resume, or name another.")
+        found = latest_in(run_dir)
+        if found is None and any((run_dir / FOLDER).glob(PATTERN)):
+            raise ValueError(f"All checkpoints of {run_dir} are damaged: start anew, without resume.")
         return found
     path = Path(resume)
     if not path.is_file():
@@ -30,12 +42,6 @@ def checkpoint_to_resume(name: str, resume: str | None) -> Path | None:
     if not is_whole(path):
         raise ValueError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
     return path
-
-
-def latest_checkpoint(runs: Path) -> Path | None:
-    """The latest checkpoint of the run that was last at work, or None."""
-    by_age = sorted(runs.glob(f"**/{FOLDER}/{PATTERN}"), key=lambda path: path.stat().st_mtime)
-    return latest_in(by_age[-1].parent.parent) if by_age else None
 
 
 def latest_in(run_dir: Path) -> Path | None:

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.checkpoints import checkpoint_to_resume
-from dmp_lightning.mistakes import MISTAKES, check_targets, check_top_level, explanation
+from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
+from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")
@@ -22,17 +22,32 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def register_resolvers() -> None:
-    """`${asset:NAME}`: a file of this package. `${run_dir:NAME,RESUME}`: the folder of a run, an old one to resume."""
+    """`${asset:NAME}`: a file of this package. `${run_dir:NAME,RESUME}`, `${sweep_dir:NAME,RESUME}`: where to work."""
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:
     """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume."""
-    checkpoint = checkpoint_to_resume(name, resume)
-    if checkpoint is not None:
-        return str(checkpoint.parent.parent)
-    return f"runs/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    runs = Path("runs", name)
+    if resume == "latest":
+        return str(latest_run(runs))
+    checkpoint = checkpoint_to_resume(runs, resume)
+    return str(checkpoint.parent.parent if checkpoint else runs / _now())
+
+
+def sweep_dir(name: str, resume: str | None) -> str:
+    """A new folder `runs/NAME/multirun-TIME` for the jobs of a sweep, or the last one to resume."""
+    runs = Path("runs", name)
+    if resume is None:
+        return str(runs / f"multirun-{_now()}")
+    if resume != "latest":
+        raise ValueError(f"resume={resume} is one run's: a sweep goes on with resume=latest.")
+    found = max(runs.glob("multirun-*"), default=None)
+    if found is None:
+        raise FileNotFoundError(f"{runs} has no sweep to resume: start without resume.")
+    return str(found)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -50,6 +65,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             def job(config: DictConfig) -> Any:
                 _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
                 try:
+                    check_order(HydraConfig.get().overrides.task)
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
                     return task(config)
@@ -80,6 +96,10 @@ def resume_command(checkpoint: Path) -> str:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     kept = [override for override in overrides if not override.startswith("resume=")]
     return shlex.join(["python", "-m", "dmp_lightning.train", *kept, f"resume={checkpoint}"])
+
+
+def _now() -> str:
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 def _set_environment(name: str, value: str | None) -> None:

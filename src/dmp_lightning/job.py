@@ -34,10 +34,11 @@ def train(config: DictConfig) -> dict[str, float]:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
     run_dir = Path(config.run_dir)
-    lock = claim(run_dir, resuming=config.resume is not None)
+    checkpoint = checkpoint_to_resume(run_dir, config.resume)
+    lock = claim(run_dir, config.resume is not None, checkpoint)
     try:
         with Interruption() as interruption:
-            return patch(config, run_dir, interruption)
+            return patch(config, run_dir, checkpoint, interruption)
     except Interrupted:
         checkpoint = latest_in(run_dir)
         again = "the same command" if checkpoint is None else resume_command(checkpoint)
@@ -48,9 +49,8 @@ def train(config: DictConfig) -> dict[str, float]:
         lock.release()
 
 
-def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict[str, float]:
+def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interruption: Interruption) -> dict[str, float]:
     """The job itself."""
-    checkpoint = checkpoint_to_resume(config.name, config.resume)
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
     evaluation = build_evaluation(config, features, run_dir)
@@ -60,7 +60,8 @@ def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict
     preflight(config, module, data, evaluation.generation, checkpoint)
     trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
 
-    measured = measure_base(config, trainer, build_module(config, control, base), data, evaluation)
+    control_module = build_module(config, control, base)
+    measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
     label = config.label or method.label + (", EMA" if ema else "")
     rows = [Measured(control.label if method.trained() else label, control.size, measured)]
     describe(method)
@@ -71,7 +72,7 @@ def patch(config: DictConfig, run_dir: Path, interruption: Interruption) -> dict
     return summarise(config, rows, evaluation, backbone, trainer, run_dir)
 
 
-def claim(run_dir: Path, resuming: bool) -> FileLock:
+def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:
     """Take the folder of a run for this process and those it starts.
 
     Raises:
@@ -85,9 +86,9 @@ def claim(run_dir: Path, resuming: bool) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
-    if not resuming:
-        if (run_dir / "results.json").exists() or (run_dir / FOLDER).exists():
-            raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
+    if not resuming and ((run_dir / "results.json").exists() or (run_dir / FOLDER).exists()):
+        raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
+    if checkpoint is None:
         (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
     for path in run_dir.rglob(f"*{UNFINISHED}"):  # of a run that was killed while it wrote
         path.unlink()

@@ -29,6 +29,17 @@ def check_top_level(config: DictConfig, primary: Path) -> None:
             raise ValueError(f"+{key!s} is neither a group nor a key of this command.{_suggest(str(key), known)}")
 
 
+def check_order(overrides: Iterable[str]) -> None:
+    """Make sure that a mode changes the experiment, and is not itself changed by it.
+
+    Raises:
+        ValueError: it comes before the experiment, which would win.
+    """
+    groups = [override.partition("=")[0] for override in overrides]
+    if "+mode" in groups and "+experiment" in groups[groups.index("+mode") :]:
+        raise ValueError("+mode=... changes the experiment: name it after +experiment=....")
+
+
 def check_targets(config: DictConfig) -> None:
     """Make sure that each `_target_` is one that configs may use.
 

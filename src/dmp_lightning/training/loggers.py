@@ -18,6 +18,7 @@ from wandb.sdk.lib.wbauth import authenticate_session
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 2.0
+FLUSH_SECONDS = 1.0  # what a killed run may lose of its W&B history; by default 15
 
 
 def wandb_logger(
@@ -59,7 +60,10 @@ def wandb_logger(
         # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
         mode=mode,
         # The line above says all there is to say.
-        settings=wandb.Settings(silent=settings.silent or obstacle is not None),
+        settings=wandb.Settings(
+            silent=settings.silent or obstacle is not None,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
+        ),
     )
 
 
