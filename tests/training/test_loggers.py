@@ -59,7 +59,7 @@ def test_without_a_key_each_job_is_an_offline_run_that_holds_all_that_was_logged
 
     lines = [line for line in done.stderr.splitlines() if "wandb sync" in line]
     folders = [line.split("wandb sync ")[1] for line in lines]
-    assert "no API key is configured" in lines[0]
+    assert "no W&B key is configured" in lines[0]
     assert folders == [f"runs/{run.name}/wandb/*-{run.id}" for run in (first, second, resumed)]
     assert set(tmp_path.glob(folders[1])) == {second.folder}
 
@@ -76,7 +76,7 @@ def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_p
 
 def test_online_without_a_key_stops_with_the_remedy(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_MODE="online")
-    assert "ValueError: WANDB_MODE=online, but no W&B key is configured: run `wandb login`" in done.stderr
+    assert "ValueError: WANDB_MODE=online, but no W&B key is configured, see `wandb login`" in done.stderr
 
 
 @pytest.mark.parametrize(

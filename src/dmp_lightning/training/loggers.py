@@ -4,20 +4,21 @@ import logging
 import os
 import secrets
 import shlex
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from wandb.apis.public.service_api import ServiceApi
 from wandb.errors import AuthenticationError
-from wandb.sdk.lib.wbauth import authenticate_session
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+from wandb.sdk.lib.wbauth import Auth, authenticate_session, set_auth_settings
 
 log = logging.getLogger(__name__)
 
-PROBE_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+REMEDY = "Run `wandb login --relogin` or set WANDB_API_KEY, or leave the server out with WANDB_MODE=offline."
 FLUSH_SECONDS = 1.0  # what a killed run may lose of its W&B history; by default 15
 
 
@@ -38,7 +39,7 @@ def wandb_logger(
         save_dir: the folder of the run; W&B writes into `wandb/` there, and goes on with a run that it finds there.
 
     Raises:
-        ValueError: WANDB_MODE asks for an online run, and no key is configured.
+        ValueError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
     """
     settings = wandb.setup().settings
     # Not drawn from a generator that the run has seeded: jobs of the same seed are different runs.
@@ -50,7 +51,7 @@ def wandb_logger(
         log.warning("W&B runs offline (%s). To upload later: wandb sync %s", obstacle, folders)
     # The folder must be there: W&B writes to a temporary one instead of making it.
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    logger = WandbLogger(
         project=project,
         name=name,
         group=group,
@@ -65,6 +66,11 @@ def wandb_logger(
             x_transaction_log_flush_interval=FLUSH_SECONDS,
         ),
     )
+    try:
+        _ = logger.experiment  # begins the run now, before any work
+    except wandb.Error as error:
+        raise ValueError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
+    return logger
 
 
 def finish() -> None:
@@ -83,27 +89,32 @@ def _obstacle(settings: wandb.Settings) -> str | None:
     demanded = os.environ.get("WANDB_MODE") == "online"
     try:
         # Where `wandb.init` looks as well: the environment, the netrc file, the settings. It asks where this does not.
-        has_key = authenticate_session(host=settings.base_url, source="", prompt=False, update_session=False)
+        account = authenticate_session(host=settings.base_url, source="", prompt=False, update_session=False)
     except AuthenticationError as error:
-        return str(error)
-    if not has_key and demanded:
-        raise ValueError("WANDB_MODE=online, but no W&B key is configured: run `wandb login`, or unset WANDB_MODE.")
-    if not has_key:
-        return "no API key is configured"
-    server = urlsplit(settings.base_url)
-    if demanded or _answers(server.scheme, server.hostname or "", server.port):
+        raise ValueError(f"{error} {REMEDY}") from error
+    if account is None:
+        obstacle = "no W&B key is configured, see `wandb login`"
+    elif _accepts(settings, account):
         return None
-    return f"{server.hostname} does not answer"
+    else:
+        obstacle = f"{urlsplit(settings.base_url).hostname} does not answer"
+    if demanded:
+        raise ValueError(f"WANDB_MODE=online, but {obstacle}. Unset WANDB_MODE to run offline.")
+    return obstacle
 
 
-def _answers(scheme: str, host: str, port: int | None) -> bool:
-    """Whether the server, or the proxy that stands before it, takes a connection."""
-    proxy = None if proxy_bypass(host) else getproxies().get(scheme)
-    if proxy:
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        host, port = parts.hostname or "", parts.port or 80
+def _accepts(settings: wandb.Settings, account: Auth) -> bool:
+    """Whether the server knows the account; False where it does not answer.
+
+    Raises:
+        ValueError: it answers, and refuses.
+    """
+    asking = settings.model_copy()
+    set_auth_settings(asking, account)
     try:
-        socket.create_connection((host, port or (443 if scheme == "https" else 80)), timeout=PROBE_SECONDS).close()
-    except OSError:
-        return False
+        ServiceApi(settings=asking, timeout=ANSWER_SECONDS).authenticate()
+    except WandbApiFailedError as error:
+        if error.response is None:
+            return False
+        raise ValueError(f"{settings.base_url} refuses the W&B key ({error}). {REMEDY}") from error
     return True
