@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dmp_lightning.evaluation.features import INCEPTION_FILE
 from dmp_lightning.files import UNFINISHED
 from tests.configs import SMALL, random_base
 from tests.data.test_latents import write_store
+from tests.evaluation.conftest import random_network
 from tests.processes import Result, command
 
 Prepare = Callable[[Path], list[str]]
@@ -84,6 +86,16 @@ def latents(change: Callable[[Path], None]) -> Prepare:
             "backbone.model.input_size=8",
             "backbone.model.depth=1",
         ]
+
+    return prepare
+
+
+def inception(write: Callable[[Path], object]) -> Prepare:
+    """Inception's weights, as `write` writes them into the file of the right name."""
+
+    def prepare(folder: Path) -> list[str]:
+        write(folder / INCEPTION_FILE)
+        return ["features=inception", f"features.weights={INCEPTION_FILE}"]
 
     return prepare
 
@@ -176,9 +188,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "is not finite, at",
     ),
     "no Inception weights": (given("features=inception"), "Inception-v3"),
-    "wrong Inception weights": (
-        lambda folder: [(folder / "i.pth").write_bytes(b"x") and "features=inception", "features.weights=i.pth"],
-        "i.pth",
+    "damaged Inception weights": (inception(lambda path: path.write_bytes(b"x")), f"{INCEPTION_FILE} has SHA-256"),
+    "Inception weights of another training": (
+        inception(lambda path: torch.save(random_network().state_dict(), path)),
+        f"{INCEPTION_FILE} has SHA-256",
     ),
     "W&B key demanded": (given("logger=wandb_csv"), "no W&B key is configured"),
     "run folder is a file": (

@@ -38,7 +38,7 @@ def server(status: int, knows_the_key: bool = False) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 (the library's name)
 
         def log_message(self, *_: object) -> None:
             """Silent."""

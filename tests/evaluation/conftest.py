@@ -20,8 +20,8 @@ class RandomInception(NamedTuple):
     network: nn.Module
 
 
-@pytest.fixture(scope="session")
-def random_inception(tmp_path_factory: pytest.TempPathFactory) -> RandomInception:
+def random_network() -> nn.Module:
+    """pytorch-fid's Inception-v3, whose state dict torch-fidelity's loads, with random weights."""
     with pytest.MonkeyPatch.context() as patch:
         # In place of the download, and of loading what it brings.
         patch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *_, **__: {})
@@ -31,9 +31,15 @@ def random_inception(tmp_path_factory: pytest.TempPathFactory) -> RandomInceptio
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)  # the default lets the features fade to a constant
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def random_inception(tmp_path_factory: pytest.TempPathFactory) -> RandomInception:
+    network = random_network()
     file = tmp_path_factory.mktemp("weights") / "inception.pth"
     torch.save(network.state_dict(), file)
-    return RandomInception(file, network.eval())
+    return RandomInception(file, network)
 
 
 @pytest.fixture
