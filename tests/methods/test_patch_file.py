@@ -23,6 +23,10 @@ def test_missing(tmp_path: Path) -> None:
         load_patch(CASES["dmp"].build(base()), tmp_path / "nowhere")
 
 
+def test_equal_patches_are_equal_files(tmp_path: Path) -> None:
+    assert len({saved(tmp_path).read_bytes() for _ in range(8)}) == 1
+
+
 def test_damaged(tmp_path: Path) -> None:
     path = saved(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])

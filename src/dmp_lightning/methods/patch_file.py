@@ -24,7 +24,8 @@ def fingerprint(backbone: nn.Module) -> str:
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
-    metadata = {"format": "pt", "base": base, "about": json.dumps(about, sort_keys=True)}
+    # Under one key: safetensors writes several in an order of chance, and equal patches would be different files.
+    metadata = {"about": json.dumps({"base": base} | about, sort_keys=True)}
     with replacing(path) as temporary:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
 
@@ -41,10 +42,10 @@ def load_patch(method: Method, path: str | Path) -> Method:
         raise FileNotFoundError(f"There is no patch at {path}.")
     try:
         with safe_open(path, "pt") as file:
-            base = (file.metadata() or {}).get("base")
+            base = json.loads((file.metadata() or {}).get("about", "{}")).get("base")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged, or not a safetensors file.") from error
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or not a patch.") from error
     if base != fingerprint(method.backbone):
         raise ValueError(f"{path} was trained on another base than the one loaded here: load its own base's weights.")
     expected = method.exported()
