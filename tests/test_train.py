@@ -78,6 +78,13 @@ def test_csv_holds_each_step_once(finished: Path) -> None:
     assert [row["step"] for row in rows if row["val/loss"]] == ["0", "2", "5"]
 
 
+def test_a_base_taken_from_the_record_is_in_the_csv_as_well(finished: Path) -> None:
+    run_dir = finished.parent / "frozen"
+    metrics = train(small(run_dir, "method=frozen"))
+    (row,) = csv.DictReader((run_dir / "metrics.csv").open())
+    assert float(row["val/loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_reports(method: str, tmp_path: Path) -> None:
     metrics = train(small(tmp_path / "run", f"method={method}", "recipe.ema_decay=0.5"))
