@@ -1,4 +1,4 @@
-"""Print a Markdown table for each base: the base itself, then mean ± standard deviation over seeds of what was trained."""
+"""Print a Markdown table for each base: the base, then mean ± standard deviation over seeds of what was trained."""
 
 from dataclasses import replace
 from pathlib import Path
