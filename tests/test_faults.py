@@ -187,6 +187,16 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("recipe.learning_rates.prompts=1e30", "recipe.lr_scheduler=null"),
         "is not finite, at",
     ),
+    "unknown type of weights": (given("backbone.dtype=float16"), "backbone.dtype=float16 is unknown"),
+    "rounded weights to be trained": (
+        given("backbone.dtype=bfloat16", "method=full_finetune"),
+        "is for frozen weights",
+    ),
+    "clipping under a fused optimiser": (
+        given("recipe.optimizer.fused=true", "trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"),
+        "set recipe.optimizer.fused=null",
+    ),
+    "unknown matmul precision": (given("matmul_precision=low"), "matmul_precision=low is unknown"),
     "no Inception weights": (given("features=inception"), "Inception-v3"),
     "damaged Inception weights": (inception(lambda path: path.write_bytes(b"x")), f"{INCEPTION_FILE} has SHA-256"),
     "Inception weights of another training": (

@@ -118,9 +118,23 @@ def test_a_fine_tuned_model_is_a_base_that_loads(tmp_path: Path) -> None:
     assert again["loss"] == pytest.approx(first["loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("method", ["dmp", "full_finetune"])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: str, tmp_path: Path) -> None:
-    options = [f"method={method}", "recipe.ema_decay=0.9", "gate.top_k=0.5", "recipe.lr_scheduler.T_max=6"]
+FRUGAL = ("backbone.dtype=bfloat16", "activation_checkpointing=true")
+
+
+def test_less_memory_gives_nearly_the_same_patch(tmp_path: Path) -> None:
+    plain = train(small(tmp_path / "plain"))
+    frugal = train(small(tmp_path / "frugal", *FRUGAL))
+    assert frugal["loss"] == pytest.approx(plain["loss"], rel=2e-2)
+    one, other = (load_file(tmp_path / name / "patch.safetensors") for name in ("plain", "frugal"))
+    assert all(value.dtype == torch.float32 for value in other.values())
+    moved = one["mixture.prompts"], other["mixture.prompts"]
+    assert torch.nn.functional.cosine_similarity(*(value.flatten() for value in moved), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("method", [("dmp",), ("full_finetune",), ("dmp", *FRUGAL)], ids=["dmp", "full", "frugal"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: tuple[str, ...], tmp_path: Path) -> None:
+    name, *more = method
+    options = [f"method={name}", *more, "recipe.ema_decay=0.9", "gate.top_k=0.5", "recipe.lr_scheduler.T_max=6"]
     whole = train(small(tmp_path / "whole", *options))
     train(small(tmp_path / "half", *options, "recipe.max_steps=3"))
     checkpoint = tmp_path / "half" / "checkpoints" / "step-3.ckpt"

@@ -18,7 +18,16 @@ from dmp_lightning.training.module import DiffusionModule
 
 log = logging.getLogger(__name__)
 
-DECISIVE = ("backbone.model", "diffusion", "loss_weight", "sampler", "features", "evaluation", "trainer.precision")
+DECISIVE = (
+    "backbone.model",
+    "diffusion",
+    "loss_weight",
+    "sampler",
+    "features",
+    "evaluation",
+    "trainer.precision",
+    "matmul_precision",
+)
 """Parts of the config that what is measured of a base depends on, besides its weights and the data."""
 
 

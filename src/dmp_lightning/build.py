@@ -1,10 +1,12 @@
 """Building the parts of a run from its config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +29,8 @@ from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
     """Data, features and the base with its weights; tells all that is missing at once, before any work.
@@ -35,17 +39,10 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
         FileNotFoundError: one sentence for each file that has to be prepared.
         ValueError: data and base do not go together.
     """
-
-    def backbone() -> Backbone:
-        L.seed_everything(config.seed, verbose=False)
-        model = instantiate(config.backbone.model)
-        weights = config.backbone.weights
-        return model if weights is None else load_weights(model, weights, config.backbone.part)
-
     builders: list[Callable[[], Any]] = [
         lambda: instantiate(config.data),
         lambda: instantiate(config.features),
-        backbone,
+        lambda: build_backbone(config),
     ]
     built, missing = [], []
     for build in builders:
@@ -61,6 +58,41 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
     data, features, base = built
     check_fit(data.train, base)
     return data, features, base
+
+
+def build_backbone(config: DictConfig) -> Backbone:
+    """The base with its weights, or random ones, in the type of the config.
+
+    Raises:
+        FileNotFoundError: there is no such weights file.
+        ValueError: the weights do not fit, or the type is unknown.
+    """
+    settings = config.backbone
+    if settings.dtype not in DTYPES:
+        raise ValueError(f"backbone.dtype={settings.dtype} is unknown: choose {' or '.join(DTYPES)}.")
+    dtype = DTYPES[settings.dtype]
+    L.seed_everything(config.seed, verbose=False)
+    with default_dtype(dtype):
+        model = instantiate(settings.model).to(dtype)
+    return model if settings.weights is None else load_weights(model, settings.weights, settings.part)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """New parameters are of that type at once, so that a large model is never held in two."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build_method(config: DictConfig, backbone: Backbone) -> Method:
+    """The method of the config on the base."""
+    method = instantiate(config.method)(backbone=backbone)
+    method.activation_checkpointing = config.activation_checkpointing
+    return method
 
 
 def check_fit(source: Source, backbone: Backbone) -> None:

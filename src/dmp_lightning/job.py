@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import lightning as L
+import torch
 from filelock import FileLock, Timeout
-from hydra.utils import instantiate
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
-from dmp_lightning.build import build_evaluation, build_module, build_parts, build_trainer
+from dmp_lightning.build import build_evaluation, build_method, build_module, build_parts, build_trainer
 from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.entry import resume_command
 from dmp_lightning.files import UNFINISHED
@@ -55,9 +55,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     base = fingerprint(backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
-    control, method = Frozen(backbone), instantiate(config.method)(backbone=backbone)
+    control, method = Frozen(backbone), build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision(config.matmul_precision)
     trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
 
     control_module = build_module(config, control, base)

@@ -33,9 +33,31 @@ def preflight(
         raise ValueError(
             f"The validation data hold {len(data.validation)} samples: a paired comparison needs {NEEDED} or more."
         )
+    check_numbers(config, module)
     generation.check(module)
     if checkpoint is not None:
         module.on_load_checkpoint(_read(checkpoint))
+
+
+def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
+    """Make sure that the types of weights and computation go with the method and the optimiser.
+
+    Raises:
+        ValueError: they do not.
+    """
+    method, precision = module.method, config.trainer.precision
+    if any(value.dtype == torch.bfloat16 for value in method.trained().values()):
+        raise ValueError(
+            f"backbone.dtype=bfloat16 is for frozen weights, and {method.label} trains them, in steps too small: "
+            "leave float32, with trainer.precision=bf16-mixed to compute in bfloat16."
+        )
+    if config.matmul_precision not in ("highest", "high", "medium"):
+        raise ValueError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
+    if config.trainer.gradient_clip_val and config.recipe.optimizer.get("fused") and str(precision).endswith("-mixed"):
+        raise ValueError(
+            f"trainer.gradient_clip_val does not go with a fused optimiser in {precision}: set "
+            "recipe.optimizer.fused=null."
+        )
 
 
 def _read(checkpoint: Path) -> dict:

@@ -98,6 +98,19 @@ def test_starts_as_the_base_bit_for_bit(case: Case) -> None:
         assert torch.equal(method(x, t, y).output, base()(x, t, y))
 
 
+@pytest.mark.parametrize("name", ["dmp", "dmp_mean", "dmp_last", "prompt_tuning"])
+def test_on_a_base_in_bf16_it_starts_as_that_bit_for_bit_and_trains_in_float32(name: str) -> None:
+    frozen, method = Frozen(base().bfloat16()), CASES[name].build(base().bfloat16())
+    x, t, y, _ = batch(method, noisy=False)
+    with torch.no_grad():
+        expected = frozen(x, t, y).output
+        assert torch.equal(method(x, t, y).output, expected)
+        exact = base()(x, t, y)
+    assert 0 < (expected - exact).abs().max() < 0.05 * exact.abs().max()
+    assert all(value.dtype == torch.float32 for value in trained(method).exported().values())
+    assert {value.dtype for value in method.backbone.parameters()} == {torch.bfloat16}
+
+
 @cases
 def test_three_steps_move_exactly_its_own_parameters(case: Case) -> None:
     method = case.build(base())
@@ -168,6 +181,33 @@ def test_sizes_are_those_of_the_paper(sizes: dict, base_size: int, patch_size: i
     assert exported == 4 * patch_size
     if base_size == 457_078_816:
         assert exported < 30e6
+
+
+def gradients(method: Method, checkpointed: bool) -> tuple[dict[str, Tensor], int]:
+    """Of an arbitrary loss of the output, and how many bytes of activations the backward pass was given."""
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    method.activation_checkpointing = checkpointed
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        prediction = method(*batch(method, noisy=True))
+    (prediction.output.square().mean() + sum(prediction.auxiliary.values())).backward()
+    found = {name: value.grad for name, value in method.trained().items()}
+    method.zero_grad()
+    own = {value.untyped_storage().data_ptr() for value in method.parameters()}
+    return found, sum(size for storage, size in held.items() if storage not in own)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "frozen"])
+def test_activation_checkpointing_changes_memory_and_no_gradient(name: str) -> None:
+    method = trained(CASES[name].build(base()))
+    method.zero_grad()
+    (plain, more), (again, fewer) = (gradients(method, checkpointed) for checkpointed in (False, True))
+    assert all(torch.equal(plain[key], again[key]) for key in plain)
+    assert fewer < more / 2
 
 
 @pytest.mark.parametrize("name", ["dmp", "dmp_topk", "prompt_tuning"])

@@ -41,6 +41,21 @@ def test_of_another_base(tmp_path: Path) -> None:
         load_patch(CASES["dmp"].build(other), path)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_patch_of_a_rounded_base_goes_onto_the_exact_one(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = tmp_path / "patch.safetensors"
+    method = CASES["dmp"].build(base())
+    torch.nn.init.normal_(method.mixture.prompts)
+    save_patch(method.exported(), path, fingerprint(base().bfloat16()), {})
+    loaded = load_patch(CASES["dmp"].build(base().to(dtype)), path)
+    assert torch.equal(loaded.mixture.prompts, method.mixture.prompts)
+
+
+def test_a_patch_of_the_exact_base_does_not_go_onto_a_rounded_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="another base"):
+        load_patch(CASES["dmp"].build(base().bfloat16()), saved(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("method", "named"),
     [

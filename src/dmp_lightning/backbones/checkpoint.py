@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def read_weights(path: str | Path, weights: str | None = None) -> tuple[dict[str
 def _load_pickle(path: Path) -> dict[str, Any]:
     # Public DiT training checkpoints keep their command line beside the weights, as a Namespace of plain values.
     with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that of a training checkpoint only the part that is wanted is read. Older files cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     return content if isinstance(content, dict) else {}
 
 

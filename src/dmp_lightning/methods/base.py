@@ -1,9 +1,12 @@
 """The interface of all methods: what they train, and how they stand between the steps of a backbone."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dmp_lightning.backbones import Backbone, Conditioning
 
@@ -28,6 +31,8 @@ class Method(nn.Module):
     """Shape of the standard normal noise that one sample takes in training, or None."""
     training_only: frozenset[str] = frozenset()
     """Parameters that are trained, but of no use afterwards: they are in checkpoints, not in what is exported."""
+    activation_checkpointing = False
+    """Keep only the tokens that enter each block, and compute the block again in the backward pass."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -58,14 +63,23 @@ class Method(nn.Module):
     ) -> Prediction:
         """Predict for noisy samples `x` at timesteps `t` with labels `y`.
 
-        `noise` is for training only, and so are auxiliary losses: in eval mode there are none.
+        `noise` is for training only, and so are auxiliary losses: in eval mode there are none. A backbone in bfloat16
+        computes in bfloat16; between its blocks the tokens are of `x`'s type all the same, and so are the prompts.
         """
-        tokens, conditioning = self.backbone.embed(x, t, y)
-        prepared = self.prepare(conditioning, noise)
-        for index, block in enumerate(self.backbone.blocks):
-            tokens = block(self.enter(tokens, index, prepared), conditioning)
-        output = self.backbone.unembed(tokens, conditioning)
-        return Prediction(output, self.auxiliary(prepared) if self.training else {})
+        with self.precision(x.device):
+            tokens, conditioning = self.backbone.embed(x, t, y)
+            tokens = tokens.to(x.dtype)
+            prepared = self.prepare(conditioning, noise)
+            for index, block in enumerate(self.backbone.blocks):
+                tokens = self._through(block, self.enter(tokens, index, prepared), conditioning)
+            output = self.backbone.unembed(tokens, conditioning)
+            return Prediction(output, self.auxiliary(prepared) if self.training else {})
+
+    def precision(self, device: torch.device) -> AbstractContextManager:
+        """What the steps of the backbone run in: bfloat16 where its weights are, else whatever the caller chose."""
+        if next(self.backbone.blocks.parameters()).dtype != torch.bfloat16:
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
     def freeze(self) -> None:
         """Let exactly the method's own parameters of the backbone take gradients."""
@@ -86,6 +100,12 @@ class Method(nn.Module):
     def exported(self) -> dict[str, Tensor]:
         """What others need to use the result, by name."""
         return {name: value.detach() for name, value in self.trained().items() if name not in self.training_only}
+
+    def _through(self, block: nn.Module, tokens: Tensor, conditioning: Conditioning) -> Tensor:
+        if not (self.activation_checkpointing and self.training):
+            return block(tokens, conditioning)
+        # Blocks draw nothing at random, so there is no state of a generator to put back.
+        return checkpoint(block, tokens, conditioning, use_reentrant=False, preserve_rng_state=False)
 
     @property
     def size(self) -> int:

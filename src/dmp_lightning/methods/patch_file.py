@@ -13,10 +13,11 @@ from dmp_lightning.files import replacing
 from dmp_lightning.methods.base import Method
 
 
-def fingerprint(backbone: nn.Module) -> str:
-    """SHA-256 of a backbone's weights, names and shapes: two bases are the same if theirs are."""
+def fingerprint(backbone: nn.Module, dtype: torch.dtype | None = None) -> str:
+    """SHA-256 of a backbone's weights, as they are or rounded to `dtype`, names and shapes."""
     digest = hashlib.sha256()
     for name, value in sorted(backbone.state_dict().items()):
+        value = value if dtype is None else value.to(dtype)
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -33,6 +34,8 @@ def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -
 def load_patch(method: Method, path: str | Path) -> Method:
     """Load a patch into `method`, which was built on the same base with the same options, and return it.
 
+    A patch of a base whose weights were held in bfloat16 goes onto the same base in float32 as well.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, made for another base, or its tensors do not fit the method.
@@ -46,7 +49,7 @@ def load_patch(method: Method, path: str | Path) -> Method:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or not a patch.") from error
-    if base != fingerprint(method.backbone):
+    if all(base != fingerprint(method.backbone, dtype) for dtype in (None, torch.bfloat16)):
         raise ValueError(f"{path} was trained on another base than the one loaded here: load its own base's weights.")
     expected = method.exported()
     for name in sorted(expected.keys() | tensors.keys()):

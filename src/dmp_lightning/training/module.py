@@ -141,7 +141,10 @@ class DiffusionModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get("base") != self.base:
-            raise ValueError("The checkpoint to resume was trained on another base: set backbone.weights to that one.")
+            raise ValueError(
+                "The checkpoint to resume was trained on another base: set backbone.weights, and backbone.dtype, to "
+                "that one's."
+            )
         shapes = {f"method.{name}": tuple(value.shape) for name, value in self.method.trained().items()}
         found = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         if shapes != found:

@@ -67,6 +67,7 @@ def gate_weights(module: DiffusionModule) -> tuple[Float[np.ndarray, "L S P"], I
     timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
     t = timesteps.to(module.device)
     x = torch.zeros(len(t), *method.backbone.sample_shape, device=module.device)
-    _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
-    weights = method.prepare(conditioning, None).weights
+    with method.precision(x.device):
+        _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
+        weights = method.prepare(conditioning, None).weights
     return weights.float().cpu().numpy(), timesteps.numpy()
