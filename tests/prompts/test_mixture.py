@@ -18,9 +18,9 @@ def mixture_for(backbone, injection="all", **gate):
 def run(backbone, mixture, values, noise=None):
     """The patched model, on the conditioning of the authors' release."""
     tokens, conditioning = backbone.embed(values["x"], values["t"], values["y"])
-    gates = mixture.weigh(conditioning.timestep + conditioning.label, noise)
+    mixed = mixture.weigh(conditioning.timestep + conditioning.label, noise)
     for index, block in enumerate(backbone.blocks):
-        tokens = block(mixture.inject(tokens, index, gates), conditioning)
+        tokens = block(mixture.inject(tokens, index, mixed), conditioning)
     return backbone.unembed(tokens, conditioning)
 
 

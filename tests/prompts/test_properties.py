@@ -43,7 +43,7 @@ def seen(shape: tuple[int, int, int, int], seed: int) -> torch.Tensor:
 @few
 @given(SHAPES, FRACTIONS, SCALES, st.integers(0, 99))
 def test_weights_are_a_mixture_of_the_top_k(shape, top_k, scale, seed):
-    weights = mixture(shape, top_k, scale, seed).weigh(seen(shape, seed), None).weights
+    weights = mixture(shape, top_k, scale, seed).weigh(seen(shape, seed), None).gates.weights
     prompts = shape[2]
     total = torch.full(weights.shape[:2], 1.0 if scale == "sum" else float(prompts))
     assert_close(weights.sum(-1), total)
@@ -55,10 +55,10 @@ def test_weights_are_a_mixture_of_the_top_k(shape, top_k, scale, seed):
 @given(SHAPES, FRACTIONS, SCALES, st.integers(0, 99))
 def test_a_new_mixture_leaves_the_tokens_as_they_are(shape, top_k, scale, seed):
     made = mixture(shape, top_k, scale)
-    gates = made.weigh(seen(shape, seed), None)
+    mixed = made.weigh(seen(shape, seed), None)
     tokens = torch.randn(shape[3], shape[2], shape[1])
     for block in range(shape[0]):
-        assert torch.equal(made.inject(tokens, block, gates), tokens)
+        assert torch.equal(made.inject(tokens, block, mixed), tokens)
 
 
 @few
@@ -67,7 +67,7 @@ def test_what_is_saved_is_what_is_loaded(shape, top_k, scale, seed):
     made, other = mixture(shape, top_k, scale, seed), mixture(shape, top_k, scale)
     other.load_state_dict(made.state_dict())
     batch = seen(shape, seed)
-    assert torch.equal(made.weigh(batch, None).weights, other.weigh(batch, None).weights)
+    assert torch.equal(made.weigh(batch, None).gates.weights, other.weigh(batch, None).gates.weights)
 
 
 @few
@@ -75,8 +75,8 @@ def test_what_is_saved_is_what_is_loaded(shape, top_k, scale, seed):
 def test_gradients_are_finite_in_bfloat16(shape, top_k, scale, seed):
     made = mixture(shape, top_k, scale, seed).bfloat16()
     noise = None if made.noise_shape is None else torch.randn(shape[0], shape[3], shape[2]).bfloat16()
-    gates = made.weigh(seen(shape, seed).bfloat16(), noise)
+    mixed = made.weigh(seen(shape, seed).bfloat16(), noise)
     tokens = torch.ones(shape[3], shape[2], shape[1], dtype=torch.bfloat16)
-    mixed = sum(made.inject(tokens, block, gates).float().square().mean() for block in range(shape[0]))
-    (mixed + sum(balance_losses(gates).values())).backward()
+    loss = sum(made.inject(tokens, block, mixed).float().square().mean() for block in range(shape[0]))
+    (loss + sum(balance_losses(mixed.gates).values())).backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in made.parameters())

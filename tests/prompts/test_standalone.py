@@ -20,9 +20,9 @@ import torch
 from dmp_lightning.prompts import LinearGate, MixtureOfPrompts, balance_losses
 
 mixture = MixtureOfPrompts(partial(LinearGate, top_k=0.5), depth=2, width=8, tokens=4)
-gates = mixture.weigh(torch.randn(3, 8), torch.randn(2, 3, 4))
-tokens = mixture.inject(torch.randn(3, 4, 8), 1, gates)
-(tokens.square().mean() + sum(balance_losses(gates).values())).backward()
+mixed = mixture.weigh(torch.randn(3, 8), torch.randn(2, 3, 4))
+tokens = mixture.inject(torch.randn(3, 4, 8), 1, mixed)
+(tokens.square().mean() + sum(balance_losses(mixed.gates).values())).backward()
 print("trained", mixture.prompts.grad[1].abs().sum() > 0)
 print("ours", sorted(name for name in sys.modules if name.startswith("dmp_lightning.")))
 """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmp_lightning.backbones import Backbone, Conditioning
 from dmp_lightning.methods.base import Method
-from dmp_lightning.prompts import Gates, LinearGate, MixtureOfPrompts, balance_losses
+from dmp_lightning.prompts import LinearGate, Mixture, MixtureOfPrompts, balance_losses
 
 
 class DMP(Method):
@@ -48,12 +48,12 @@ class DMP(Method):
             return "gate"
         return "prompts" if name.startswith("mixture.") else None
 
-    def prepare(self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Gates:
+    def prepare(self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Mixture:
         seen = conditioning.timestep if self.condition == "timestep" else conditioning.timestep + conditioning.label
         return self.mixture.weigh(seen, noise)
 
-    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: Gates) -> Float[Tensor, "B T D"]:
+    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: Mixture) -> Float[Tensor, "B T D"]:
         return self.mixture.inject(tokens, block, prepared)
 
-    def auxiliary(self, prepared: Gates) -> dict[str, Float[Tensor, ""]]:
-        return {name: self.balance[name] * loss for name, loss in balance_losses(prepared).items()}
+    def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
+        return {name: self.balance[name] * loss for name, loss in balance_losses(prepared.gates).items()}

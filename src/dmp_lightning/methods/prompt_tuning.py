@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Backbone
+from dmp_lightning.backbones import Backbone, Conditioning
 from dmp_lightning.methods.base import Method
 
 
@@ -20,5 +20,12 @@ class PromptTuning(Method):
     def group(self, name: str) -> str | None:
         return "prompts" if name == "prompts" else None
 
-    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: None) -> Float[Tensor, "B T D"]:
-        return tokens + self.prompts[block]
+    def prepare(
+        self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
+    ) -> tuple[Float[Tensor, "T D"], ...]:
+        return self.prompts.unbind()  # once for all blocks, see `prompts.Mixture`
+
+    def enter(
+        self, tokens: Float[Tensor, "B T D"], block: int, prepared: tuple[Float[Tensor, "T D"], ...]
+    ) -> Float[Tensor, "B T D"]:
+        return tokens + prepared[block]

@@ -1,12 +1,24 @@
 """The pool of prompts, and where its mixture enters the tokens (arXiv 2405.17825, equation 3)."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gates, LinearGate
+
+
+class Mixture(NamedTuple):
+    """What enters the injected blocks for a batch: their `gates`, and the `prompts` of each block, (P, D).
+
+    The prompts are taken apart once for all blocks: where each block indexes them, autograd fills a gradient of all of
+    them for each block.
+    """
+
+    gates: Gates
+    prompts: tuple[Float[Tensor, "P D"], ...]
 
 
 class MixtureOfPrompts(nn.Module):
@@ -40,16 +52,17 @@ class MixtureOfPrompts(nn.Module):
         """(injected blocks, P): the standard normal noise that one sample's gates take in training."""
         return self.prompts.shape[0], self.prompts.shape[1]
 
-    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Gates:
-        """Gates of all injected blocks for the conditioning `e`; `noise` as the gate takes it, in training only."""
-        return self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
+    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
+        """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
+        gates = self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
+        return Mixture(gates, self.prompts.unbind())
 
-    def inject(self, tokens: Float[Tensor, "B T D"], block: int, gates: Gates) -> Float[Tensor, "B T D"]:
+    def inject(self, tokens: Float[Tensor, "B T D"], block: int, mixture: Mixture) -> Float[Tensor, "B T D"]:
         """Tokens as they enter `block`: with its weighted prompts added, or as they are where it has none."""
         if block not in self.blocks:
             return tokens
         row = self.blocks.index(block)
-        return tokens + gates.weights[row, :, :, None] * self.prompts[row]
+        return tokens + mixture.gates.weights[row, :, :, None] * mixture.prompts[row]
 
 
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
