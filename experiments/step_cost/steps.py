@@ -1,5 +1,6 @@
-"""Training steps to be timed: a backbone of the paper's kind, a method on it, one optimiser step of random latents."""
+"""Training steps to be measured: a backbone of the paper's kind, a method on it, one optimiser step of random latents."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -7,47 +8,62 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dmp_lightning.backbones import DiT
+from dmp_lightning.backbones import DiT, in_dtype
 from dmp_lightning.diffusion.objective import Diffusion
+from dmp_lightning.diffusion.random import Stream, generator
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.methods import DMP, FullFinetune, Method
+from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method
 from dmp_lightning.prompts import LinearGate
 
 SIZES = {"S": (384, 12, 6), "L": (1024, 24, 16), "XL": (1152, 28, 16)}  # width, blocks, heads (Peebles and Xie 2023)
 METHODS: dict[str, Callable[..., Method]] = {
     "full_finetune": FullFinetune,
+    "frozen": Frozen,
     "dmp": partial(DMP, gate=LinearGate, balance={"importance": 1.0, "load": 1.0}),
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: a method on DiT-`size`/2, in float32 or under bf16 autocast, eager or compiled."""
+    """What is measured: a method on DiT-`size`/2, and how it computes.
+
+    `autocast` is what `trainer.precision=bf16-mixed` does, `dtype` is `backbone.dtype`.
+    """
 
     method: str
     size: str = "S"
     batch: int = 8
-    bf16: bool = False
+    autocast: bool = False
+    dtype: str = "float32"
+    checkpointing: bool = False
     compiled: bool = False
     depth: int | None = None
     injection: str = "all"
 
     def __str__(self) -> str:
-        return f"{self.method} {'bf16' if self.bf16 else 'float32'} {'compiled' if self.compiled else 'eager'}"
+        precision = "base in bf16" if self.dtype == "bfloat16" else "bf16" if self.autocast else "float32"
+        checkpointing = ", activation checkpointing" if self.checkpointing else ""
+        return f"{self.method} step, {precision}, {'compiled' if self.compiled else 'eager'}{checkpointing}"
+
+    @property
+    def blocks(self) -> int:
+        return self.depth or SIZES[self.size][1]
 
 
-def build(case: Case, device: str = "cpu") -> Method:
+def build(case: Case, device: str) -> Method:
     """The method on a backbone of random weights: what a step costs does not depend on them."""
     torch.manual_seed(0)
-    width, depth, heads = SIZES[case.size]
+    width, _, heads = SIZES[case.size]
     shape = {"input_size": 32, "in_channels": 4, "patch_size": 2, "num_classes": 1, "class_dropout_prob": 0.0}
-    backbone = DiT(width=width, depth=case.depth or depth, heads=heads, **shape)
+    backbone = in_dtype(case.dtype, lambda: DiT(width=width, depth=case.blocks, heads=heads, **shape))
     options = {"injection": case.injection} if case.method == "dmp" else {}
-    return METHODS[case.method](backbone, **options).to(device)
+    method = METHODS[case.method](backbone, **options).to(device)
+    method.activation_checkpointing = case.checkpointing
+    return method
 
 
 class Step:
-    """One optimiser step of a case at each call."""
+    """One optimiser step of a case at each call, with all that `DiffusionModule.training_step` draws and computes."""
 
     def __init__(self, case: Case, device: str = "cpu") -> None:
         self.case, self.device = case, device
@@ -55,24 +71,37 @@ class Step:
         if case.compiled:
             self.method.compile()
         self.diffusion = Diffusion(linear_betas())
-        self.optimizer = torch.optim.AdamW(self.method.trained().values(), lr=1e-4, weight_decay=0.0)
-        self.x0, self.noise = (torch.randn(case.batch, 4, 32, 32, device=device) for _ in range(2))
-        self.t = torch.randint(1000, (case.batch,), device=device)
+        trained = list(self.method.trained().values())
+        fused = device == "cuda" or None
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=fused) if trained else None
+        self.x0 = torch.randn(case.batch, 4, 32, 32, device=device)
         self.y = torch.zeros(case.batch, dtype=torch.long, device=device)
-        shape = self.method.noise_shape
-        self.gate_noise = None if shape is None else torch.randn(shape[0], case.batch, shape[1], device=device)
+        self.numbers = itertools.count()
 
     def __call__(self) -> None:
-        x_t = self.diffusion.add_noise(self.x0, self.noise, self.t)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.case.bf16):
-            prediction = self.method(x_t, self.t, self.y, self.gate_noise)
-        losses = self.diffusion.losses(prediction.output, self.x0, x_t, self.noise, self.t)
-        loss = self.diffusion.total(losses, self.t).mean() + sum(prediction.auxiliary.values())
-        loss.backward()
+        assert self.optimizer is not None
+        self.loss(*self.draw()).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Timesteps, noise, and the gate's noise."""
+        chance, batch = generator(0, Stream.TRAINING, next(self.numbers)), self.case.batch
+        t = torch.randint(1000, (batch,), generator=chance)
+        noise = torch.randn(self.x0.shape, generator=chance)
+        shape = self.method.noise_shape
+        gate_noise = None if shape is None else torch.randn(batch, *shape, generator=chance).transpose(0, 1)
+        return t.to(self.device), noise.to(self.device), None if gate_noise is None else gate_noise.to(self.device)
+
+    def loss(self, t: Tensor, noise: Tensor, gate_noise: Tensor | None) -> Tensor:
+        """The objective with the auxiliary losses."""
+        x_t = self.diffusion.add_noise(self.x0, noise, t)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.case.autocast, cache_enabled=False):
+            prediction = self.method(x_t, t, self.y, gate_noise)
+        losses = self.diffusion.losses(prediction.output, self.x0, x_t, noise, t)
+        return self.diffusion.total(losses, t).mean() + sum(prediction.auxiliary.values())
 
     @torch.no_grad()
     def forward(self) -> Tensor:
         """The patched model's, or the base's, answer, as in sampling."""
-        return self.method.eval()(self.x0, self.t, self.y).output
+        return self.method.eval()(self.x0, torch.zeros_like(self.y), self.y).output

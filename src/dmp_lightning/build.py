@@ -1,18 +1,16 @@
 """Building the parts of a run from its config."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning import checkpoints
-from dmp_lightning.backbones import Backbone, load_weights
+from dmp_lightning.backbones import Backbone, in_dtype, load_weights
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.features import Features
@@ -28,8 +26,6 @@ from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -68,24 +64,9 @@ def build_backbone(config: DictConfig) -> Backbone:
         ValueError: the weights do not fit, or the type is unknown.
     """
     settings = config.backbone
-    if settings.dtype not in DTYPES:
-        raise ValueError(f"backbone.dtype={settings.dtype} is unknown: choose {' or '.join(DTYPES)}.")
-    dtype = DTYPES[settings.dtype]
     L.seed_everything(config.seed, verbose=False)
-    with default_dtype(dtype):
-        model = instantiate(settings.model).to(dtype)
+    model = in_dtype(settings.dtype, lambda: instantiate(settings.model))
     return model if settings.weights is None else load_weights(model, settings.weights, settings.part)
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """New parameters are of that type at once, so that a large model is never held in two."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:
