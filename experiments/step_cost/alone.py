@@ -8,7 +8,7 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,24 +18,24 @@ from tqdm import tqdm
 
 MIB = 2**20
 MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}  # glibc gives what is larger straight back when it is freed
-L = {"method": "dmp", "size": "L", "batch": 1}
+L = Case("dmp", size="L", batch=1)
 MEMORY: list[tuple[str, Case, dict[str, str], float | None]] = [
-    ("float32", Case(**L), {}, None),
-    ("float32, activation checkpointing", Case(**L, checkpointing=True), {}, None),
-    ("float32, activation checkpointing, malloc", Case(**L, checkpointing=True), MAPPED, 2700),
-    ("bf16 autocast", Case(**L, autocast=True), {}, None),
-    ("base in bf16", Case(**L, dtype="bfloat16"), {}, None),
-    ("base in bf16, activation checkpointing", Case(**L, dtype="bfloat16", checkpointing=True), {}, None),
-    ("base in bf16, activation checkpointing, malloc", Case(**L, dtype="bfloat16", checkpointing=True), MAPPED, 1900),
+    ("float32", L, {}, None),
+    ("float32, activation checkpointing", replace(L, checkpointing=True), {}, None),
+    ("float32, activation checkpointing, malloc", replace(L, checkpointing=True), MAPPED, 2700),
+    ("bf16 autocast", replace(L, autocast=True), {}, None),
+    ("base in bf16", replace(L, dtype="bfloat16"), {}, None),
+    ("base in bf16, activation checkpointing", replace(L, dtype="bfloat16", checkpointing=True), {}, None),
+    ("base in bf16, activation checkpointing, malloc", replace(L, dtype="bfloat16", checkpointing=True), MAPPED, 1900),
 ]
 BATCH = 32  # on a GPU
 ON_GPU = [
-    {"method": "full_finetune", "autocast": True},
-    {"method": "dmp", "autocast": True},
-    {"method": "dmp", "autocast": True, "compiled": True},
-    {"method": "dmp", "dtype": "bfloat16"},
-    {"method": "dmp", "dtype": "bfloat16", "compiled": True},
-    {"method": "dmp", "dtype": "bfloat16", "checkpointing": True},
+    Case("full_finetune", batch=BATCH, autocast=True),
+    Case("dmp", batch=BATCH, autocast=True),
+    Case("dmp", batch=BATCH, autocast=True, compiled=True),
+    Case("dmp", batch=BATCH, dtype="bfloat16"),
+    Case("dmp", batch=BATCH, dtype="bfloat16", compiled=True),
+    Case("dmp", batch=BATCH, dtype="bfloat16", checkpointing=True),
 ]
 
 
@@ -50,10 +50,11 @@ def memory() -> list[dict]:
 
 def gpu(rounds: int) -> list[dict]:
     """Seconds and peak memory of steps of DiT-L/2 and DiT-XL/2, batch 32, bf16; None where memory does not suffice."""
-    cases = [Case(**options, size=size, batch=BATCH) for size in ("L", "XL") for options in ON_GPU]  # type: ignore[arg-type]
+    cases = [replace(case, size=size) for size in ("L", "XL") for case in ON_GPU]
     found = [run(case, "cuda", rounds) for case in tqdm(cases, desc="GPU", leave=False)]
     return [
-        {"what": f"DiT-{case.size}/2: {case}", "size": case.size, **found} for case, found in zip(cases, found, strict=True)
+        {"what": f"DiT-{case.size}/2: {case}", "size": case.size, **found}
+        for case, found in zip(cases, found, strict=True)
     ]
 
 

@@ -1,9 +1,10 @@
-"""Training steps to be measured: a backbone of the paper's kind, a method on it, one optimiser step of random latents."""
+"""Steps to be measured: a backbone of the paper's kind, a method on it, one optimiser step of random latents."""
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,9 +55,15 @@ def build(case: Case, device: str) -> Method:
     """The method on a backbone of random weights: what a step costs does not depend on them."""
     torch.manual_seed(0)
     width, _, heads = SIZES[case.size]
-    shape = {"input_size": 32, "in_channels": 4, "patch_size": 2, "num_classes": 1, "class_dropout_prob": 0.0}
+    shape: dict[str, Any] = {
+        "input_size": 32,
+        "in_channels": 4,
+        "patch_size": 2,
+        "num_classes": 1,
+        "class_dropout_prob": 0.0,
+    }
     backbone = in_dtype(case.dtype, lambda: DiT(width=width, depth=case.blocks, heads=heads, **shape))
-    options = {"injection": case.injection} if case.method == "dmp" else {}
+    options: dict[str, Any] = {"injection": case.injection} if case.method == "dmp" else {}
     method = METHODS[case.method](backbone, **options).to(device)
     method.activation_checkpointing = case.checkpointing
     return method
