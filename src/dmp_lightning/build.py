@@ -66,7 +66,10 @@ def build_backbone(config: DictConfig) -> Backbone:
     settings = config.backbone
     L.seed_everything(config.seed, verbose=False)
     model = in_dtype(settings.dtype, lambda: instantiate(settings.model))
-    return model if settings.weights is None else load_weights(model, settings.weights, settings.part)
+    if settings.weights is None:
+        return model
+    labels = OmegaConf.to_object(settings).get("labels")  # type: ignore[union-attr]
+    return load_weights(model, settings.weights, settings.part, labels)
 
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:

@@ -10,23 +10,44 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dmp_lightning.backbones.diffusers_format import check_config, find_weights, from_diffusers
+from dmp_lightning.backbones.labels import Labels, fit_labels
 from dmp_lightning.backbones.protocol import Backbone
 
 log = logging.getLogger(__name__)
 
 
-def load_weights(backbone: Backbone, path: str | Path, weights: str | None = None) -> Backbone:
+LABEL_TABLE = "y_embedder.embedding_table.weight"
+LABELS_REMEDY = (
+    "Set backbone.model.num_classes and class_dropout_prob as the file has it (a null label takes a row), or "
+    "backbone.labels to reinit or a map."
+)
+
+
+def load_weights(
+    backbone: Backbone, path: str | Path, weights: str | None = None, labels: Labels = "strict"
+) -> Backbone:
     """Load the weights in `path` into `backbone`, all of them, and return it.
 
     A `.safetensors` file, or a `.pt` file: bare weights, or a training checkpoint that holds them as `ema` or `model`.
-    `weights` chooses between those two; by default `ema` is taken where there is one, and the log says so.
+    `weights` chooses between those two; by default `ema` is taken where there is one, and the log says so. Or a folder
+    in diffusers' format. `labels` says what becomes of a class table of another size, see `fit_labels`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read safely, or a weight is missing, unexpected or of another shape.
     """
-    found, name = read_weights(path, weights)
     expected = backbone.state_dict()
+    if Path(path).is_dir():
+        file = find_weights(Path(path))
+        check_config(file, backbone)
+        found, name = from_diffusers(read_weights(file)[0]), "diffusers' format"
+        found["pos_embed"] = expected["pos_embed"]
+    else:
+        found, name = read_weights(path, weights)
+    if LABEL_TABLE in found:
+        null_row = backbone.null_label is not None
+        found = found | {LABEL_TABLE: fit_labels(found[LABEL_TABLE], labels, backbone.num_classes, null_row)}
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
         raise ValueError(f"{path} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
@@ -34,8 +55,9 @@ def load_weights(backbone: Backbone, path: str | Path, weights: str | None = Non
         raise ValueError(f"{path} holds {_some(unexpected)}, which the configured backbone does not have.")
     for key, value in expected.items():
         if value.shape != found[key].shape:
+            remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
             raise ValueError(
-                f"{path}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}."
+                f"{path}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}.{remedy}"
             )
     backbone.load_state_dict(found)
     log.info("Base weights: %s (%s)", path, name)

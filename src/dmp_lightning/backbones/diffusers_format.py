@@ -1,0 +1,100 @@
+"""The public DiT in diffusers' format (`DiTTransformer2DModel`), under the names of the public `.pt` files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmp_lightning.backbones.protocol import Backbone
+
+FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+OUTER = {
+    "pos_embed.proj": "x_embedder.proj",
+    "proj_out_1": "final_layer.adaLN_modulation.1",
+    "proj_out_2": "final_layer.linear",
+}
+BLOCK = {
+    "norm1.linear": "adaLN_modulation.1",
+    "attn1.to_out.0": "attn.proj",
+    "ff.net.0.proj": "mlp.fc1",
+    "ff.net.2": "mlp.fc2",
+}
+EMBEDDERS = {  # each block has a copy of its own
+    "norm1.emb.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "norm1.emb.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "norm1.emb.class_embedder.embedding_table": "y_embedder.embedding_table",
+}
+
+
+def find_weights(folder: Path) -> Path:
+    """The weights in the folder of a transformer, or of a pipeline that holds one.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    for place in (folder, folder / "transformer"):
+        for name in FILES:
+            if (place / "config.json").is_file() and (place / name).is_file():
+                return place / name
+    raise FileNotFoundError(
+        f"{folder} is no model in diffusers' format: it needs config.json and {FILES[0]}; set backbone.weights to one "
+        "that has them, or to a .safetensors or .pt file."
+    )
+
+
+def check_config(file: Path, backbone: Backbone) -> None:
+    """Make sure that what the shapes of weights do not tell is as in the backbone.
+
+    Args:
+        file: the weights, beside their `config.json`.
+
+    Raises:
+        ValueError: the config is unreadable, or says otherwise.
+    """
+    path = file.with_name("config.json")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): restore it.") from error
+    attention: Any = backbone.blocks[0].attn
+    ours = {
+        "num_attention_heads": attention.num_heads,
+        "sample_size": backbone.sample_shape[1],
+        "norm_type": "ada_norm_zero",
+        "activation_fn": "gelu-approximate",
+    }
+    for key, value in ours.items():
+        if config.get(key, value) != value:
+            raise ValueError(f"{path} has {key}={config[key]}, the configured backbone {value}: change backbone.model.")
+
+
+def from_diffusers(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under public names; positions are not among them, as they are computed.
+
+    A name that is none of diffusers' stays as it is, for the strict loading to name it.
+
+    Raises:
+        ValueError: the blocks' copies of an embedder differ, which the public model cannot express.
+    """
+    ours: dict[str, Tensor] = {}
+    attention: dict[str, dict[str, Tensor]] = {}
+    for key, value in theirs.items():
+        module, _, kind = key.rpartition(".")
+        _, _, rest = module.partition("transformer_blocks.")
+        block, _, inner = rest.partition(".")
+        if module in OUTER:
+            ours[f"{OUTER[module]}.{kind}"] = value
+        elif inner in BLOCK:
+            ours[f"blocks.{block}.{BLOCK[inner]}.{kind}"] = value
+        elif inner in ("attn1.to_q", "attn1.to_k", "attn1.to_v"):
+            attention.setdefault(f"blocks.{block}.attn.qkv.{kind}", {})[inner[-1]] = value
+        elif inner in EMBEDDERS:
+            name = f"{EMBEDDERS[inner]}.{kind}"
+            if not torch.equal(ours.setdefault(name, value), value):
+                raise ValueError(f"The blocks' copies of {name} differ, block {block}'s is another: a DiT has one.")
+        else:
+            ours[key] = value
+    whole = {name: torch.cat([parts[part] for part in "qkv"]) for name, parts in attention.items() if len(parts) == 3}
+    return ours | whole
