@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
 from dmp_lightning.entry import CONFIG_DIR, register_resolvers
@@ -24,11 +24,29 @@ SMALL = [
 ]
 
 
-def config(*overrides: str) -> DictConfig:
-    """The train config with `overrides`."""
+def config(*overrides: str, name: str = "train") -> DictConfig:
+    """The config of the command `name` with `overrides`."""
     register_resolvers()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose(name, list(overrides))
+
+
+def patch_of_digits(folder: Path) -> Path:
+    """A patch of the embedded default, its prompts random and clearly felt."""
+    import torch
+    from hydra.utils import instantiate
+
+    from dmp_lightning.build import build_backbone
+    from dmp_lightning.methods import save_patch
+    from dmp_lightning.methods.patch_file import fingerprint
+
+    settings = config()
+    method = instantiate(settings.method)(backbone=build_backbone(settings))
+    generator = torch.Generator().manual_seed(0)
+    tensors = {key: torch.randn(value.shape, generator=generator) for key, value in method.exported().items()}
+    about = {"method": OmegaConf.to_container(settings.method, resolve=True)}
+    save_patch(tensors, folder / "patch.safetensors", fingerprint(method.backbone), about)
+    return folder / "patch.safetensors"
 
 
 def small(run_dir: Path, *overrides: str) -> DictConfig:

@@ -35,11 +35,19 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
         FileNotFoundError: one sentence for each file that has to be prepared.
         ValueError: data and base do not go together.
     """
-    builders: list[Callable[[], Any]] = [
-        lambda: instantiate(config.data),
-        lambda: instantiate(config.features),
-        lambda: build_backbone(config),
-    ]
+    data, features, base = build_together(
+        lambda: instantiate(config.data), lambda: instantiate(config.features), lambda: build_backbone(config)
+    )
+    check_fit(data.train, base)
+    return data, features, base
+
+
+def build_together(*builders: Callable[[], Any]) -> list[Any]:
+    """What the builders build; where files are missing, all of them are told at once.
+
+    Raises:
+        FileNotFoundError: one sentence for each file that has to be prepared.
+    """
     built, missing = [], []
     for build in builders:
         try:
@@ -51,9 +59,7 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
             missing.append(str(cause))
     if missing:
         raise FileNotFoundError("\n       ".join(missing))
-    data, features, base = built
-    check_fit(data.train, base)
-    return data, features, base
+    return built
 
 
 def build_backbone(config: DictConfig) -> Backbone:

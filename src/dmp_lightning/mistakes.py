@@ -22,7 +22,11 @@ def check_top_level(config: DictConfig, primary: Path) -> None:
     Raises:
         ValueError: a top-level key is neither in the primary config nor one of its groups.
     """
-    known = {str(key) for key in OmegaConf.load(primary)}
+    content = OmegaConf.load(primary)
+    known = {str(key) for key in content}
+    for name in OmegaConf.select(content, "defaults"):  # a config that another goes on from lends it its keys
+        if isinstance(name, str) and name != "_self_":
+            known |= {str(key) for key in OmegaConf.load(primary.with_name(f"{name}.yaml"))}
     known |= {path.name for path in primary.parent.iterdir() if path.is_dir()}
     for key in config:
         if key not in known:
@@ -40,15 +44,15 @@ def check_order(overrides: Iterable[str]) -> None:
         raise ValueError("+mode=... changes the experiment: name it after +experiment=....")
 
 
-def check_targets(config: DictConfig) -> None:
-    """Make sure that each `_target_` is one that configs may use.
+def check_targets(config: DictConfig, trusted: tuple[str, ...] = TRUSTED) -> None:
+    """Make sure that each `_target_` is one of the `trusted`.
 
     Raises:
         ValueError: one is not.
     """
     for where, target in _targets(OmegaConf.to_container(config, resolve=False), ""):
-        if not target.startswith(TRUSTED):
-            raise ValueError(f"{where}={target} is nothing that a config may build: use {', '.join(TRUSTED)}")
+        if not target.startswith(trusted):
+            raise ValueError(f"{where}={target} is nothing that a config may build: use {', '.join(trusted)}")
 
 
 def explanation(error: BaseException) -> str:

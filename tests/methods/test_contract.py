@@ -226,3 +226,24 @@ def test_no_gradient_passes_below_the_first_injected_block() -> None:
         block.register_forward_hook(lambda module, args, output: inputs.append(output.requires_grad))
     method(*batch(method, noisy=True))
     assert inputs == [False, True, True]
+
+
+@cases
+def test_strength_goes_from_the_base_to_the_patch_and_beyond(case: Case, tmp_path: Path) -> None:
+    patched = trained(case.build(base())).eval()
+    save_patch(patched.exported(), tmp_path / "patch.safetensors", fingerprint(base()), {})
+    x, t, y, _ = batch(patched, noisy=False)
+
+    def output(strength: float) -> Tensor:
+        with torch.no_grad():
+            return load_patch(case.build(base()), tmp_path / "patch.safetensors", strength).eval()(x, t, y).output
+
+    assert torch.equal(output(1.0), patched(x, t, y).output)
+    if isinstance(patched, Frozen):
+        with pytest.raises(ValueError, match="pre-trained is all or nothing"):
+            output(0.0)
+        return
+    plain = base()(x, t, y)
+    torch.testing.assert_close(output(0.0), plain, rtol=1e-5, atol=1e-6)
+    changes = [(output(strength) - plain).norm() for strength in (0.1, 0.5, 1.0, 1.5)]
+    assert changes == sorted(changes)

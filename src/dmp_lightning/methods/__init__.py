@@ -4,7 +4,17 @@ from dmp_lightning.methods.base import Method, Prediction
 from dmp_lightning.methods.dmp import DMP
 from dmp_lightning.methods.frozen import Frozen
 from dmp_lightning.methods.full_finetune import FullFinetune
-from dmp_lightning.methods.patch_file import load_patch, save_patch
+from dmp_lightning.methods.patch_file import load_patch, read_patch, save_patch
 from dmp_lightning.methods.prompt_tuning import PromptTuning
 
-__all__ = ["DMP", "Frozen", "FullFinetune", "Method", "Prediction", "PromptTuning", "load_patch", "save_patch"]
+__all__ = [
+    "DMP",
+    "Frozen",
+    "FullFinetune",
+    "Method",
+    "Prediction",
+    "PromptTuning",
+    "load_patch",
+    "read_patch",
+    "save_patch",
+]

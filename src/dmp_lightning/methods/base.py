@@ -101,6 +101,14 @@ class Method(nn.Module):
         """What others need to use the result, by name."""
         return {name: value.detach() for name, value in self.trained().items() if name not in self.training_only}
 
+    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """A patch's tensors, as `exported` gives them, made to count `strength` times: 0 is the base, 1 leaves them.
+
+        Raises:
+            ValueError: the method has nothing that could be scaled so.
+        """
+        raise ValueError(f"strength={strength}: {self.label} is all or nothing, set strength=1.")
+
     def _through(self, block: nn.Module, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         if not (self.activation_checkpointing and self.training):
             return block(tokens, conditioning)

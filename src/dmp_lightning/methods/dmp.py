@@ -55,5 +55,8 @@ class DMP(Method):
     def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: Mixture) -> Float[Tensor, "B T D"]:
         return self.mixture.inject(tokens, block, prepared)
 
+    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+        return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
+
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
         return {name: self.balance[name] * loss for name, loss in balance_losses(prepared.gates).items()}

@@ -1,5 +1,6 @@
 """All weights of the backbone go on training: full fine-tuning, or pre-training from random weights."""
 
+import torch
 from torch import Tensor
 
 from dmp_lightning.methods.base import Method
@@ -16,3 +17,7 @@ class FullFinetune(Method):
     def exported(self) -> dict[str, Tensor]:
         """The whole backbone, under the names of the public checkpoints."""
         return self.backbone.state_dict()
+
+    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """Between the base's weights and those of `tensors` (Wortsman et al. 2022, arXiv 2109.01903)."""
+        return {name: torch.lerp(base, tensors[name], strength) for name, base in self.exported().items()}

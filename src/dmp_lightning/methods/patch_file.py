@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,31 +32,60 @@ def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
 
 
-def load_patch(method: Method, path: str | Path) -> Method:
+class Patch(NamedTuple):
+    """What a patch file holds: `tensors` by name, the `fingerprint` of their base, and what was said about them."""
+
+    tensors: dict[str, Tensor]
+    base: str | None
+    about: dict[str, Any]
+
+
+def read_patch(path: str | Path) -> Patch:
+    """Read a patch file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or not a patch.") from error
+    return Patch(tensors, about.get("base"), about)
+
+
+def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Method:
     """Load a patch into `method`, which was built on the same base with the same options, and return it.
 
     A patch of a base whose weights were held in bfloat16 goes onto the same base in float32 as well.
 
+    Args:
+        strength: how many times the patch's contribution counts, see `Method.scale`.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, made for another base, or its tensors do not fit the method.
+        ValueError: it is damaged, made for another base, or its tensors do not fit the method; or this one has no
+            strength.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no patch at {path}.")
-    try:
-        with safe_open(path, "pt") as file:
-            base = json.loads((file.metadata() or {}).get("about", "{}")).get("base")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is damaged, or not a patch.") from error
-    if all(base != fingerprint(method.backbone, dtype) for dtype in (None, torch.bfloat16)):
-        raise ValueError(f"{path} was trained on another base than the one loaded here: load its own base's weights.")
+    tensors, base, _ = read_patch(path)
+    ours = fingerprint(method.backbone)
+    if base != ours and base != fingerprint(method.backbone, torch.bfloat16):
+        raise ValueError(
+            f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
+            f"({ours[:12]}...): load its own base's weights."
+        )
     expected = method.exported()
     for name in sorted(expected.keys() | tensors.keys()):
-        ours, theirs = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
-        if ours != theirs:
-            raise ValueError(f"{path}: {name} is {theirs} there, {ours} in the method: build it with the same options.")
+        here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
+        if here != there:
+            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")
+    if strength != 1:
+        tensors = method.scale(tensors, strength)
     for name, value in expected.items():
         value.copy_(tensors[name])
     return method

@@ -29,3 +29,6 @@ class PromptTuning(Method):
         self, tokens: Float[Tensor, "B T D"], block: int, prepared: tuple[Float[Tensor, "T D"], ...]
     ) -> Float[Tensor, "B T D"]:
         return tokens + prepared[block]
+
+    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+        return {"prompts": strength * tensors["prompts"]}

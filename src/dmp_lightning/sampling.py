@@ -1,0 +1,114 @@
+"""What drawing samples of a base and of its patch takes, for the commands that do so."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from dmp_lightning.backbones import Backbone
+from dmp_lightning.build import build_backbone, build_together, check_fit
+from dmp_lightning.data.source import Source
+from dmp_lightning.diffusion.guidance import guide
+from dmp_lightning.diffusion.objective import Diffusion
+from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.methods import Frozen, Method, load_patch, read_patch
+from dmp_lightning.mistakes import check_targets
+
+IN_PATCHES = ("dmp_lightning.methods.", "dmp_lightning.prompts.")
+"""What a patch file may have built: it comes from others."""
+
+AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}
+
+
+class Sampling(NamedTuple):
+    """`models`, by name, the base first, and what they have in common."""
+
+    models: dict[str, Method]
+    diffusion: Diffusion
+    sampler: Sampler
+    source: Source
+    labels: list[int]
+    device: torch.device
+
+
+def build_sampling(config: DictConfig) -> Sampling:
+    """The base, and its patch where the config names one, ready to be sampled; finds mistakes before any work.
+
+    Raises:
+        FileNotFoundError: one sentence for each file that has to be prepared.
+        ValueError: the parts do not go together.
+    """
+    patch = None if config.patch is None else Path(config.patch)
+    if patch is None and config.strength != 1:
+        raise ValueError(f"strength={config.strength} is a patch's: set patch to the file of one.")
+    source, backbone, _ = build_together(
+        lambda: instantiate(config.data.train),
+        lambda: build_backbone(config),
+        lambda: patch and read_patch(patch),
+    )
+    check_fit(source, backbone)
+    device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    models: dict[str, Method] = {"base": Frozen(backbone)}
+    if patch is not None:
+        models["patched"] = patched(backbone, patch, float(config.strength))
+    for model in models.values():
+        model.to(device).eval().requires_grad_(False)
+    sampling = Sampling(
+        models, instantiate(config.diffusion), instantiate(config.sampler), source, _labels(config, backbone), device
+    )
+    sampling.sampler.prepare(sampling.diffusion.schedule.betas)
+    guided(config, sampling, "base")
+    return sampling
+
+
+def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
+    """The method that a patch file describes, with its weights, on `backbone`, which stays as it is.
+
+    Raises:
+        ValueError: the file does not say how it was made, or was made for another base.
+    """
+    settings = read_patch(patch).about.get("method")
+    if settings is None:
+        raise ValueError(f"{patch} does not say which method it is of: export it with python -m dmp_lightning.export.")
+    config = OmegaConf.create({"method": settings})
+    assert isinstance(config, DictConfig)
+    check_targets(config, IN_PATCHES)
+    method = instantiate(config.method)(backbone=backbone)
+    if any(name.startswith("backbone.") for name in method.trained()):
+        method = instantiate(config.method)(backbone=deepcopy(backbone))
+    return load_patch(method, patch, strength)
+
+
+def guided(config: DictConfig, sampling: Sampling, name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`model(x, t, y)` of one of the models, guided and at the precision that the config says.
+
+    Raises:
+        ValueError: the guidance does not fit the model, or there is no such precision.
+    """
+    precision, method = config.trainer.precision, sampling.models[name]
+    if precision not in AUTOCAST:
+        raise ValueError(f"trainer.precision={precision} is none to sample with: choose {' or '.join(AUTOCAST)}.")
+    dtype = AUTOCAST[precision]
+    cast = partial(torch.autocast, sampling.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        with cast():
+            return method(x, t, y).output.to(x.dtype)
+
+    steps = sampling.diffusion.schedule.steps
+    return guide(model, method.backbone.null_label, steps=steps, **config.evaluation.guidance)
+
+
+def _labels(config: DictConfig, backbone: Backbone) -> list[int]:
+    if config.classes is None:
+        return list(range(backbone.num_classes))
+    beyond = [label for label in config.classes if not 0 <= label < backbone.num_classes]
+    if beyond or not config.classes:
+        raise ValueError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
+    return list(config.classes)
