@@ -36,7 +36,7 @@ def preflight(
     check_numbers(config, module)
     generation.check(module)
     if checkpoint is not None:
-        module.on_load_checkpoint(_read(checkpoint))
+        module.on_load_checkpoint(read_checkpoint(checkpoint))
 
 
 def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
@@ -60,10 +60,15 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
         )
 
 
-def _read(checkpoint: Path) -> dict:
+def read_checkpoint(checkpoint: Path) -> dict:
+    """What a checkpoint holds: tensors and plain values, mapped into memory.
+
+    Raises:
+        ValueError: it is damaged, or holds more.
+    """
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # what torch raises on damaged files is of many kinds
         raise ValueError(
-            f"The checkpoint {checkpoint} is damaged, or holds more than tensors and plain values: resume another."
+            f"The checkpoint {checkpoint} is damaged, or holds more than tensors and plain values: choose another."
         ) from error

@@ -1,0 +1,57 @@
+"""A patched model in diffusers' own pipeline."""
+
+from typing import Any
+
+from diffusers import AutoencoderKL, ConfigMixin, DiTPipeline, ModelMixin
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dmp_lightning.methods.base import Method
+
+
+class PatchedTransformer(ModelMixin, ConfigMixin):
+    """A method in the place of a `DiTTransformer2DModel`: it takes and gives what that does.
+
+    Args:
+        method: base and patch; it is put into eval mode.
+    """
+
+    config_name = "config.json"  # type: ignore[assignment]
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        channels, side, _ = method.backbone.sample_shape
+        self.register_to_config(
+            sample_size=side, in_channels=channels, out_channels=2 * channels, num_classes=method.backbone.num_classes
+        )
+        self.method = method.eval()
+
+    def forward(
+        self, hidden_states: Float[Tensor, "B C H W"], timestep: Int[Tensor, " B"], class_labels: Int[Tensor, " B"]
+    ) -> Transformer2DModelOutput:
+        """Epsilon and variance; each label beyond the classes is the null label, which the pipeline takes for 1000.
+
+        Raises:
+            ValueError: there is such a label, and the model was trained without a null label.
+        """
+        backbone = self.method.backbone
+        beyond = class_labels >= backbone.num_classes
+        if beyond.any():
+            if backbone.null_label is None:
+                raise ValueError("guidance_scale needs a model with a null label: call the pipeline with 1.")
+            class_labels = class_labels.masked_fill(beyond, backbone.null_label)
+        return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, class_labels).output)
+
+
+def to_pipeline(method: Method, scheduler: Any, vae: AutoencoderKL) -> DiTPipeline:
+    """Diffusers' pipeline that samples with `method`.
+
+    It guides all channels and leaves the learned variance out, as that pipeline does. It cannot be saved as one: ship
+    the patch, which is what is new in it.
+
+    Args:
+        method: base and patch, as `load_patch` returns it: a patch of another base is refused there.
+        scheduler: of diffusers, for the schedule that the base was trained on. vae: that the latents are from.
+    """
+    return DiTPipeline(transformer=PatchedTransformer(method), vae=vae, scheduler=scheduler)

@@ -1,0 +1,63 @@
+"""Diffusers' own pipeline with a patched model gives the samples of our sampler, from the same noise."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
+
+from dmp_lightning.diffusion.guidance import guide
+from dmp_lightning.diffusion.random import Stream, generators, normal
+from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.diffusion.schedule import linear_betas
+from dmp_lightning.methods import Method, load_patch, save_patch
+from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.pipeline import to_pipeline
+from tests.methods.test_contract import CASES, base, trained
+
+STEPS, LABELS = 4, [3, 0]
+STRENGTH = 30.0  # for three steps of training to be seen
+
+
+def vae() -> AutoencoderKL:
+    torch.manual_seed(0)
+    model = AutoencoderKL(block_out_channels=(8,), norm_num_groups=2, latent_channels=4, scaling_factor=0.5)
+    return model.eval().requires_grad_(False)
+
+
+def method(tmp_path: Path, name: str) -> Method:
+    save_patch(trained(CASES[name].build(base())).exported(), tmp_path / "patch.safetensors", fingerprint(base()), {})
+    return load_patch(CASES[name].build(base()), tmp_path / "patch.safetensors", strength=STRENGTH)
+
+
+@pytest.mark.parametrize("name", ["dmp", "prompt_tuning"])
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, partial(DDIMScheduler, clip_sample=False)])
+def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale: float, kind) -> None:
+    patched, decoder = method(tmp_path, name).eval(), vae()
+    sampler, betas = Sampler(kind, STEPS), linear_betas()
+    sources = generators(0, Stream.GENERATION, range(2))
+    model = guide(lambda x, t, y: patched(x, t, y).output, 4, steps=1000, guidance_scale=guidance_scale, channels="all")
+    y = torch.tensor(LABELS)
+    latents = sampler.sample(lambda x, t: model(x, t, y), betas, normal(sources, (4, 8, 8)), sources)
+    ours = (decoder.decode(latents / 0.5).sample / 2 + 0.5).clamp(0, 1)
+
+    pipeline = to_pipeline(patched, sampler.prepare(betas), decoder)
+    pipeline.set_progress_bar_config(disable=True)
+    again = generators(0, Stream.GENERATION, range(2))
+    theirs = pipeline(LABELS, guidance_scale, again, STEPS, output_type="pt").images
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+    unpatched = to_pipeline(CASES["frozen"].build(base()), sampler.prepare(betas), decoder)
+    unpatched.set_progress_bar_config(disable=True)
+    again = generators(0, Stream.GENERATION, range(2))
+    difference = unpatched(LABELS, guidance_scale, again, STEPS, output_type="pt").images - theirs
+    assert difference.abs().max() > 0.01, "the patch does nothing here, so this test shows nothing"
+
+
+def test_guidance_without_a_null_label_is_refused(tmp_path: Path) -> None:
+    patched = method(tmp_path, "dmp")
+    patched.backbone.null_label = None
+    pipeline = to_pipeline(patched, Sampler(DPMSolverMultistepScheduler, STEPS).prepare(linear_betas()), vae())
+    with pytest.raises(ValueError, match="needs a model with a null label"):
+        pipeline(LABELS, 2.0)
