@@ -26,7 +26,7 @@ def pictures(folder: Path) -> list[np.ndarray]:
 
 
 def run(output: Path, *overrides: str) -> Path:
-    return sample(config(*QUICK, f"output={output}", *overrides, name="sample"))
+    return sample(config(*QUICK, f"run_dir={output}", *overrides, name="sample"))
 
 
 def test_pictures_are_the_samples_of_the_patched_model(tmp_path: Path) -> None:

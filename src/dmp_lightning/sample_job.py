@@ -17,7 +17,7 @@ from dmp_lightning.sampling import Sampling, build_sampling, guided
 
 
 def sample(config: DictConfig) -> Path:
-    """Write the pictures into the folder `output`, and return it.
+    """Write the pictures into the folder `run_dir`, and return it.
 
     Sample n of a seed starts from the same noise whatever else is drawn, in base and patched model, here and in
     evaluations.
@@ -29,7 +29,7 @@ def sample(config: DictConfig) -> Path:
         raise ValueError(f"samples={config.samples}, seeds={list(config.seeds)}: choose one or more of each, from 0.")
     if config.compare and config.patch is None:
         raise ValueError("compare=true needs something to compare the base with: set patch to the file of one.")
-    sampling, folder = build_sampling(config), Path(config.output)
+    sampling, folder = build_sampling(config), Path(config.run_dir)
     names = list(sampling.models) if config.compare else list(sampling.models)[-1:]
     for seed in config.seeds:
         drawn = {name: torch.cat(list(_draw(config, sampling, name, seed, folder))).squeeze(1) for name in names}

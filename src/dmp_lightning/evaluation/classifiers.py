@@ -42,6 +42,10 @@ class Classifier(Features):
         check_shape(self.name, images, (1, self.side, self.side))
         return self.hidden(centred(images))
 
+    def outputs(self, images: Images) -> dict[str, Float[Tensor, "N _"]]:
+        features = self(images)
+        return {"features": features, "logits": self.head(features)}
+
     def classify(self, images: Images) -> Float[Tensor, "N 10"]:
         """Logits of the ten classes."""
         return self.head(self(images))

@@ -16,6 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 Images = UInt8[Tensor, "N C H W"]
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+SPATIAL_CHANNELS = 7
 INCEPTION_SHA256 = "6726825d"  # how the file's SHA-256 starts, as its name says
 
 
@@ -24,6 +25,10 @@ class Features(nn.Module):
 
     name: str
     num_features: int
+
+    def outputs(self, images: Images) -> dict[str, Float[Tensor, "N _"]]:
+        """`features`, which the module itself gives, and what else the extractor has: `spatial` features, `logits`."""
+        return {"features": self(images)}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -54,12 +59,25 @@ class Inception(Features):
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
         content = _inception_weights(Path(weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE))
-        self.network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=content)
+        wanted = ["2048", "logits_unbiased"]
+        self.network = FeatureExtractorInceptionV3("inception", wanted, feature_extractor_weights_path=content)
 
     def forward(self, images: Images) -> Float[Tensor, "N 2048"]:
         """Features of 8-bit images."""
+        return self.outputs(images)["features"]
+
+    def outputs(self, images: Images) -> dict[str, Float[Tensor, "N _"]]:
+        """`features`; `spatial`, the 2,023 of sFID, in the ADM evaluator's order; and `logits` without their bias."""
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        return self.network(images)[0]
+        seen: list[Tensor] = []
+        # TensorFlow's mixed_6/conv, of which the ADM evaluator takes seven channels at each of 17 x 17 places.
+        hook = self.network.Mixed_6d.branch1x1.register_forward_hook(lambda _, __, output: seen.append(output))
+        try:
+            features, logits = self.network(images)
+        finally:
+            hook.remove()
+        spatial = seen[0][:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1).float()
+        return {"features": features, "spatial": spatial, "logits": logits}
 
 
 class Pixels(Features):

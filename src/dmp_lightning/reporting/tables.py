@@ -1,6 +1,6 @@
 """The final table of a run, for the terminal and as Markdown, and its verdict in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import NamedTuple
@@ -60,6 +60,17 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console.print(table)
     for number, origin in enumerate(origins, start=1):
         console.print(Text(f"[{number}] {origin}"))
+
+
+def print_metrics(metrics: Mapping[str, Mapping[str, float]], console: Console | None = None) -> None:
+    """Print metrics by model: a line for each model, a column for each metric."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("model")
+    for name in next(iter(metrics.values())):
+        table.add_column(Text(name.replace("_", " ")), justify="right")
+    for model, values in metrics.items():
+        table.add_row(model, *[format(value, ".5g") for value in values.values()])
+    (console or Console()).print(table)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

@@ -1,0 +1,175 @@
+"""Measuring a base and its patch: samples and reference through one extractor, kept in chunks, then all metrics."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, distributed
+from tqdm import tqdm
+
+from dmp_lightning.data.images import to_uint8
+from dmp_lightning.evaluation.chunks import Chunks, Make
+from dmp_lightning.evaluation.features import Features
+from dmp_lightning.evaluation.generation import generate
+from dmp_lightning.evaluation.metrics import measure
+from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
+from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.reporting.results import Results, provenance, write_results
+from dmp_lightning.reporting.tables import print_metrics
+from dmp_lightning.sampling import Sampling, build_sampling, guided
+
+DECISIVE = ("backbone.model", "diffusion", "sampler", "evaluation.guidance", "evaluation.seed", "trainer.precision")
+"""Parts of the config that samples depend on, besides the weights; the batch size is one for their last bits."""
+
+
+def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
+    """Write `results.json` into the folder `run_dir`, print the metrics, and return them by model.
+
+    Under torchrun the processes share the work. What has been made stays in `run_dir`: started again, it goes on.
+
+    Raises:
+        FileNotFoundError: one sentence for each file that has to be prepared.
+        ValueError: the parts do not go together.
+    """
+    if config.evaluation.samples < 1 or config.evaluation.batch_size < 1:
+        raise ValueError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
+    started = _join_group()
+    try:
+        return _evaluate(config)
+    except KeyboardInterrupt:
+        sys.exit(f"Interrupted. What has been made is kept in {config.run_dir}: the same command goes on.")
+    finally:
+        if started:
+            distributed.destroy_process_group()
+
+
+def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
+    sampling, features = build_sampling(config), instantiate(config.features).eval()
+    source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
+    reference = (
+        SourceImages(source, sampling.device) if config.reference is None else open_reference(Path(config.reference))
+    )
+    known = fingerprints(config, sampling, features, reference)
+    features.to(sampling.device)
+
+    def reference_images(part: range) -> Iterator[Tensor]:
+        for start in range(part.start, part.stop, config.evaluation.batch_size):
+            yield reference.read(range(start, min(start + config.evaluation.batch_size, part.stop)))
+
+    kept = Chunks(
+        folder / f"reference-{_key(known['reference'], known['features'], known.get('vae'))}", len(reference), features
+    )
+    _complete(kept, reference_images, "Reference", sampling.device)
+    compared, metrics = kept.load(), dict[str, dict[str, float]]()
+    for name in sampling.models:
+        chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name)}", count, features, config.npz)
+        _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
+        if _rank() == 0:
+            metrics[name] = measure(chunks.load(), compared, reference.statistics, features.name)
+            if config.npz:
+                chunks.write_npz(folder / f"{name}.npz")
+    if _rank() == 0:
+        _report(config, sampling, metrics, known | {"reference_images": len(reference)})
+    return metrics
+
+
+def fingerprints(config: DictConfig, sampling: Sampling, features: Features, reference: Reference) -> dict[str, str]:
+    """Hashes of all that the numbers depend on and the config only names."""
+    vae = getattr(sampling.source, "vae", None)
+    found = {f"weights_{name}": fingerprint(model) for name, model in sampling.models.items()}
+    if config.patch is not None:
+        found["patch"] = hashlib.sha256(Path(config.patch).read_bytes()).hexdigest()
+    found |= {"features": features.fingerprint, "reference": reference.fingerprint}
+    return found if vae is None else found | {"vae": _hash_of_files(Path(vae))}
+
+
+def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:
+    """Images of the samples of these numbers."""
+
+    def make(part: range) -> Iterator[Tensor]:
+        batches = generate(
+            guided(config, sampling, name),
+            sampling.sampler,
+            sampling.diffusion.schedule.betas,
+            sampling.models[name].backbone.sample_shape,
+            sampling.labels,
+            part,
+            config.evaluation.seed,
+            config.evaluation.batch_size,
+            sampling.device,
+            sampling.source.decode,
+        )
+        for _, samples in batches:
+            yield to_uint8(samples)
+
+    return make
+
+
+def _complete(chunks: Chunks, make: Make, what: str, device: torch.device) -> None:
+    with tqdm(total=chunks.count, desc=what, unit="image", leave=False, disable=_rank() > 0) as bar:
+        chunks.complete(make, device, lambda done: bar.update(done) and None)
+
+
+def _report(
+    config: DictConfig, sampling: Sampling, metrics: dict[str, dict[str, float]], known: dict[str, Any]
+) -> None:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    results = Results(
+        name=config.name,
+        method=list(sampling.models.values())[-1].label,
+        config={str(key): value for key, value in container.items()},
+        seeds={"evaluation": config.evaluation.seed},
+        metrics=metrics | {"depend_on": known},
+        paired={},
+        rows=[],
+        **provenance(str(sampling.device)),
+    )
+    path = write_results(results, Path(config.run_dir) / "results.json")
+    print_metrics(metrics)
+    print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
+
+
+def _samples_key(config: DictConfig, known: dict[str, str], name: str) -> str:
+    """Of all that samples and their features depend on; not of their number, so that more can be added."""
+    parts = [OmegaConf.select(config, part) for part in DECISIVE]
+    plain = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
+    weights, labels = known[f"weights_{name}"], config.classes and list(config.classes)
+    if name != "base":
+        weights += known["patch"]  # which also says what the method does with its weights
+    return _key(*plain, weights, labels, known["features"], known.get("vae"), config.evaluation.batch_size)
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps([*parts, torch.__version__], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_of_files(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _join_group() -> bool:
+    """Join the processes that torchrun started, if it did."""
+    if "RANK" not in os.environ or distributed.is_initialized():
+        return False
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    # They only wait for each other, at the end of hours of work.
+    distributed.init_process_group("gloo", timeout=timedelta(days=30))
+    return True
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0

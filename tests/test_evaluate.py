@@ -1,0 +1,135 @@
+"""The evaluate command: its numbers are those of the samples that it writes, however the work was divided."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_fid.fid_score import calculate_frechet_distance
+
+from dmp_lightning import evaluate_job
+from dmp_lightning.data.digits import load_split
+from dmp_lightning.data.images import to_uint8
+from dmp_lightning.evaluate_job import evaluate
+from dmp_lightning.evaluation import chunks
+from dmp_lightning.evaluation.classifiers import DigitsClassifier
+from dmp_lightning.reporting.results import read_results
+from tests.configs import config, patch_of_digits
+
+QUICK = ["sampler.steps=2", "trainer.accelerator=cpu", "evaluation.samples=120", "evaluation.batch_size=30"]
+FRECHET = "frechet_digits_classifier"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", 50)
+
+
+@pytest.fixture(scope="module")
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return patch_of_digits(tmp_path_factory.mktemp("patch"))
+
+
+def run(output: Path, *overrides: str) -> dict[str, dict[str, float]]:
+    return evaluate(config(*QUICK, f"run_dir={output}", *overrides, name="evaluate"))
+
+
+def test_the_distance_is_that_of_the_samples_that_are_written(tmp_path: Path, patch: Path) -> None:
+    metrics = run(tmp_path, f"patch={patch}", "npz=true")
+    assert metrics["base"].keys() == metrics["patched"].keys()
+    reference = DigitsClassifier()(to_uint8(load_split(train=True)[0])).double().numpy()
+    for name in ("base", "patched"):
+        with np.load(tmp_path / f"{name}.npz") as content:
+            samples = torch.from_numpy(content["arr_0"])[..., :1].permute(0, 3, 1, 2)
+        found = DigitsClassifier()(samples).double().numpy()
+        moments = [f(x) for x in (found, reference) for f in (lambda x: x.mean(0), lambda x: np.cov(x, rowvar=False))]
+        assert metrics[name][FRECHET] == pytest.approx(calculate_frechet_distance(*moments), rel=1e-4)
+    assert metrics["base"][FRECHET] != metrics["patched"][FRECHET]
+
+
+def test_the_record_says_what_the_numbers_depend_on(tmp_path: Path, patch: Path) -> None:
+    metrics = run(tmp_path, f"patch={patch}", "strength=0")
+    record = read_results(tmp_path / "results.json")
+    assert record.metrics["base"] == metrics["base"]
+    assert metrics["patched"] == metrics["base"]  # at strength zero it is the base, from the same noise
+    assert record.metrics["depend_on"].keys() == {
+        "weights_base", "weights_patched", "patch", "features", "reference", "reference_images"
+    }  # fmt: skip
+    assert record.metrics["depend_on"]["reference"] == "sklearn-digits-train-1437"
+    assert (record.config["evaluation"]["samples"], record.config["sampler"]["steps"]) == (120, 2)
+
+
+def test_samples_are_at_no_distance_from_themselves(tmp_path: Path) -> None:
+    run(tmp_path / "first", "npz=true")
+    images = np.load(tmp_path / "first" / "base.npz")["arr_0"][..., :1]
+    np.savez(tmp_path / "reference.npz", arr_0=images)
+    found = run(tmp_path / "second", f"reference={tmp_path}/reference.npz")["base"]
+    assert abs(found[FRECHET]) < 1e-3
+    assert found["precision_digits_classifier"] == found["recall_digits_classifier"] == 1
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_interrupted_and_started_again_it_gives_what_it_would_have(
+    tmp_path: Path, patch: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    whole = run(tmp_path / "whole", f"patch={patch}")
+    generate, calls = evaluate_job.generate, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) > stop_at:
+            raise KeyboardInterrupt
+        return generate(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate_job, "generate", interrupted)
+        with pytest.raises(SystemExit, match="the same command goes on"):
+            run(tmp_path / "again", f"patch={patch}")
+    calls.clear()
+    monkeypatch.setattr(evaluate_job, "generate", lambda *arguments: calls.append(1) or generate(*arguments))
+    assert run(tmp_path / "again", f"patch={patch}") == whole
+    assert len(calls) == 6 - stop_at
+    calls.clear()
+    run(tmp_path / "again", f"patch={patch}", "sampler.steps=3")
+    assert len(calls) == 6  # nothing of another evaluation is taken for one's own
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path, patch: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    samples = ["evaluation.samples=600", "evaluation.batch_size=300"]  # two chunks of 500 at most
+    line = [sys.executable, "-m", "dmp_lightning.evaluate", *QUICK, *samples, f"patch={patch}", "run_dir=two"]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(line, cwd=tmp_path, env=os.environ | group | {"RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    found = json.loads((tmp_path / "two" / "results.json").read_text())["metrics"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(chunks, "CHUNK", 500)
+        one = run(tmp_path / "one", *samples, f"patch={patch}")
+    assert {name: found[name] for name in one} == one
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["reference=nowhere"], "no reference at nowhere"),
+        (["evaluation.samples=0"], "choose 1 or more"),
+        (["features=inception", "features.weights=nowhere.pth"], "no Inception-v3 weights at nowhere"),
+        (["patch=nowhere.safetensors"], "no patch at nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        run(tmp_path / "out", *overrides)
+    assert not (tmp_path / "out").exists()
