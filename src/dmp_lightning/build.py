@@ -72,10 +72,9 @@ def build_backbone(config: DictConfig) -> Backbone:
     settings = config.backbone
     L.seed_everything(config.seed, verbose=False)
     model = in_dtype(settings.dtype, lambda: instantiate(settings.model))
-    if settings.weights is None:
-        return model
-    labels = OmegaConf.to_object(settings).get("labels")  # type: ignore[union-attr]
-    return load_weights(model, settings.weights, settings.part, labels)
+    given = OmegaConf.to_container(settings, resolve=True)
+    assert isinstance(given, dict)
+    return model if settings.weights is None else load_weights(model, given["weights"], given["part"], given["labels"])
 
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:
