@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.build import build_backbone
-from dmp_lightning.checkpoints import checkpoint_to_resume
+from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
 from dmp_lightning.methods import Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.preflight import read_checkpoint
@@ -20,7 +20,8 @@ def export(config: DictConfig) -> Path:
         FileNotFoundError: there is no such checkpoint.
         ValueError: it is of another base, of another method, or of one that trains nothing.
     """
-    path = checkpoint_to_resume(config.name, config.checkpoint)
+    runs = Path("runs", config.name)
+    path = checkpoint_to_resume(latest_run(runs) if config.checkpoint == "latest" else runs, config.checkpoint)
     if path is None:
         raise ValueError("There is nothing to export: set checkpoint to latest, or to the path of one.")
     checkpoint = read_checkpoint(path)
