@@ -16,6 +16,7 @@ from dmp_lightning.prompts import LinearGate, balance_losses
 
 BATCHES, DEPTHS, LAST, PROMPTS = (1, 2, 4, 8, 16, 32), (6, 12, 18, 24), (1, 3, 6, 9, 12), (1, 16, 64, 256, 512, 1024)
 TOKENS = 256
+COLOURS = {"full_finetune": "C0", "dmp": "C1"}
 
 
 def step_flops(case: Case) -> float:
@@ -105,17 +106,17 @@ def figure(found: dict, path: Path) -> None:
     speed = reference["flops"] / reference["seconds"]
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
     for axis, (panel, lines) in zip(axes.flat, found["panels"].items(), strict=False):
-        for number, (name, points) in enumerate(lines.items()):
+        for name, points in lines.items():
             n, seconds, expected = columns(points, speed)
-            axis.plot(n, expected, color=f"C{number}", alpha=0.5)
-            axis.plot(n, seconds, "o", color=f"C{number}", label=name)
+            axis.plot(n, expected, color=COLOURS[name], alpha=0.5)
+            axis.plot(n, seconds, "o", color=COLOURS[name], label=name)
         axis.set(xlabel=panel, ylabel="seconds a step", ylim=(0, None))
         axis.legend()
     last = axes.flat[3]
     points = found["gate"]
-    last.loglog([p["n"] for p in points], [1e3 * p["seconds"] for p in points], "o-", color="C2")
+    last.semilogx([p["n"] for p in points], [1e3 * p["seconds"] for p in points], "o-", color=COLOURS["dmp"], base=2)
     last.axvline(TOKENS, color="grey", linestyle=":")
-    last.set(xlabel="prompts a block (dotted: one for each token)", ylabel="milliseconds of the gate")
+    last.set(xlabel="prompts a block (dotted: one for each token)", ylabel="milliseconds of the gate", ylim=(0, None))
     figure.suptitle(f"DiT-S/2; points measured, lines by arithmetic at {speed / 1e9:.0f} GFLOP/s")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

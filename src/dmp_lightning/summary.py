@@ -59,6 +59,7 @@ def summarise(
     if last.frechet_change is not None and last.comparison is not None:
         loss = Interval(*(part.item() for part in last.comparison.overall))
         print(verdict(measured[-1].label, _features(name), Interval(*last.frechet_change), loss))
+    print(f"Training took {last.training_seconds:.0f} s, validation {last.validation_seconds:.0f} s more.")
     print(f"Pictures, results.json and weights: {run_dir}")
     return metrics
 
