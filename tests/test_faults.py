@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from dmp_lightning.evaluation.features import INCEPTION_FILE
 from dmp_lightning.files import UNFINISHED
 from tests.configs import SMALL, random_base
-from tests.data.test_latents import write_store
+from tests.data.test_latents import approve, change_store, write_store
 from tests.evaluation.conftest import random_network
 from tests.processes import Result, command
 
@@ -105,16 +105,6 @@ def given(*overrides: str) -> Prepare:
     return lambda folder: list(overrides)
 
 
-def first_shard(store: Path) -> Path:
-    return min(path for path in store.glob("*.npy") if "labels" not in path.name)
-
-
-def with_nan(store: Path) -> None:
-    shard = np.load(first_shard(store))
-    shard[...] = np.nan
-    np.save(first_shard(store), shard)
-
-
 FAULTS: dict[str, tuple[Prepare, str]] = {
     "no weights": (given("backbone.weights=none.pt"), "no weights of the base at none.pt"),
     "empty weights": (weights(Path.touch), "weights.pt is not a readable weights file"),
@@ -149,19 +139,23 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "here holds an earlier run",
     ),
     "latents of another shape": (
-        latents(lambda store: np.save(first_shard(store), np.zeros((40, 2, 2, 4, 4, 4), np.float16))),
-        "encode again",
+        latents(lambda store: change_store(store, lambda moments: moments[..., :4])),
+        "a.safetensors has shape",
     ),
     "latents of another type": (
-        latents(lambda store: np.save(first_shard(store), np.array(["a"] * 40))),
-        "encode again",
+        latents(lambda store: change_store(store, lambda moments: moments.astype(np.int64))),
+        "a.safetensors holds torch.int64",
     ),
     "latents of objects": (
-        latents(lambda store: np.save(first_shard(store), np.array([Evil()] * 40), allow_pickle=True)),
-        "encode again",
+        latents(lambda store: (store / "a.safetensors").write_bytes(pickle.dumps(Evil())) and approve(store)),
+        "a.safetensors is no readable shard",
     ),
-    "NaN in latents": (latents(with_nan), "Latent 0 of store is not finite"),
-    "missing shard": (latents(lambda store: first_shard(store).unlink()), "is missing: restore it"),
+    "NaN in latents": (
+        latents(lambda store: change_store(store, lambda moments: moments * np.float16(np.nan))),
+        "is not finite in store",
+    ),
+    "missing shard": (latents(lambda store: (store / "a.safetensors").unlink()), "is missing: restore it"),
+    "cut shard": (latents(lambda store: os.truncate(store / "a.safetensors", 5000)), "a.safetensors is damaged"),
     "no data folder": (given("data=ffhq"), "There are no latents at data/ffhq-256"),
     "empty data folder": (
         lambda folder: [(folder / "e").mkdir() or "data=ffhq", "data.train.folder=e"],

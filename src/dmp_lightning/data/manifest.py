@@ -1,0 +1,109 @@
+"""What a store of latents says about itself: `manifest.json`, and the record of each shard."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dmp_lightning.files import replacing
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a store: `count` latents, its SHA-256, and the images that could not be read."""
+
+    name: str
+    count: int
+    sha256: str
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is encoded, and how: all that the bytes of a store depend on.
+
+    `shape` is (C, H, W) of a latent, which is `(moment - shift) * scale` for the model. `vae_sha256` is the hash of the
+    VAE's weights. `classes` are the names of the labels in their order, where they have names. `held_out` is how many
+    images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images` those
+    of a shard, unreadable ones included.
+    """
+
+    shape: tuple[int, int, int]
+    scale: float
+    shift: float
+    vae: str
+    vae_sha256: str
+    resolution: int
+    crop: str
+    source: str
+    images: int
+    shard_images: int
+    num_classes: int
+    classes: tuple[str, ...] | None
+    held_out: int | None
+
+    def differences(self, other: "Plan") -> list[str]:
+        """The names of what is another in `other`; the VAE's name is not: its weights are."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A plan that is carried out: `count` latents in `shards`."""
+
+    plan: Plan
+    count: int
+    shards: tuple[Shard, ...]
+
+
+def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
+    """Write a record as JSON, whole or not at all."""
+    content = {"format": FORMAT, **asdict(record)}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan; errors as of `read_manifest`."""
+    return _read(path, _plan)
+
+
+def read_shard(path: Path) -> Shard:
+    """Read the record of a shard; errors as of `read_manifest`."""
+    return _read(path, _shard)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ValueError: it is damaged, or of another version of the format.
+    """
+    return _read(
+        path,
+        lambda plan, count, shards: Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards)),
+    )
+
+
+def _plan(shape: Iterable[int], classes: Iterable[str] | None, **rest: Any) -> Plan:
+    channels, height, width = shape
+    return Plan((channels, height, width), classes=None if classes is None else tuple(classes), **rest)
+
+
+def _shard(skipped: Iterable[str], **rest: Any) -> Shard:
+    return Shard(skipped=tuple(skipped), **rest)
+
+
+def _read(path: Path, build: Any) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("format")
+        if version != FORMAT:
+            raise ValueError(f"format {version}, not {FORMAT}")
+        return build(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is no readable record of latents ({error}): restore it, or encode again.") from error

@@ -1,0 +1,133 @@
+"""Reading latents: shards that are memory-mapped, a whole batch of them at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dmp_lightning.data.checksums import check_shards
+from dmp_lightning.data.manifest import MANIFEST, Manifest, read_manifest
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A file of latents, or many."""
+
+    mirrors: int
+    """2 where each image's mirror is stored too, else 1."""
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int, mirror: int) -> np.ndarray:
+        """(S, C, H, W): mean and standard deviation (S = 2), or a latent that is drawn already (S = 1)."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Latents of images in order, with all that is known of them.
+
+    `shape` is (S, C, H, W). For the model a latent is `(latent - shift) * scale`, each a number or of shape (C, 1, 1).
+    """
+
+    parts: Sequence[Part]
+    shape: tuple[int, int, int, int]
+    labels: Int[Tensor, " N"]
+    num_classes: int
+    scale: float | Tensor
+    shift: float | Tensor
+    held_out: int | None
+    vae_sha256: str | None
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def mirrors(self) -> int:
+        return self.parts[0].mirrors
+
+    def gather(self, indices: Int[np.ndarray, " B"], mirrored: Int[np.ndarray, " B"]) -> Float[Tensor, "B S C H W"]:
+        """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, in float32.
+
+        Raises:
+            ValueError: one is not finite; the sentence gives its index.
+        """
+        starts = np.cumsum([0, *map(len, self.parts)])
+        parts = np.searchsorted(starts, indices, side="right") - 1
+        first = self.parts[0].row(0, 0)
+        gathered = np.empty((len(indices), *self.shape), first.dtype)
+        # One copy a row runs at the speed of memory, however many shards a batch is spread over.
+        rows = zip(parts.tolist(), (indices - starts[parts]).tolist(), mirrored.tolist(), strict=True)
+        for place, (part, row, mirror) in enumerate(rows):
+            gathered[place] = self.parts[part].row(row, mirror)
+        latents = torch.from_numpy(gathered).float()
+        finite = latents.isfinite().flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"Latent {indices[int(finite.int().argmin())]} is not finite")
+        return latents
+
+
+class Moments:
+    """A shard of ours: `moments` (n, M, S, C, H, W), memory-mapped."""
+
+    def __init__(self, moments: np.ndarray) -> None:
+        self.moments, self.mirrors = moments, moments.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def row(self, index: int, mirror: int) -> np.ndarray:
+        return self.moments[index, mirror]
+
+
+def open_store(folder: Path) -> Store:
+    """The store that `python -m dmp_lightning.encode` wrote into `folder`.
+
+    Raises:
+        FileNotFoundError: a shard is missing.
+        ValueError: the manifest or a shard is damaged.
+    """
+    manifest = read_manifest(folder / MANIFEST)
+    check_shards(folder, manifest.shards)
+    opened = [_open_shard(folder / shard.name, shard.count, manifest) for shard in manifest.shards]
+    plan = manifest.plan
+    return Store(
+        parts=[moments for moments, _ in opened],
+        shape=(2, *plan.shape),
+        labels=torch.cat([labels for _, labels in opened]),
+        num_classes=plan.num_classes,
+        scale=plan.scale,
+        shift=plan.shift,
+        held_out=plan.held_out,
+        vae_sha256=plan.vae_sha256,
+        digest=",".join(shard.sha256 for shard in manifest.shards),
+    )
+
+
+def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
+    """Tensors of a safetensors file, memory-mapped.
+
+    Raises:
+        ValueError: the file is damaged, or has no such tensors.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return [file.get_tensor(name) for name in names]
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no readable shard of latents ({error}): restore it, or encode again.") from error
+
+
+def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Tensor]:
+    moments, labels = read_tensors(path, ["moments", "labels"])
+    expected = (count, 2, 2, *manifest.plan.shape)
+    if tuple(moments.shape) != expected or len(labels) != count:
+        raise ValueError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
+    if moments.dtype != torch.float16:
+        raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
+    return Moments(moments.numpy()), labels.long()

@@ -1,0 +1,82 @@
+"""The VAE between images and latents: diffusers' AutoencoderKL, always in float32."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from jaxtyping import Float
+from torch import Tensor
+
+HUB = "hf://"
+"""Before the name of a VAE on the hub, hf://ORGANISATION/NAME; all else are folders."""
+
+
+def has_vae(vae: str) -> bool:
+    """Whether `vae` is a folder in diffusers' format, or has been downloaded from the hub."""
+    if not vae.startswith(HUB):
+        return (Path(vae) / "config.json").is_file()
+    try:
+        return isinstance(try_to_load_from_cache(vae.removeprefix(HUB), "config.json"), str)
+    except HFValidationError:
+        return False
+
+
+def load_vae(vae: str, download: bool = False) -> Any:
+    """The AutoencoderKL `vae`, frozen, in float32.
+
+    Raises:
+        FileNotFoundError: there is none; with `download` it is looked for on the hub too.
+        ValueError: its files are damaged, or of another model.
+    """
+    download = download and vae.startswith(HUB) and not has_vae(vae)
+    if not download and not has_vae(vae):
+        raise FileNotFoundError(
+            f"There is no VAE at {vae}: set vae to a folder in diffusers' format, or {HUB}stabilityai/sd-vae-ft-ema."
+        )
+    from diffusers import AutoencoderKL  # slow to import, and only needed for pictures
+
+    name = vae.removeprefix(HUB)
+    try:
+        model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
+    except Exception as error:  # what diffusers, the hub and safetensors raise is of many kinds
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
+    return model.float().eval().requires_grad_(False)
+
+
+def scale_and_shift(vae: Any) -> tuple[float, float]:
+    """A latent is `(z - shift) * scale` for the model, z being the VAE's own."""
+    return float(vae.config.scaling_factor), float(vae.config.shift_factor or 0)
+
+
+def downsampling(vae: Any) -> int:
+    """How many pixels wide a latent's pixel is."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def weights_hash(vae: Any) -> str:
+    """SHA-256 of the weights, their names and shapes, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(vae.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def posterior(vae: Any, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 2 C2 H2 W2"]:
+    """Of each image in [-1, 1] and of its mirror: the mean and the standard deviation of the posterior."""
+    both = torch.stack([images, images.flip(-1)], dim=1).flatten(0, 1)
+    with torch.autocast(images.device.type, enabled=False):
+        distribution = vae.encode(both.float()).latent_dist
+    return torch.stack([distribution.mean, distribution.std], dim=1).unflatten(0, (-1, 2))
+
+
+@torch.no_grad()
+def decode(vae: Any, latents: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+    """Images of the VAE's own latents. Under a training run's bf16 autocast they would lose what FID looks at."""
+    with torch.autocast(latents.device.type, enabled=False):
+        return vae.to(latents.device).decode(latents.float()).sample
