@@ -1,0 +1,202 @@
+"""Encoding images into a store of latents, shard by shard, by as many processes as are started."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from jaxtyping import Float, UInt8
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from dmp_lightning.data.checksums import sha256
+from dmp_lightning.data.crop import centre_crop
+from dmp_lightning.data.image_sources import Images
+from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
+from dmp_lightning.data.vae import posterior
+from dmp_lightning.files import UNFINISHED, replacing
+
+log = logging.getLogger(__name__)
+
+RECORDS = ".encoding"
+"""Folder of a store with the plan, and a record and a lock for each shard."""
+
+
+@dataclass(frozen=True)
+class Pixels(Dataset):
+    """Images as the VAE takes them, (C, R, R) of 8 bits; of an unreadable one, what is wrong with it."""
+
+    images: Images
+    resolution: int
+    channels: int
+
+    def __getitem__(self, index: int) -> UInt8[Tensor, "C R R"] | str:
+        try:
+            image = self.images.read(index).convert("L" if self.channels == 1 else "RGB")
+        except Exception as error:  # what damaged images raise is of many kinds
+            return f"{self.images.names[index]} cannot be read ({error})"
+        pixels = np.array(centre_crop(image, self.resolution))
+        return torch.from_numpy(pixels).view(self.resolution, self.resolution, -1).permute(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Carries out a plan.
+
+    A shard depends on its own images alone, so it is the same whoever encodes it, and whenever. Processes, on any
+    hosts that share the folder, take shards by locks, which end with the process that holds them.
+
+    Args:
+        out: folder of the store. labels: of all images, (N,). device: of the VAE. batch_size: images at a time.
+        workers: processes that read images. skip: leave unreadable images out, instead of stopping at the first.
+    """
+
+    plan: Plan
+    images: Images
+    labels: np.ndarray
+    vae: Any
+    out: Path
+    device: str
+    batch_size: int
+    workers: int
+    skip: bool
+
+    def run(self) -> bool:
+        """Encode what nobody else has encoded, or is at; tells whether the store is complete.
+
+        Raises:
+            ValueError: an image cannot be read; the folder holds something else.
+            OSError: the store cannot be written.
+        """
+        write_plan(self.plan, self.out)
+        ranges = shard_ranges(self.plan)
+        done = sum(len(span) for number, span in enumerate(ranges) if self._record(number).exists())
+        bar = tqdm(total=self.plan.images, initial=done, desc="Encoding", unit="image", smoothing=0.05)
+        with bar, torch.inference_mode():
+            for number, span in enumerate(ranges):
+                self._encode_if_free(number, span, bar)
+        return finish(self.plan, self.out)
+
+    def _encode_if_free(self, number: int, span: range, bar: tqdm) -> None:
+        record = self._record(number)
+        if record.exists():
+            return
+        try:
+            with FileLock(record.with_suffix(".lock"), timeout=0):
+                if not record.exists():
+                    path = self.out / f"{record.stem}.safetensors"
+                    for file in (path, record):
+                        _clear(file)
+                    write_record(self._encode(path, span, bar), record)
+        except Timeout:
+            pass  # another process is at it
+
+    def _encode(self, path: Path, span: range, bar: tqdm) -> Shard:
+        """Write the shard of the images in `span`."""
+        moments, kept, skipped = [], [], []
+        for batch, indices in self._batches(span):
+            good = []
+            for item, index in zip(batch, indices, strict=True):
+                if not isinstance(item, str):
+                    good.append(item)
+                    kept.append(index)
+                elif self.skip:
+                    log.warning("%s: left out.", item)
+                    skipped.append(index)
+                else:
+                    raise ValueError(f"{item}: restore it, or leave such images out with on_error=skip.")
+            if good:
+                moments.append(self._moments(torch.stack(good)))
+            bar.update(len(indices))
+        latents = torch.cat(moments) if moments else torch.empty(0, 2, 2, *self.plan.shape, dtype=torch.float16)
+        with replacing(path) as temporary:
+            save_file({"moments": latents, "labels": torch.from_numpy(self.labels[kept]).long()}, temporary)
+        return Shard(path.name, len(kept), sha256(path), tuple(self.images.names[index] for index in skipped))
+
+    def _moments(self, pixels: UInt8[Tensor, "B C R R"]) -> Float[Tensor, "B 2 2 C2 H W"]:
+        moments = posterior(self.vae, pixels.to(self.device).float() / 127.5 - 1).half().cpu()
+        if not moments.isfinite().all():
+            raise ValueError("The VAE gives latents that are not finite in half precision: use another.")
+        return moments
+
+    def _batches(self, span: range) -> Iterator[tuple[list, list[int]]]:
+        batches = [list(span[start : start + self.batch_size]) for start in range(0, len(span), self.batch_size)]
+        loader: DataLoader = DataLoader(
+            Pixels(self.images, self.plan.resolution, self.vae.config.in_channels),
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=list,
+            worker_init_fn=_ignore_interrupts,
+        )
+        yield from zip(loader, batches, strict=True)
+
+    def _record(self, number: int) -> Path:
+        return record_path(self.out, number)
+
+
+def shard_ranges(plan: Plan) -> list[range]:
+    """The images of each shard."""
+    images = range(plan.images)
+    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
+
+
+def record_path(out: Path, number: int) -> Path:
+    """Of a shard that is written and whole."""
+    return out / RECORDS / f"shard-{number:05d}.json"
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Write the plan into a new store, or make sure that it is the one that was begun.
+
+    Raises:
+        ValueError: it is another.
+    """
+    path = out / RECORDS / "plan.json"
+    if path.exists():
+        different = read_plan(path).differences(plan)
+        if different:
+            raise ValueError(
+                f"{out} holds latents of another {', '.join(different)}: choose another folder with out=, or remove it."
+            )
+        return
+    if (out / MANIFEST).exists():
+        raise ValueError(f"{out} holds latents already: choose another folder with out=, or remove it.")
+    write_record(plan, path)
+
+
+def finish(plan: Plan, out: Path) -> bool:
+    """Write the manifest if all shards are there; every process may, as they write the same.
+
+    Raises:
+        ValueError: no image could be read.
+    """
+    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
+    if not all(record.exists() for record in records):
+        return False
+    shards = [read_shard(record) for record in records]
+    count = sum(shard.count for shard in shards)
+    if not count:
+        raise ValueError("None of the images could be read: set source to where they are.")
+    manifest = Manifest(plan, count, tuple(shard for shard in shards if shard.count))
+    with FileLock(out / RECORDS / "manifest.lock"):
+        _clear(out / MANIFEST)
+        write_record(manifest, out / MANIFEST)
+    return True
+
+
+def _clear(path: Path) -> None:
+    """Remove what one that was killed has left of `path`; nobody else may be writing it."""
+    for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
+        left.unlink()
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches workers too; they end with the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
