@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.data.manifest import MANIFEST
+from dmp_lightning.data.remote import fetch_store, is_remote
 from dmp_lightning.data.source import Draw
 from dmp_lightning.data.store import Store, open_store
 from dmp_lightning.data.vae import decode, has_vae, load_vae, weights_hash
@@ -27,7 +28,7 @@ class Latents:
     of the samples are mirrored (latents themselves cannot be flipped).
 
     Args:
-        folder: of the latents, as `python -m dmp_lightning.encode` writes them.
+        folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
         train: all but the held-out images, or these.
         vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
@@ -38,7 +39,8 @@ class Latents:
     """
 
     def __init__(self, folder: str | Path, train: bool, vae: str | Path) -> None:
-        self.folder, self.vae = Path(folder), str(vae)
+        self.vae = str(vae)
+        self.folder = fetch_store(str(folder)) if is_remote(str(folder)) else Path(folder)
         _check_prepared(self.folder, self.vae)
         self.store: Store = open_store(self.folder)
         self.sample_shape = self.store.shape[1:]
