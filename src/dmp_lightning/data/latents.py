@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dmp_lightning.data.foreign import is_fast_dit, is_lightningdit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.data.manifest import MANIFEST
 from dmp_lightning.data.remote import fetch_store, is_remote
 from dmp_lightning.data.source import Draw
 from dmp_lightning.data.store import Store, open_store
-from dmp_lightning.data.vae import decode, has_vae, load_vae, weights_hash
+from dmp_lightning.data.vae import configured_scale, decode, has_vae, load_vae, weights_hash
 
 HELD_OUT = 1_000  # images at the end of the store for the validation loss, where their source sets none apart
 
@@ -29,6 +30,7 @@ class Latents:
 
     Args:
         folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
+            Or as fast-DiT or LightningDiT wrote them: without statistics, each image has the one latent.
         train: all but the held-out images, or these.
         vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
@@ -42,7 +44,7 @@ class Latents:
         self.vae = str(vae)
         self.folder = fetch_store(str(folder)) if is_remote(str(folder)) else Path(folder)
         _check_prepared(self.folder, self.vae)
-        self.store: Store = open_store(self.folder)
+        self.store = _open(self.folder, self.vae)
         self.sample_shape = self.store.shape[1:]
         self.num_classes = self.store.num_classes
         total = len(self.store)
@@ -71,7 +73,9 @@ class Latents:
         latents = moments[:, 0]
         if noise is not None and moments.shape[1] == 2:
             latents = latents.addcmul(moments[:, 1], noise)
-        return Draw((latents - self.store.shift) * self.store.scale, self.store.labels[torch.from_numpy(chosen)])
+        if not self.store.scaled:
+            latents = (latents - self.store.shift) * self.store.scale
+        return Draw(latents, self.store.labels[torch.from_numpy(chosen)])
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
         for start in range(0, len(self), batch_size):
@@ -90,9 +94,16 @@ class Latents:
         return vae
 
 
+def _open(folder: Path, vae: str) -> Store:
+    if (folder / MANIFEST).is_file():
+        return open_store(folder)
+    read = open_fast_dit if is_fast_dit(folder) else open_lightningdit
+    return read(folder, *configured_scale(vae))
+
+
 def _check_prepared(folder: Path, vae: str) -> None:
     missing = []
-    if not (folder / MANIFEST).is_file():
+    if not ((folder / MANIFEST).is_file() or is_lightningdit(folder) or is_fast_dit(folder)):
         missing.append(
             f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, or set "
             "data.train.folder to where the latents are."

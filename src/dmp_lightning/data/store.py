@@ -32,7 +32,8 @@ class Part(Protocol):
 class Store:
     """Latents of images in order, with all that is known of them.
 
-    `shape` is (S, C, H, W). For the model a latent is `(latent - shift) * scale`, each a number or of shape (C, 1, 1).
+    `shape` is (S, C, H, W). For the model a latent of the VAE is `(latent - shift) * scale`, each a number or of shape
+    (C, 1, 1); with `scaled` the latents are stored so.
     """
 
     parts: Sequence[Part]
@@ -44,6 +45,7 @@ class Store:
     held_out: int | None
     vae_sha256: str | None
     digest: str
+    scaled: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -52,6 +52,14 @@ def scale_and_shift(vae: Any) -> tuple[float, float]:
     return float(vae.config.scaling_factor), float(vae.config.shift_factor or 0)
 
 
+def configured_scale(vae: str) -> tuple[float, float]:
+    """`scale_and_shift` of a VAE that is not loaded."""
+    from diffusers import AutoencoderKL  # slow to import, and only needed here
+
+    config = AutoencoderKL.load_config(vae.removeprefix(HUB), local_files_only=True)
+    return float(config["scaling_factor"]), float(config.get("shift_factor") or 0)
+
+
 def downsampling(vae: Any) -> int:
     """How many pixels wide a latent's pixel is."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
