@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dmp_lightning.data.store import Store, read_tensors
+from dmp_lightning.data.store import Part, Store, read_tensors
 
 STATISTICS = "latents_stats.pt"
 
@@ -62,11 +62,11 @@ def open_lightningdit(folder: Path, scale: float, shift: float) -> Store:
         ValueError: a file is damaged, or holds something else.
     """
     paths = sorted(folder.glob("*.safetensors"))
-    parts, labels = [], []
+    parts: list[Part] = []
+    labels = []
     for path in paths:
         latents, flipped, numbers = read_tensors(path, ["latents", "latents_flip", "labels"])
-        fits = latents.ndim == 4 and latents.shape[1:] == (parts[0].planes[0].shape[1:] if parts else latents.shape[1:])
-        fits &= latents.shape == flipped.shape and numbers.shape == latents.shape[:1]
+        fits = latents.ndim == 4 and latents.shape == flipped.shape and numbers.shape == latents.shape[:1]
         if not fits or latents.dtype not in (torch.float16, torch.float32):
             raise ValueError(
                 f"{path} holds latents {tuple(latents.shape)}, mirrors {tuple(flipped.shape)} and labels "
@@ -118,7 +118,7 @@ def _features(folder: Path) -> Path | None:
 
 
 def _store(
-    parts: Sequence[Pairs] | Sequence[Files],
+    parts: Sequence[Part],
     labels: Tensor,
     scale: float | Tensor,
     shift: float | Tensor,
@@ -126,6 +126,9 @@ def _store(
     scaled: bool = False,
 ) -> Store:
     first = parts[0].row(0, 0)
+    other = next((part.row(0, 0).shape for part in parts if part.row(0, 0).shape != first.shape), None)
+    if other is not None:
+        raise ValueError(f"The files hold latents of shapes {first.shape} and {other}: extract them again.")
     if first.ndim != 4 or len(first) != 1:
         raise ValueError(f"The latents have shape {first.shape}, not (1, C, H, W): extract them again.")
     return Store(
