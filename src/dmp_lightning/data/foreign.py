@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,13 @@ class Pairs:
         return self.planes[mirror][index, None]
 
 
-@dataclass(frozen=True)
 class Files:
     """fast-DiT's features: a file (1, C, H, W) for each image, and no mirrors."""
 
-    paths: Sequence[Path]
-    mirrors: int = 1
+    mirrors = 1
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
 
     def __len__(self) -> int:
         return len(self.paths)
