@@ -41,6 +41,11 @@ def command(
     return Result(process.exitcode, *texts)
 
 
+def as_started_by_a_person() -> None:
+    """Let loader workers be forked by this process, as they are on Linux: they end when it does, even if killed."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def _main(
     folder: Path,
     arguments: list[str],
@@ -52,8 +57,7 @@ def _main(
 
     from dmp_lightning.train import main
 
-    # Loader workers are forked by this process, as they are on Linux: they end when it does, even if it is killed.
-    multiprocessing.set_start_method("fork", force=True)
+    as_started_by_a_person()
     torch.set_num_threads(1)
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         del os.environ[name]
