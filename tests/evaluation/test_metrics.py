@@ -85,6 +85,7 @@ def images(seed: int) -> Tensor:
     return torch.nn.functional.interpolate(coarse, 299, mode="bicubic").round().clamp(0, 255).to(torch.uint8)
 
 
+@pytest.mark.slow  # Inception, three times
 @torch.no_grad()
 def test_torch_fidelity_and_ours_agree(inception: Inception, random_inception) -> None:
     """The same extractor with random weights, each with its own code from pixels to number."""
