@@ -17,7 +17,7 @@ from dmp_lightning.data.digits import Digits
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.diffusion.sampling import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.evaluation.features import DigitsClassifier
+from dmp_lightning.evaluation.classifiers import DigitsClassifier
 from dmp_lightning.evaluation.frechet import FrechetDistance
 from dmp_lightning.evaluation.generation import generate
 
