@@ -12,7 +12,7 @@ import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from dmp_lightning import evaluate_job
+from dmp_lightning import sampling
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.evaluate_job import evaluate
@@ -78,7 +78,7 @@ def test_interrupted_and_started_again_it_gives_what_it_would_have(
     tmp_path: Path, patch: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     whole = run(tmp_path / "whole", f"patch={patch}")
-    generate, calls = evaluate_job.generate, []
+    generate, calls = sampling.generate, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -87,11 +87,11 @@ def test_interrupted_and_started_again_it_gives_what_it_would_have(
         return generate(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluate_job, "generate", interrupted)
+        patched.setattr(sampling, "generate", interrupted)
         with pytest.raises(SystemExit, match="the same command goes on"):
             run(tmp_path / "again", f"patch={patch}")
     calls.clear()
-    monkeypatch.setattr(evaluate_job, "generate", lambda *arguments: calls.append(1) or generate(*arguments))
+    monkeypatch.setattr(sampling, "generate", lambda *arguments: calls.append(1) or generate(*arguments))
     assert run(tmp_path / "again", f"patch={patch}") == whole
     assert len(calls) == 6 - stop_at
     calls.clear()

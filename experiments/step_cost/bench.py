@@ -20,6 +20,7 @@ import torch
 from report import markdown
 from steps import Case
 
+from dmp_lightning.files import replacing
 from dmp_lightning.reporting.results import provenance
 
 HERE = Path(__file__).parent
@@ -88,9 +89,8 @@ def processor() -> str:
 
 def write(path: Path, text: str) -> None:
     """Whole, or not at all."""
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

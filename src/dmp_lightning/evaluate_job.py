@@ -18,13 +18,12 @@ from tqdm import tqdm
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
-from dmp_lightning.evaluation.generation import generate
 from dmp_lightning.evaluation.metrics import measure
 from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
-from dmp_lightning.sampling import Sampling, build_sampling, guided
+from dmp_lightning.sampling import Sampling, build_sampling, draw
 
 DECISIVE = ("backbone.model", "diffusion", "sampler", "evaluation.guidance", "evaluation.seed", "trainer.precision")
 """Parts of the config that samples depend on, besides the weights; the batch size is one for their last bits."""
@@ -95,19 +94,7 @@ def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:
     """Images of the samples of these numbers."""
 
     def make(part: range) -> Iterator[Tensor]:
-        batches = generate(
-            guided(config, sampling, name),
-            sampling.sampler,
-            sampling.diffusion.schedule.betas,
-            sampling.models[name].backbone.sample_shape,
-            sampling.labels,
-            part,
-            config.evaluation.seed,
-            config.evaluation.batch_size,
-            sampling.device,
-            sampling.source.decode,
-        )
-        for _, samples in batches:
+        for _, samples in draw(config, sampling, name, part, config.evaluation.seed):
             yield to_uint8(samples)
 
     return make

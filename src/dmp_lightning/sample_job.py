@@ -10,10 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dmp_lightning.data.images import to_uint8
-from dmp_lightning.evaluation.generation import generate
 from dmp_lightning.reporting.figures import samples_figure
 from dmp_lightning.reporting.pictures import write_grid, write_picture
-from dmp_lightning.sampling import Sampling, build_sampling, guided
+from dmp_lightning.sampling import Sampling, build_sampling, draw
 
 
 def sample(config: DictConfig) -> Path:
@@ -47,18 +46,7 @@ def _draw(
     config: DictConfig, sampling: Sampling, name: str, seed: int, folder: Path
 ) -> Iterator[UInt8[Tensor, "B C H W"]]:
     """The samples of one model and seed in batches, each written as a PNG on the way."""
-    batches = generate(
-        guided(config, sampling, name),
-        sampling.sampler,
-        sampling.diffusion.schedule.betas,
-        sampling.models[name].backbone.sample_shape,
-        sampling.labels,
-        range(config.samples),
-        seed,
-        config.evaluation.batch_size,
-        sampling.device,
-        sampling.source.decode,
-    )
+    batches = draw(config, sampling, name, range(config.samples), seed)
     with tqdm(total=config.samples, desc=f"Sampling {name}, seed {seed}", unit="sample", leave=False) as bar:
         for numbers, samples in batches:
             images = to_uint8(samples).cpu()

@@ -1,6 +1,6 @@
 """What drawing samples of a base and of its patch takes, for the commands that do so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from dmp_lightning.data.source import Source
 from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.objective import Diffusion
 from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.evaluation.generation import Samples, generate
 from dmp_lightning.methods import Frozen, Method, load_patch, read_patch
 from dmp_lightning.mistakes import check_targets
 
@@ -112,3 +113,21 @@ def _labels(config: DictConfig, backbone: Backbone) -> list[int]:
     if beyond or not config.classes:
         raise ValueError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
     return list(config.classes)
+
+
+def draw(
+    config: DictConfig, sampling: Sampling, name: str, numbers: Sequence[int], seed: int
+) -> Iterator[tuple[list[int], Samples]]:
+    """Batches of these samples of one of the models, each with its numbers: images in [-1, 1]."""
+    return generate(
+        guided(config, sampling, name),
+        sampling.sampler,
+        sampling.diffusion.schedule.betas,
+        sampling.models[name].backbone.sample_shape,
+        sampling.labels,
+        numbers,
+        seed,
+        config.evaluation.batch_size,
+        sampling.device,
+        sampling.source.decode,
+    )

@@ -1,7 +1,6 @@
 """Encoding images into a store of latents, shard by shard, by as many processes as are started."""
 
 import logging
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from dmp_lightning.data.checksums import sha256
 from dmp_lightning.data.crop import centre_crop
 from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
+from dmp_lightning.data.module import ignore_interrupts
 from dmp_lightning.data.vae import posterior
 from dmp_lightning.files import UNFINISHED, replacing
 
@@ -133,7 +133,7 @@ class Encoder:
             batch_sampler=batches,
             num_workers=self.workers,
             collate_fn=list,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=ignore_interrupts,
         )
         yield from zip(loader, batches, strict=True)
 
@@ -195,8 +195,3 @@ def _clear(path: Path) -> None:
     """Remove what one that was killed has left of `path`; nobody else may be writing it."""
     for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
         left.unlink()
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches workers too; they end with the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -68,7 +68,7 @@ class DiffusionData(L.LightningDataModule):
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # a source gives whole batches
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -77,8 +77,8 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches workers too; they are needed until the step is done, and end with the main process."""
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches workers too; they are needed until its work is done, and end with the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
