@@ -19,8 +19,8 @@ from dmp_lightning.data.checksums import sha256
 from dmp_lightning.data.crop import centre_crop
 from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
-from dmp_lightning.data.module import ignore_interrupts
 from dmp_lightning.data.vae import posterior
+from dmp_lightning.data.workers import ignore_interrupts
 from dmp_lightning.files import UNFINISHED, replacing
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """The LightningDataModule: a training stream that can start at any position, and the held-out samples."""
 
-import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dmp_lightning.data.source import Source
+from dmp_lightning.data.workers import ignore_interrupts
 from dmp_lightning.diffusion.random import Stream, generator
 
 
@@ -75,11 +75,6 @@ class DiffusionData(L.LightningDataModule):
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches workers too; they are needed until its work is done, and end with the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class EndlessBatches(Sampler[list[int]]):
