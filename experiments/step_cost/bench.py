@@ -55,7 +55,7 @@ def main() -> None:
 
 def on_cpu(quick: bool) -> dict[str, Callable[[], object]]:
     """What is measured on the CPU, by part."""
-    rounds = 1 if quick else 9
+    rounds = 1 if quick else 15
     samples = 100 if quick else 4000
     return {
         "bounds": lambda: bounds.measure(rounds),
