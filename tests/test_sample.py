@@ -105,6 +105,6 @@ def test_a_patch_builds_nothing_but_methods(tmp_path: Path) -> None:
 
 def test_the_command_knows_the_keys_of_training_and_its_own(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "dmp_lightning.sample", "+sampels=3"]
-    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert "+sampels is neither a group nor a key of this command. Did you mean samples?" in result.stderr

@@ -110,6 +110,8 @@ def _accepts(settings: wandb.Settings, account: Auth) -> bool:
         ValueError: it answers, and refuses.
     """
     asking = settings.model_copy()
+    # Or the process would go on trying for minutes in the background, and wait for that when it ends.
+    asking.x_graphql_retry_max, asking.x_graphql_timeout_seconds = 0, ANSWER_SECONDS
     set_auth_settings(asking, account)
     try:
         ServiceApi(settings=asking, timeout=ANSWER_SECONDS).authenticate()
