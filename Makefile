@@ -15,10 +15,10 @@ demo: $(READY)  ## patch a converged model, measure whether it helped, print the
 	$(BIN)/python -m dmp_lightning.train
 
 test: $(READY)  ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-slow: $(READY)  ## run all tests, those too that take minutes
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "slow or not slow"
 
 soak: $(READY)  ## kill 20 runs anywhere, resume them, and compare with one left alone (about 10 minutes)
 	$(BIN)/python -m tests.crashes 20
