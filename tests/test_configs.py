@@ -11,7 +11,8 @@ from dmp_lightning.entry import CONFIG_DIR
 from tests.configs import config
 
 GROUPS = [
-    (path.parent.relative_to(CONFIG_DIR).as_posix(), path.stem) for path in sorted(Path(CONFIG_DIR).glob("*/*.yaml"))
+    (path.parent.relative_to(CONFIG_DIR).as_posix(), path.stem)
+    for path in sorted(Path(CONFIG_DIR).glob("*/[!_]*.yaml"))
 ]
 ADDED = {"experiment", "mode"}  # groups that the default does not have
 EXPERIMENTS = [name for group, name in GROUPS if group == "experiment"]
