@@ -35,7 +35,7 @@ def test_the_base_has_the_loss_that_the_controls_recorded(name: str) -> None:
     assert len(recorded) == 1
     settings = config()
     backbone = load_weights(instantiate(settings.backbone.model), ASSETS / f"{name}.safetensors")
-    held_out = Digits(False).draw(range(360), None)
+    held_out = Digits(False).read(range(360))
     t, noise = validation_draws(settings.evaluation.seed, range(360), settings.evaluation.strata, 1000, (1, 8, 8))
     diffusion = instantiate(settings.diffusion)
     losses = per_sample_losses(backbone, diffusion, held_out.x, torch.zeros(360).long(), t, noise)

@@ -47,7 +47,7 @@ def digits(train: bool) -> tuple[Tensor, Tensor]:
 def fashion_mnist(train: bool) -> tuple[Tensor, Tensor]:
     """8-bit images and labels, from where Debian puts them."""
     source = FashionMNIST("/usr/share/datasets/fashion-mnist", train)
-    return source.pixels, source.labels
+    return to_uint8(source.pixels), source.labels
 
 
 CASES: dict[str, tuple[Callable[[bool], tuple[Tensor, Tensor]], type[Classifier], Settings]] = {

@@ -34,8 +34,9 @@ SHARD = 4_000
 ROUNDS, SECONDS = 5, 0.4
 UNFORKABLE = ("Lance", "Zarr, through tensorstore")  # their threads hang or abort in a forked loader worker
 UNIT = "a file a sample, two np.load (fast-DiT)"
-OURS = "dmp_lightning, without draws"
-DRAWN = "dmp_lightning, as training reads"
+OURS = "dmp_lightning, gathered"
+READ = "dmp_lightning, as training reads"
+DRAWN = "dmp_lightning, as training reads and draws"
 
 
 def write_ours(latents: np.ndarray, labels: np.ndarray, folder: Path) -> None:
@@ -65,6 +66,14 @@ class Batches(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple:
         self.gather = self.gather or self.open_it(self.folder)
         return self.gather(np.array(indices))
+
+
+class DrawnStream(TrainingStream):
+    """What reaches the model, drawn from the posterior on the CPU; training draws where the model is."""
+
+    def __getitems__(self, positions: Sequence[int]) -> torch.Tensor:
+        x = super().__getitems__(positions).x
+        return self.source.draw(x, torch.randn(len(x), *SHAPE))
 
 
 class RandomBatches(Sampler):
@@ -110,8 +119,9 @@ def measure(place: Path) -> dict[str, dict[int, list[float]]]:
         measured[name] = {workers: speeds(Batches(open_it, folder), RandomBatches(), workers) for workers in counts}
         if name == OURS:
             source = Latents(folder, True, vae_folder(place))
-            stream, batches = TrainingStream(source, 0), EndlessBatches(BATCH, 0, 1, 0)
-            measured[DRAWN] = {workers: speeds(stream, batches, workers) for workers in (0, 2)}
+            batches = EndlessBatches(BATCH, 0, 1, 0)
+            for way, stream in ((READ, TrainingStream(source, 0)), (DRAWN, DrawnStream(source, 0))):
+                measured[way] = {workers: speeds(stream, batches, workers) for workers in (0, 2)}
         shutil.rmtree(folder)
     return measured
 

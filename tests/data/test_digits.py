@@ -20,7 +20,7 @@ def test_the_two_splits_are_all_digits_and_share_none() -> None:
 def test_labels_go_with_their_images() -> None:
     images, labels = load_digits(return_X_y=True)
     known = {image.tobytes(): label for image, label in zip((images / 8 - 1).astype(np.float32), labels, strict=True)}
-    drawn = Digits(True).draw([0, 5, 1000], None)
+    drawn = Digits(True).read([0, 5, 1000])
     assert [known[x.numpy().tobytes()] for x in drawn.x] == drawn.y.tolist()
 
 

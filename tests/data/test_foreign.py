@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 
 from dmp_lightning.data.latents import Latents
-from dmp_lightning.diffusion.random import Stream, generators
 
 SCALE, SHIFT = 0.5, 0.25
 SHAPE = (4, 8, 8)
@@ -53,30 +52,35 @@ def test_fast_dit_is_read_in_its_order_and_as_scaled_already(tmp_path: Path, vae
     latents, labels = write_fast_dit(tmp_path / "features")
     source = Latents(tmp_path / "features", True, vae)
     indices = [17, 3, 0]
-    drawn = source.draw(indices, generators(0, Stream.DRAWS, range(3)))
-    assert (len(source), source.num_classes, source.sample_shape) == (18, 7, SHAPE)
-    assert np.array_equal(drawn.x, latents[indices])
+    drawn = source.read(indices, [0, 0, 0])
+    assert (len(source), source.num_classes, source.sample_shape, source.mirrors, source.moments) == (
+        18,
+        7,
+        SHAPE,
+        1,
+        False,
+    )
+    assert np.array_equal(source.draw(drawn.x), latents[indices])
     assert drawn.y.tolist() == labels[indices].tolist()
     assert (source.store.scale, source.store.shift) == (SCALE, SHIFT)  # which decoding takes away
 
 
-def test_lightningdit_is_read_scaled_by_the_vae_and_mirrored_half_of_the_time(tmp_path: Path, vae: Path) -> None:
+def test_lightningdit_is_read_scaled_by_the_vae_with_its_mirrors(tmp_path: Path, vae: Path) -> None:
     tensors = write_lightningdit(tmp_path / "latents")
     source = Latents(tmp_path / "latents", True, vae)
-    assert torch.equal(source.draw([13, 2], None).x, (tensors["latents"][[13, 2]] - SHIFT) * SCALE)
-    drawn = source.draw([13] * 400, generators(0, Stream.DRAWS, range(400)))
-    known = {name: (tensors[name][13] - SHIFT) * SCALE for name in ("latents", "latents_flip")}
-    counts = {name: int((drawn.x == value).flatten(1).all(1).sum()) for name, value in known.items()}
-    assert sum(counts.values()) == 400
-    assert 150 < counts["latents"] < 250
-    assert (drawn.y[0], source.num_classes) == (tensors["labels"][13], 5)
+    assert torch.equal(source.draw(source.read([13, 2]).x), (tensors["latents"][[13, 2]] - SHIFT) * SCALE)
+    found = source.read([13, 13], [0, 1])
+    known = torch.stack([tensors["latents"][13], tensors["latents_flip"][13]])
+    assert torch.equal(source.draw(found.x), (known - SHIFT) * SCALE)
+    assert (found.y[0], source.num_classes, source.mirrors) == (tensors["labels"][13], 5, 2)
 
 
 def test_lightningdit_is_normalised_by_statistics_beside_it(tmp_path: Path, vae: Path) -> None:
     tensors = write_lightningdit(tmp_path / "latents")
     statistics = {"mean": torch.arange(4.0).view(1, 4, 1, 1), "std": torch.arange(1.0, 5).view(1, 4, 1, 1)}
     torch.save(statistics, tmp_path / "latents" / "latents_stats.pt")
-    drawn = Latents(tmp_path / "latents", True, vae).draw(range(18), None).x
+    source = Latents(tmp_path / "latents", True, vae)
+    drawn = source.draw(source.read(range(18)).x)
     torch.testing.assert_close(drawn, (tensors["latents"][:18] - statistics["mean"]) / statistics["std"])
     (tmp_path / "latents" / "latents_stats.pt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"latents_stats\.pt holds no mean and std"):
@@ -87,7 +91,7 @@ def test_what_is_damaged_is_named(tmp_path: Path, vae: Path) -> None:
     write_fast_dit(tmp_path / "features")
     (tmp_path / "features" / "imagenet256_features" / "3.npy").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"3\.npy is no readable array"):
-        Latents(tmp_path / "features", True, vae).draw(range(18), None)
+        Latents(tmp_path / "features", True, vae).read(range(18))
     (tmp_path / "features" / "imagenet256_labels" / "5.npy").unlink()
     with pytest.raises(ValueError, match=r"imagenet256_labels has no 5\.npy"):
         Latents(tmp_path / "features", True, vae)

@@ -46,7 +46,7 @@ def test_a_remote_store_is_fetched_once_and_read_as_a_local_one(bucket: Any, tmp
     url = put(bucket, store)
     remote, local = (Latents(folder, True, store / "vae") for folder in (url, store))
     assert remote.fingerprint == local.fingerprint
-    assert torch.equal(remote.draw(range(45), None).x, local.draw(range(45), None).x)
+    assert torch.equal(remote.read(range(45)).x, local.read(range(45)).x)
     bucket.rm("bucket/latents/a.safetensors")
     assert len(Latents(url, False, store / "vae")) == 5
 
@@ -54,9 +54,9 @@ def test_a_remote_store_is_fetched_once_and_read_as_a_local_one(bucket: Any, tmp
 def test_another_store_at_the_same_place_is_fetched(bucket: Any, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     url = put(bucket, store)
-    before = Latents(url, True, store / "vae").draw([0, 40], None).x
+    before = Latents(url, True, store / "vae").read([0, 40]).x
     put(bucket, change_store(store, lambda moments: moments + 1))
-    after = Latents(url, True, store / "vae").draw([0, 40], None).x
+    after = Latents(url, True, store / "vae").read([0, 40]).x
     assert not torch.equal(before[0], after[0])
     assert torch.equal(before[1], after[1])
 

@@ -1,21 +1,21 @@
 """Latents of images on disk as a `Source`: each draw of a training sample is new."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
 from dmp_lightning.data.foreign import is_fast_dit, is_lightningdit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.data.manifest import MANIFEST
 from dmp_lightning.data.remote import fetch_store, is_remote
-from dmp_lightning.data.source import Draw
+from dmp_lightning.data.source import Stored
 from dmp_lightning.data.store import Store, open_store
 from dmp_lightning.data.vae import configured_scale, decode, has_vae, load_vae, weights_hash
 
@@ -46,7 +46,8 @@ class Latents:
         _check_prepared(self.folder, self.vae)
         self.store = _open(self.folder, self.vae)
         self.sample_shape = self.store.shape[1:]
-        self.num_classes = self.store.num_classes
+        self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
+        self.moments = self.store.shape[0] == 2
         total = len(self.store)
         held_out = min(HELD_OUT, total // 10) if self.store.held_out is None else self.store.held_out
         self.range = range(total - held_out) if train else range(total - held_out, total)
@@ -57,34 +58,37 @@ class Latents:
     def __len__(self) -> int:
         return len(self.range)
 
-    def draw(self, indices: Sequence[int], chances: Iterable[torch.Generator] | None) -> Draw:
+    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
         chosen = np.array([self.range[index] for index in indices])
-        mirrored = np.zeros_like(chosen)
-        noise = None
-        if chances is not None:
-            noise = torch.zeros(len(chosen), *self.sample_shape)
-            for place, chance in enumerate(chances):
-                mirrored[place] = int(torch.randint(self.store.mirrors, (), generator=chance))
-                torch.randn(self.sample_shape, generator=chance, out=noise[place])
+        mirrors = np.zeros_like(chosen) if mirrored is None else np.array(mirrored)
         try:
-            moments = self.store.gather(chosen, mirrored)
+            x = self.store.gather(chosen, mirrors)
         except ValueError as error:
             raise ValueError(f"{error} in {self.folder}: encode again.") from error
-        latents = moments[:, 0]
-        if noise is not None and moments.shape[1] == 2:
-            latents = latents.addcmul(moments[:, 1], noise)
-        if not self.store.scaled:
-            latents = (latents - self.store.shift) * self.store.scale
-        return Draw(latents, self.store.labels[torch.from_numpy(chosen)])
+        return Stored(x, self.store.labels[torch.from_numpy(chosen)])
+
+    def draw(
+        self, x: Num[Tensor, "B S C H W"], noise: Float[Tensor, "B C H W"] | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        latents = x[:, 0].float()
+        if noise is not None and self.moments:
+            latents = latents.addcmul(x[:, 1].float(), noise)
+        if self.store.scaled:
+            return latents
+        scale, shift = self._scale(x.device)
+        return (latents - shift) * scale
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
         for start in range(0, len(self), batch_size):
-            latents = self.draw(range(start, min(start + batch_size, len(self))), None).x
-            yield to_uint8(self.decode(latents))
+            latents = self.read(range(start, min(start + batch_size, len(self)))).x
+            yield to_uint8(self.decode(self.draw(latents)))
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-        scale, shift = (torch.as_tensor(value, device=x.device) for value in (self.store.scale, self.store.shift))
+        scale, shift = self._scale(x.device)
         return decode(self._decoder, x.float() / scale + shift)
+
+    def _scale(self, device: torch.device) -> list[Tensor]:
+        return [torch.as_tensor(value, device=device) for value in (self.store.scale, self.store.shift)]
 
     @cached_property
     def _decoder(self) -> Any:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import lightning as L
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -16,14 +16,22 @@ from dmp_lightning.diffusion.random import Stream, generator
 
 
 class Batch(NamedTuple):
-    """Clean samples `x` (B, C, H, W), labels `y` (B,), and `position` (B,).
+    """Samples `x` (B, ...), labels `y` (B,), and `position` (B,).
 
-    In training the position is that in the endless stream of samples; in validation the sample's index.
+    Loaders give `x` as it is stored; once it is where the model is, clean samples (B, C, H, W) take its place. In
+    training the position is that in the endless stream of samples; in validation the sample's index. It stays on the
+    CPU, where it decides what is drawn.
     """
 
-    x: Float[Tensor, "B C H W"]
+    x: Num[Tensor, "B ..."]
     y: Int[Tensor, " B"]
     position: Int[Tensor, " B"]
+
+    def share(self, world: int) -> tuple[int, int, slice]:
+        """Which global batch this is of, the size of that, and the rows of it that are here, for `world` processes."""
+        total = len(self.x) * world
+        number, first = divmod(int(self.position[0]), total)
+        return number, total, slice(first, first + len(self.x))
 
 
 class DiffusionData(L.LightningDataModule):
@@ -61,6 +69,21 @@ class DiffusionData(L.LightningDataModule):
         batches = [list(mine[start : start + share]) for start in range(0, len(mine), share)]
         return self._loader(HeldOut(self.validation), batches)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        x, y = (tensor.to(device, non_blocking=True) for tensor in (batch.x, batch.y))
+        return batch._replace(x=x, y=y)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Clean samples of what is stored: in training drawn anew, and the same for any number of processes."""
+        assert self.trainer is not None
+        if not self.trainer.training:
+            return batch._replace(x=self.validation.draw(batch.x))
+        if not self.train.moments:
+            return batch._replace(x=self.train.draw(batch.x))
+        number, total, mine = batch.share(self.trainer.world_size)
+        noise = torch.randn(total, *self.train.sample_shape, generator=generator(self.seed, Stream.DRAWS, number))
+        return batch._replace(x=self.train.draw(batch.x, noise[mine].to(batch.x.device)))
+
     def _loader(self, dataset: Dataset, batches: Sampler | Sequence[list[int]]) -> DataLoader:
         return DataLoader(
             dataset,
@@ -94,23 +117,25 @@ class EndlessBatches(Sampler[list[int]]):
 class TrainingStream(Dataset):
     """Position p of an endless stream is a sample of pass p // N, each pass in an order of its own.
 
-    Order and draws depend on the seed and the position alone, so a stream can be entered anywhere.
+    Order and mirroring depend on the seed and the position alone, so a stream can be entered anywhere.
     """
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        size = len(self.source)
-        indices = [_order(size, self.seed, p // size)[p % size] for p in positions]
-        chances = (generator(self.seed, Stream.DRAWS, position) for position in positions)  # made when asked for
-        return Batch(*self.source.draw(indices, chances), torch.as_tensor(positions))
+        size, mirrors = len(self.source), self.source.mirrors
+        passes = {number: _pass(size, mirrors, self.seed, number) for number in {p // size for p in positions}}
+        indices, mirrored = zip(*(passes[p // size][p % size] for p in positions), strict=True)
+        return Batch(*self.source.read(indices, mirrored), torch.as_tensor(positions))
 
 
 @lru_cache(maxsize=2)
-def _order(size: int, seed: int, epoch: int) -> list[int]:
-    """The order of the samples in a pass over them."""
-    return torch.randperm(size, generator=generator(seed, Stream.ORDER, epoch)).tolist()
+def _pass(size: int, mirrors: int, seed: int, number: int) -> list[tuple[int, int]]:
+    """Indices of the samples in the order of a pass over them, and whether each is mirrored."""
+    chance = generator(seed, Stream.ORDER, number)
+    order = torch.randperm(size, generator=chance).tolist()
+    return list(zip(order, torch.randint(mirrors, (size,), generator=chance).tolist(), strict=True))
 
 
 class HeldOut(Dataset):
@@ -120,4 +145,4 @@ class HeldOut(Dataset):
         self.source = source
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        return Batch(*self.source.draw(indices, None), torch.as_tensor(indices))
+        return Batch(*self.source.read(indices), torch.as_tensor(indices))

@@ -1,18 +1,17 @@
 """What a data set must offer, whether it holds pixels or latents."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor
 
 
-class Draw(NamedTuple):
-    """`x` (B, C, H, W), clean samples as the model sees them, and `y` (B,), their labels."""
+class Stored(NamedTuple):
+    """`x` (B, ...), what is stored of each sample, and `y` (B,), their labels."""
 
-    x: Float[Tensor, "B C H W"]
+    x: Num[Tensor, "B ..."]
     y: Int[Tensor, " B"]
 
 
@@ -22,6 +21,10 @@ class Source(Protocol):
 
     sample_shape: tuple[int, int, int]
     num_classes: int
+    mirrors: int
+    """2 where each sample's mirror is stored too, else 1."""
+    moments: bool
+    """Whether means and standard deviations are stored, from which training draws its samples anew each time."""
     fingerprint: str
     """Names the content, for caches of what is derived from it."""
     cache: Path
@@ -29,8 +32,14 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, indices: Sequence[int], chances: Iterable[torch.Generator] | None) -> Draw:
-        """The samples at `indices`; where they are random, each drawn from its own of `chances`, or all their means."""
+    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
+        """What is stored at `indices`, or, where `mirrored` is 1, of the mirror."""
+
+    def draw(self, x: Num[Tensor, "B ..."], noise: Float[Tensor, "B C H W"] | None = None) -> Float[Tensor, "B C H W"]:
+        """Clean samples as the model sees them, of what was read: with the given noise where `moments`, or the means.
+
+        It is called where the model is, so that what loaders hand over is as small as what is stored.
+        """
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C H W"]]:
         """All images, the reference of the Fréchet distance."""

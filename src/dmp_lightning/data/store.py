@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -54,8 +54,8 @@ class Store:
     def mirrors(self) -> int:
         return self.parts[0].mirrors
 
-    def gather(self, indices: Int[np.ndarray, " B"], mirrored: Int[np.ndarray, " B"]) -> Float[Tensor, "B S C H W"]:
-        """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, in float32.
+    def gather(self, indices: Int[np.ndarray, " B"], mirrored: Int[np.ndarray, " B"]) -> Num[Tensor, "B S C H W"]:
+        """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, as they are stored.
 
         Raises:
             ValueError: one is not finite; the sentence gives its index.
@@ -68,8 +68,8 @@ class Store:
         rows = zip(parts.tolist(), (indices - starts[parts]).tolist(), mirrored.tolist(), strict=True)
         for place, (part, row, mirror) in enumerate(rows):
             gathered[place] = self.parts[part].row(row, mirror)
-        latents = torch.from_numpy(gathered).float()
-        if not latents.sum().isfinite():  # a quick look, which is enough unless something is wrong
+        latents = torch.from_numpy(gathered)
+        if not latents.sum(dtype=torch.float32).isfinite():  # a quick look, enough unless something is wrong
             finite = latents.isfinite().flatten(1).all(1)
             if not finite.all():
                 raise ValueError(f"Latent {indices[int(finite.int().argmin())]} is not finite")

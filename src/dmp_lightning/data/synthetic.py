@@ -1,6 +1,6 @@
 """Random latents in the shape of real ones, for a dry run of a full-size model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
@@ -9,13 +9,16 @@ from torch.nn import functional as F
 
 from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.images import to_uint8
-from dmp_lightning.data.source import Draw
+from dmp_lightning.data.source import Stored
 
 THUMBNAIL = 8  # side of the pictures that stand in for decoded images
 
 
 class SyntheticLatents:
     """Standard normal latents (C, H, W); they decode to thumbnails of their first three channels."""
+
+    mirrors = 1
+    moments = False
 
     def __init__(self, sample_shape: Sequence[int], count: int, num_classes: int) -> None:
         channels, height, width = sample_shape
@@ -28,9 +31,12 @@ class SyntheticLatents:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def draw(self, indices: Sequence[int], chances: Iterable[torch.Generator] | None) -> Draw:
+    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
         chosen = torch.as_tensor(indices)
-        return Draw(self.latents[chosen], chosen % self.num_classes)
+        return Stored(self.latents[chosen], chosen % self.num_classes)
+
+    def draw(self, x: Float[Tensor, "B C H W"], noise: Tensor | None = None) -> Float[Tensor, "B C H W"]:
+        return x
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B 3 8 8"]]:
         for latents in self.latents.split(batch_size):

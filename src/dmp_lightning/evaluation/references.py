@@ -43,7 +43,7 @@ class SourceImages:
         return len(self.source)
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "B C H W"]:
-        return to_uint8(self.source.decode(self.source.draw(indices, None).x.to(self.device)))
+        return to_uint8(self.source.decode(self.source.draw(self.source.read(indices).x.to(self.device))))
 
 
 class FolderImages:

@@ -120,11 +120,8 @@ class DiffusionModule(L.LightningModule):
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """This process's share of what one step draws: the same for any number of processes, and after a resume."""
-        share = len(batch.x)
-        first = int(batch.position[0])
-        total = share * self.trainer.world_size
-        mine = slice(first % total, first % total + share)
-        chance = generator(self.seed, Stream.TRAINING, first // total)
+        number, total, mine = batch.share(self.trainer.world_size)
+        chance = generator(self.seed, Stream.TRAINING, number)
         t = torch.randint(self.diffusion.schedule.steps, (total,), generator=chance)
         noise = torch.randn(total, *batch.x.shape[1:], generator=chance)
         dropped = torch.rand(total, generator=chance) < self.method.backbone.class_dropout_prob
