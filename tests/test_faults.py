@@ -167,6 +167,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "unknown key": (given("recipe.max_step=1"), "no recipe.max_step. Did you mean max_steps?"),
     "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0 of 16 prompts"),
     "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5 of 16 prompts"),
+    "prompt count that does not fit": (
+        given("method.prompt_count=7"),
+        "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",
+    ),
     "block out of range": (given("method.injection=[0,3]"), "injection=[0, 3]: name blocks from 0 to 2"),
     "guidance without a null label": (
         given("evaluation.guidance.guidance_scale=2.0"),

@@ -43,6 +43,7 @@ def sweeps() -> dict[str, dict[str, list[tuple[int, Case]]]]:
         "batch": {m: [(n, Case(m, batch=n)) for n in BATCHES] for m in ("full_finetune", "dmp")},
         "blocks": {m: [(n, Case(m, depth=n)) for n in DEPTHS] for m in ("full_finetune", "dmp")},
         "injected blocks, last:n": {"dmp": [(n, Case("dmp", injection=f"last:{n}")) for n in LAST]},
+        "prompts a block": {"dmp": [(n, Case("dmp", prompt_count=n)) for n in PROMPTS]},
     }
 
 
@@ -105,18 +106,15 @@ def figure(found: dict, path: Path) -> None:
     reference = next(p for p in found["panels"]["batch"]["full_finetune"] if p["n"] == Case("dmp").batch)
     speed = reference["flops"] / reference["seconds"]
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    for axis, (panel, lines) in zip(axes.flat, found["panels"].items(), strict=False):
+    for axis, (panel, lines) in zip(axes.flat, found["panels"].items(), strict=True):
         for name, points in lines.items():
             n, seconds, expected = columns(points, speed)
             axis.plot(n, expected, color=COLOURS[name], alpha=0.5)
             axis.plot(n, seconds, "o", color=COLOURS[name], label=name)
         axis.set(xlabel=panel, ylabel="seconds a step", ylim=(0, None))
         axis.legend()
-    last = axes.flat[3]
-    points = found["gate"]
-    last.semilogx([p["n"] for p in points], [1e3 * p["seconds"] for p in points], "o-", color=COLOURS["dmp"], base=2)
-    last.axvline(TOKENS, color="grey", linestyle=":")
-    last.set(xlabel="prompts a block (dotted: one for each token)", ylabel="milliseconds of the gate", ylim=(0, None))
+    axes.flat[3].axvline(TOKENS, color="grey", linestyle=":")
+    axes.flat[3].set_xlabel("prompts a block (dotted: one for each token)")
     figure.suptitle(f"DiT-S/2; points measured, lines by arithmetic at {speed / 1e9:.0f} GFLOP/s")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

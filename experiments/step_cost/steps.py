@@ -40,6 +40,7 @@ class Case:
     compiled: bool = False
     depth: int | None = None
     injection: str = "all"
+    prompt_count: int | None = None
 
     def __str__(self) -> str:
         precision = "base in bf16" if self.dtype == "bfloat16" else "bf16" if self.autocast else "float32"
@@ -63,7 +64,8 @@ def build(case: Case, device: str) -> Method:
         "class_dropout_prob": 0.0,
     }
     backbone = in_dtype(case.dtype, lambda: DiT(width=width, depth=case.blocks, heads=heads, **shape))
-    options: dict[str, Any] = {"injection": case.injection} if case.method == "dmp" else {}
+    patch = {"injection": case.injection, "prompt_count": case.prompt_count}
+    options: dict[str, Any] = patch if case.method == "dmp" else {}
     method = METHODS[case.method](backbone, **options).to(device)
     method.activation_checkpointing = case.checkpointing
     return method

@@ -16,7 +16,6 @@ from dmp_lightning.prompts import LinearGate
 
 WIDTH, DEPTH, TOKENS, CLASSES = 32, 3, 16, 4
 BALANCE = {"importance": 1.0, "load": 1.0}
-GATE = TOKENS * (WIDTH + 1) + TOKENS
 GATE_KEYS = {"mixture.prompts", "mixture.gate.weight", "mixture.gate.bias"}
 BACKBONE = sum(p.numel() for p in DiT(
     input_size=8, in_channels=4, patch_size=2, width=WIDTH, depth=DEPTH, heads=4, num_classes=4, class_dropout_prob=0.1
@@ -34,8 +33,8 @@ def dmp(gate: dict | None = None, **options: object) -> Callable[[DiT], Method]:
     return lambda backbone: DMP(backbone, partial(LinearGate, **(gate or {})), BALANCE, **options)
 
 
-def patched(blocks: int) -> int:
-    return blocks * TOKENS * WIDTH + GATE
+def patched(blocks: int, prompts: int = TOKENS) -> int:
+    return blocks * prompts * WIDTH + prompts * (WIDTH + 1) + prompts
 
 
 NOISE = frozenset({"mixture.gate.noise"})
@@ -47,6 +46,8 @@ CASES = {
     "dmp_first": Case(dmp(injection="first:1"), patched(1), GATE_KEYS, NOISE),
     "dmp_last": Case(dmp(injection="last:2"), patched(2), GATE_KEYS, NOISE),
     "dmp_list": Case(dmp(injection=[0, 2]), patched(2), GATE_KEYS, NOISE),
+    "dmp_few_prompts": Case(dmp({"top_k": 0.5}, prompt_count=4), patched(3, 4), GATE_KEYS, NOISE),
+    "dmp_many_prompts": Case(dmp({"top_k": 0.5}, prompt_count=48), patched(3, 48), GATE_KEYS, NOISE),
     "prompt_tuning": Case(PromptTuning, DEPTH * TOKENS * WIDTH, {"prompts"}),
     "full_finetune": Case(FullFinetune, BACKBONE - TOKENS * WIDTH, None),
     "frozen": Case(Frozen, 0, set()),

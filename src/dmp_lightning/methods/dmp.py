@@ -18,6 +18,7 @@ class DMP(Method):
         gate: builds the gate from `width` and `prompts`.
         balance: weights of the balance losses, `importance` and `load`.
         injection: the blocks that get prompts, see `prompts.injected_blocks`.
+        prompt_count: P, the prompts of a block; None for one a token (the paper), see `prompts.placement.mix`.
         condition: what the gate sees, `timestep` (the paper) or `timestep_and_label` (the authors' release).
 
     Raises:
@@ -32,6 +33,7 @@ class DMP(Method):
         gate: Callable[..., LinearGate],
         balance: Mapping[str, float],
         injection: str | Sequence[int] = "all",
+        prompt_count: int | None = None,
         condition: str = "timestep",
     ) -> None:
         super().__init__(backbone)
@@ -39,7 +41,9 @@ class DMP(Method):
             raise ValueError(f"method.condition={condition!r} is unknown: choose timestep or timestep_and_label.")
         self.condition = condition
         self.balance = dict(balance)
-        self.mixture = MixtureOfPrompts(gate, len(backbone.blocks), backbone.width, backbone.tokens, injection)
+        self.mixture = MixtureOfPrompts(
+            gate, len(backbone.blocks), backbone.width, backbone.tokens, injection, prompt_count
+        )
         self.noise_shape = self.mixture.noise_shape
         self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gates, LinearGate
+from dmp_lightning.prompts.placement import fitting_count, mix
 
 
 class Mixture(NamedTuple):
@@ -24,13 +25,16 @@ class Mixture(NamedTuple):
 class MixtureOfPrompts(nn.Module):
     """Prompts for the tokens that enter each injected block: `x <- x + gate(e, i) * prompts[i]`.
 
-    There are as many prompts a block as tokens, one for each position; all start at zero, so that the patched model
-    starts as the base, exactly.
+    All start at zero, so that the patched model starts as the base, exactly.
 
     Args:
         gate: builds the gate from `width` and `prompts`.
-        depth: L, the number of blocks of the base. width: D. tokens: T, and so P.
+        depth: L, the number of blocks of the base. width: D. tokens: T.
         injection: which blocks get prompts, see `injected_blocks`.
+        prompt_count: P, the prompts of a block, or None for one a token; see `placement.mix` for whom they serve.
+
+    Raises:
+        ValueError: `injection` or `prompt_count` does not fit the base.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class MixtureOfPrompts(nn.Module):
         width: int,
         tokens: int,
         injection: str | Sequence[int] = "all",
+        prompt_count: int | None = None,
     ) -> None:
         super().__init__()
         self.blocks = injected_blocks(injection, depth)
-        self.prompts = nn.Parameter(torch.zeros(len(self.blocks), tokens, width))
-        self.gate = gate(width=width, prompts=tokens)
+        count = fitting_count(prompt_count, tokens)
+        self.prompts = nn.Parameter(torch.zeros(len(self.blocks), count, width))
+        self.gate = gate(width=width, prompts=count)
         self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
 
     @property
@@ -62,7 +68,7 @@ class MixtureOfPrompts(nn.Module):
         if block not in self.blocks:
             return tokens
         row = self.blocks.index(block)
-        return tokens + mixture.gates.weights[row, :, :, None] * mixture.prompts[row]
+        return tokens + mix(mixture.gates.weights[row], mixture.prompts[row], tokens.shape[1])
 
 
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:

@@ -1,0 +1,42 @@
+"""Which tokens a prompt serves, where there are more or fewer prompts than tokens."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def fitting_count(count: int | None, tokens: int) -> int:
+    """P, the prompts of a block: `count`, or one for each of the T `tokens` of a square grid (the paper).
+
+    Raises:
+        ValueError: `count` is neither g * g, where g divides the side of the grid, nor a multiple of T.
+    """
+    if count is None:
+        return tokens
+    side = math.isqrt(tokens)
+    squares = [g * g for g in range(1, side + 1) if side % g == 0]
+    if count in squares or (count > 0 and count % tokens == 0):
+        return count
+    choices = ", ".join(map(str, squares))
+    raise ValueError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
+
+
+def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], tokens: int) -> Float[Tensor, "B T D"]:
+    """What is added to each of the T `tokens`: the weighted prompts that serve it.
+
+    With P = T each prompt serves one token. With P = g * g < T each serves a square region of the grid; with P = m * T
+    each token has m prompts, t, t + T, t + 2T and so on.
+    """
+    count = prompts.shape[0]
+    if count > tokens:
+        many = count // tokens
+        return torch.einsum("bmt,mtd->btd", weights.unflatten(1, (many, tokens)), prompts.unflatten(0, (many, tokens)))
+    weighted = weights[:, :, None] * prompts
+    if count == tokens:
+        return weighted
+    cells = math.isqrt(count)
+    region = math.isqrt(tokens) // cells
+    grid = weighted.unflatten(1, (cells, cells))
+    return grid.repeat_interleave(region, dim=1).repeat_interleave(region, dim=2).flatten(1, 2)

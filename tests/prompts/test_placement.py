@@ -1,0 +1,51 @@
+"""Prompts fewer and more than the tokens, against sums that are written out token by token."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dmp_lightning.prompts.placement import fitting_count, mix
+
+SIDE, WIDTH, BATCH = 4, 3, 2
+TOKENS = SIDE * SIDE
+
+
+def served_by(token: int, count: int) -> list[int]:
+    """The prompts of one token, from rows and columns."""
+    if count >= TOKENS:
+        return list(range(token, count, TOKENS))
+    row, column = divmod(token, SIDE)
+    cells = int(count**0.5)
+    return [row * cells // SIDE * cells + column * cells // SIDE]
+
+
+@pytest.mark.parametrize("count", [1, 4, 16, 32, 48])
+def test_each_token_gets_the_weighted_prompts_that_serve_it(count: int) -> None:
+    chance = torch.Generator().manual_seed(0)
+    weights, prompts = torch.rand(BATCH, count, generator=chance), torch.randn(count, WIDTH, generator=chance)
+    mixed = mix(weights, prompts, TOKENS)
+    assert mixed.shape == (BATCH, TOKENS, WIDTH)
+    for token in range(TOKENS):
+        expected = sum(weights[:, p, None] * prompts[p] for p in served_by(token, count))
+        assert_close(mixed[:, token], expected)
+
+
+def test_counts_that_fit() -> None:
+    assert fitting_count(None, 256) == 256
+    fitting = [count for count in range(1, 1025) if fits(count, 256)]
+    assert fitting == [1, 4, 16, 64, 256, 512, 768, 1024]
+    assert [count for count in range(1, 100) if fits(count, 49)] == [1, 49, 98]
+
+
+def fits(count: int, tokens: int) -> bool:
+    try:
+        return fitting_count(count, tokens) == count
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("count", [-256, 0, 2, 9, 255, 300])
+def test_a_count_that_does_not_fit_is_refused_with_those_that_do(count: int) -> None:
+    message = rf"method.prompt_count={count} does not fit 256 tokens: choose 1, 4, 16, 64, 256 or a multiple of it\."
+    with pytest.raises(ValueError, match=message):
+        fitting_count(count, 256)
