@@ -13,13 +13,15 @@ from dmp_lightning.backbones import DiT, in_dtype
 from dmp_lightning.diffusion.objective import Diffusion
 from dmp_lightning.diffusion.random import Stream, generator
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method
+from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method, PromptTuning
 from dmp_lightning.prompts import LinearGate
 
-SIZES = {"S": (384, 12, 6), "L": (1024, 24, 16), "XL": (1152, 28, 16)}  # width, blocks, heads (Peebles and Xie 2023)
+# Width, blocks, heads (Peebles and Xie 2023, table 1).
+SIZES = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
 METHODS: dict[str, Callable[..., Method]] = {
     "full_finetune": FullFinetune,
     "frozen": Frozen,
+    "prompt_tuning": PromptTuning,
     "dmp": partial(DMP, gate=LinearGate, balance={"importance": 1.0, "load": 1.0}),
 }
 
