@@ -70,7 +70,8 @@ class Inception(Features):
         """`features`; `spatial`, the 2,023 of sFID, in the ADM evaluator's order; and `logits` without their bias."""
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         seen: list[Tensor] = []
-        # TensorFlow's mixed_6/conv, of which the ADM evaluator takes seven channels at each of 17 x 17 places.
+        # TensorFlow's mixed_6/conv, of which the ADM evaluator takes seven channels at each of 17 x 17 places: so says
+        # torch-fidelity's utils/util_convert_inception_weights.py, which made the weights. (mixed_7 is Mixed_6e.)
         hook = self.network.Mixed_6d.branch1x1.register_forward_hook(lambda _, __, output: seen.append(output))
         try:
             features, logits = self.network(images)
