@@ -12,14 +12,14 @@ def main(config: DictConfig) -> None:
     """Encode, or check what was encoded; torch is imported only now, as `--help` and a misspelt key do not need it."""
     if (config.source is None) == (config.verify is None):
         raise ValueError("Say where the images are with source=, or which latents to check with verify=.")
-    from dmp_lightning.data.encode_images import encode_images, verify
+    from dmp_lightning.data.encode import encode, verify
 
     if config.verify is not None:
         verify(config.verify)
         return
     options = ("labels", "resolution", "shard_mb", "batch_size", "workers", "on_error")
     try:
-        encode_images(config.source, config.out, config.vae, **{name: config[name] for name in options})
+        encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
     except KeyboardInterrupt:
         sys.exit("Interrupted. The same command goes on; what was being encoded is encoded again.")
 

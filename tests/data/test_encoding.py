@@ -14,7 +14,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dmp_lightning.data.encode_images import encode_images, verify
+from dmp_lightning.data.encode import encode as encode_images
+from dmp_lightning.data.encode import verify
 from dmp_lightning.data.latents import Latents
 from dmp_lightning.data.manifest import MANIFEST, read_manifest
 from dmp_lightning.files import UNFINISHED

@@ -1,78 +1,63 @@
-"""From a place with images to a store of their latents."""
+"""Images that are to be encoded: how they are read, labelled, and turned into latents."""
 
 import logging
-import math
 import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from dmp_lightning.data.checksums import problems
-from dmp_lightning.data.crop import CROP
-from dmp_lightning.data.encoding import Encoder
+from dmp_lightning.data.crop import CROP, centre_crop
+from dmp_lightning.data.encoding import Work
 from dmp_lightning.data.image_sources import Images, folder_labels, open_images
-from dmp_lightning.data.manifest import MANIFEST, Plan, read_manifest
-from dmp_lightning.data.vae import downsampling, load_vae, scale_and_shift, weights_hash
+from dmp_lightning.data.manifest import Plan, images_of_a_shard
+from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
 
 log = logging.getLogger(__name__)
 
 SYNSET = r"n\d{8}"
-LABELS = ("auto", "folders", "none")
-ON_ERROR = ("fail", "skip")
 
 
-def encode_images(
-    source: str,
-    out: str,
-    vae: str,
-    *,
-    labels: str,
-    resolution: int | None,
-    shard_mb: int,
-    batch_size: int,
-    workers: int,
-    on_error: str,
-) -> None:
-    """Encode the images at `source` into the folder `out`, or go on with it.
+@dataclass(frozen=True)
+class Pixels(Dataset):
+    """Images as the VAE takes them, (C, R, R) of 8 bits; of an unreadable one, what is wrong with it."""
 
-    Args:
-        source: a folder, zip, tar, or folder of tars or IDX files.
-        vae: a folder in diffusers' format, or hf://ORGANISATION/NAME.
-        labels: `folders`: each folder of images is a class. `auto`: those that the source gives, or the folders where
-            they are ImageNet's synsets. `none`: one class.
-        resolution: side of the square images, or None for the VAE's own. shard_mb: size of a shard, at most.
-        on_error: whether to stop at an unreadable image, or to leave it out.
+    images: Images
+    resolution: int
+    channels: int
 
-    Raises:
-        FileNotFoundError: there are no images, or no VAE.
-        ValueError: an option does not fit; an image cannot be read; `out` holds other latents.
-    """
-    for name, number, least in (("shard_mb", shard_mb, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number < least:
-            raise ValueError(f"{name}={number}: choose {least} or more.")
-    for name, value, known in (("labels", labels, LABELS), ("on_error", on_error, ON_ERROR)):
-        if value not in known:
-            raise ValueError(f"{name}={value} is none of {', '.join(known)}.")
-    images = open_images(Path(source))
-    model = load_vae(vae, download=True)
+    def __getitem__(self, index: int) -> UInt8[Tensor, "C R R"] | str:
+        try:
+            image = self.images.read(index).convert("L" if self.channels == 1 else "RGB")
+        except Exception as error:  # what damaged images raise is of many kinds
+            return f"{self.images.names[index]} cannot be read ({error})"
+        pixels = np.array(centre_crop(image, self.resolution))
+        return torch.from_numpy(pixels).view(self.resolution, self.resolution, -1).permute(2, 0, 1)
+
+
+def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, shard_mb: int) -> Work:
+    """The images at `source`, to be encoded by the VAE; arguments and errors as of `encode`."""
+    images = open_images(source)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_vae(vae, download=True).to(device)
     numbers, classes = choose_labels(images, labels)
     plan = make_plan(images, numbers, classes, model, vae, resolution, shard_mb)
     named = "" if classes is None else f" with labels by folder, {classes[0]} to {classes[-1]}"
     log.info("%s images, %s classes%s.", f"{plan.images:,}", f"{plan.num_classes:,}", named)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = Encoder(
-        plan, images, numbers, model.to(device), Path(out), device, batch_size, workers, skip=on_error == "skip"
-    )
-    if encoder.run():
-        manifest = read_manifest(Path(out) / MANIFEST)
-        skipped = plan.images - manifest.count
-        log.info("%s: %s latents in %s shards.", out, f"{manifest.count:,}", len(manifest.shards))
-        if skipped:
-            log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
-    else:
-        log.info("Other processes are at the rest of the shards; the last of them completes %s.", out)
+
+    def convert(pixels: UInt8[Tensor, "B C R R"]) -> Float[Tensor, "B 2 2 C2 H W"]:
+        moments = posterior(model, pixels.to(device).float() / 127.5 - 1).half().cpu()
+        if not moments.isfinite().all():
+            raise ValueError("The VAE gives latents that are not finite in half precision: use another.")
+        return moments
+
+    items = Pixels(images, plan.resolution, model.config.in_channels)
+    return Work(plan, items, images.names, numbers, convert)
 
 
 def choose_labels(images: Images, labels: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
@@ -119,28 +104,8 @@ def make_plan(
         crop=CROP,
         source=images.fingerprint,
         images=len(images),
-        shard_images=max(1, shard_mb * 2**20 // (2 * 2 * 2 * math.prod(shape))),
+        shard_images=images_of_a_shard(shard_mb, 2 * 2, shape),
         num_classes=int(labels.max()) + 1,
         classes=classes,
         held_out=images.held_out,
     )
-
-
-def verify(folder: str) -> None:
-    """Read a whole store, and compare its checksums and counts with its manifest.
-
-    Raises:
-        FileNotFoundError: it has no manifest: it is no store, or not complete.
-        ValueError: with a sentence for each shard that is missing or damaged.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}: name the folder of a store that is complete.")
-    manifest = read_manifest(path)
-    found = [str(problem) for problem in problems(Path(folder), manifest.shards)]
-    counted = sum(shard.count for shard in manifest.shards)
-    if counted != manifest.count:
-        found.append(f"{path} counts {manifest.count} latents, its shards {counted}: encode again.")
-    if found:
-        raise ValueError("\n       ".join(found))
-    log.info("%s is whole: %s latents in %s shards.", folder, f"{manifest.count:,}", len(manifest.shards))

@@ -1,25 +1,21 @@
-"""Encoding images into a store of latents, shard by shard, by as many processes as are started."""
+"""Filling a store of latents shard by shard, by as many processes as are started."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.crop import centre_crop
-from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
-from dmp_lightning.data.vae import posterior
 from dmp_lightning.data.workers import ignore_interrupts
 from dmp_lightning.files import UNFINISHED, replacing
 
@@ -30,20 +26,19 @@ RECORDS = ".encoding"
 
 
 @dataclass(frozen=True)
-class Pixels(Dataset):
-    """Images as the VAE takes them, (C, R, R) of 8 bits; of an unreadable one, what is wrong with it."""
+class Work:
+    """What a plan is carried out on.
 
-    images: Images
-    resolution: int
-    channels: int
+    Args:
+        items: of each image what `convert` takes, or a text: what is wrong with it. names: of the images.
+        labels: of the images, (N,). convert: from a batch of items to their latents in half precision.
+    """
 
-    def __getitem__(self, index: int) -> UInt8[Tensor, "C R R"] | str:
-        try:
-            image = self.images.read(index).convert("L" if self.channels == 1 else "RGB")
-        except Exception as error:  # what damaged images raise is of many kinds
-            return f"{self.images.names[index]} cannot be read ({error})"
-        pixels = np.array(centre_crop(image, self.resolution))
-        return torch.from_numpy(pixels).view(self.resolution, self.resolution, -1).permute(2, 0, 1)
+    plan: Plan
+    items: Dataset
+    names: Sequence[str]
+    labels: np.ndarray
+    convert: Callable[[Tensor], Float[Tensor, "B M S C H W"]]
 
 
 @dataclass(frozen=True)
@@ -54,16 +49,12 @@ class Encoder:
     hosts that share the folder, take shards by locks, which end with the process that holds them.
 
     Args:
-        out: folder of the store. labels: of all images, (N,). device: of the VAE. batch_size: images at a time.
-        workers: processes that read images. skip: leave unreadable images out, instead of stopping at the first.
+        out: folder of the store. batch_size: images at a time. workers: processes that read images.
+        skip: leave unreadable images out, instead of stopping at the first.
     """
 
-    plan: Plan
-    images: Images
-    labels: np.ndarray
-    vae: Any
+    work: Work
     out: Path
-    device: str
     batch_size: int
     workers: int
     skip: bool
@@ -75,14 +66,15 @@ class Encoder:
             ValueError: an image cannot be read; the folder holds something else.
             OSError: the store cannot be written.
         """
-        write_plan(self.plan, self.out)
-        ranges = shard_ranges(self.plan)
+        plan = self.work.plan
+        write_plan(plan, self.out)
+        ranges = shard_ranges(plan)
         done = sum(len(span) for number, span in enumerate(ranges) if self._record(number).exists())
-        bar = tqdm(total=self.plan.images, initial=done, desc="Encoding", unit="image", smoothing=0.05)
+        bar = tqdm(total=plan.images, initial=done, desc="Encoding", unit="image", smoothing=0.05)
         with bar, torch.inference_mode():
             for number, span in enumerate(ranges):
                 self._encode_if_free(number, span, bar)
-        return finish(self.plan, self.out)
+        return finish(plan, self.out)
 
     def _encode_if_free(self, number: int, span: range, bar: tqdm) -> None:
         record = self._record(number)
@@ -100,7 +92,9 @@ class Encoder:
 
     def _encode(self, path: Path, span: range, bar: tqdm) -> Shard:
         """Write the shard of the images in `span`."""
-        moments, kept, skipped = [], [], []
+        work = self.work
+        shape = work.plan.mirrors, work.plan.moments, *work.plan.shape
+        converted, kept, skipped = [torch.empty(0, *shape, dtype=torch.float16)], [], []
         for batch, indices in self._batches(span):
             good = []
             for item, index in zip(batch, indices, strict=True):
@@ -113,23 +107,17 @@ class Encoder:
                 else:
                     raise ValueError(f"{item}: restore it, or leave such images out with on_error=skip.")
             if good:
-                moments.append(self._moments(torch.stack(good)))
+                converted.append(work.convert(torch.stack(good)))
             bar.update(len(indices))
-        latents = torch.cat(moments) if moments else torch.empty(0, 2, 2, *self.plan.shape, dtype=torch.float16)
+        tensors = {"moments": torch.cat(converted), "labels": torch.from_numpy(work.labels[kept]).long()}
         with replacing(path) as temporary:
-            save_file({"moments": latents, "labels": torch.from_numpy(self.labels[kept]).long()}, temporary)
-        return Shard(path.name, len(kept), sha256(path), tuple(self.images.names[index] for index in skipped))
-
-    def _moments(self, pixels: UInt8[Tensor, "B C R R"]) -> Float[Tensor, "B 2 2 C2 H W"]:
-        moments = posterior(self.vae, pixels.to(self.device).float() / 127.5 - 1).half().cpu()
-        if not moments.isfinite().all():
-            raise ValueError("The VAE gives latents that are not finite in half precision: use another.")
-        return moments
+            save_file(tensors, temporary)
+        return Shard(path.name, len(kept), sha256(path), tuple(work.names[index] for index in skipped))
 
     def _batches(self, span: range) -> Iterator[tuple[list, list[int]]]:
         batches = [list(span[start : start + self.batch_size]) for start in range(0, len(span), self.batch_size)]
         loader: DataLoader = DataLoader(
-            Pixels(self.images, self.plan.resolution, self.vae.config.in_channels),
+            self.work.items,
             batch_sampler=batches,
             num_workers=self.workers,
             collate_fn=list,

@@ -1,6 +1,7 @@
 """What a store of latents says about itself: `manifest.json`, and the record of each shard."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,17 +27,19 @@ class Shard:
 class Plan:
     """What is encoded, and how: all that the bytes of a store depend on.
 
-    `shape` is (C, H, W) of a latent, which is `(moment - shift) * scale` for the model. `vae_sha256` is the hash of the
-    VAE's weights. `classes` are the names of the labels in their order, where they have names. `held_out` is how many
-    images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images` those
-    of a shard, unreadable ones included.
+    `shape` is (C, H, W) of a latent, which is `(moment - shift) * scale` for the model, with numbers or one for each
+    channel; with `scaled` it is stored so. `vae_sha256` is the hash of the VAE's weights, where it is known that the
+    latents are from it. `classes` are the names of the labels in their order, where they have names. `held_out` is how
+    many images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images`
+    those of a shard, unreadable ones included. `mirrors` is 2 where each image's mirror is stored too, else 1;
+    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good.
     """
 
     shape: tuple[int, int, int]
-    scale: float
-    shift: float
+    scale: float | tuple[float, ...]
+    shift: float | tuple[float, ...]
     vae: str
-    vae_sha256: str
+    vae_sha256: str | None
     resolution: int
     crop: str
     source: str
@@ -45,6 +48,9 @@ class Plan:
     num_classes: int
     classes: tuple[str, ...] | None
     held_out: int | None
+    mirrors: int = 2
+    moments: int = 2
+    scaled: bool = False
 
     def differences(self, other: "Plan") -> list[str]:
         """The names of what is another in `other`; the VAE's name is not: its weights are."""
@@ -58,6 +64,11 @@ class Manifest:
     plan: Plan
     count: int
     shards: tuple[Shard, ...]
+
+
+def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int]) -> int:
+    """How many images fit, each with that many latents of half-precision numbers."""
+    return max(1, megabytes * 2**20 // (2 * latents * math.prod(shape)))
 
 
 def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
@@ -89,9 +100,10 @@ def read_manifest(path: Path) -> Manifest:
     )
 
 
-def _plan(shape: Iterable[int], classes: Iterable[str] | None, **rest: Any) -> Plan:
+def _plan(shape: Iterable[int], **rest: Any) -> Plan:
     channels, height, width = shape
-    return Plan((channels, height, width), classes=None if classes is None else tuple(classes), **rest)
+    lists = {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
+    return Plan((channels, height, width), **rest | lists)
 
 
 def _shard(skipped: Iterable[str], **rest: Any) -> Shard:

@@ -102,14 +102,15 @@ def open_store(folder: Path) -> Store:
     plan = manifest.plan
     return Store(
         parts=[moments for moments, _ in opened],
-        shape=(2, *plan.shape),
+        shape=(plan.moments, *plan.shape),
         labels=torch.cat([labels for _, labels in opened]),
         num_classes=plan.num_classes,
-        scale=plan.scale,
-        shift=plan.shift,
+        scale=_by_channel(plan.scale),
+        shift=_by_channel(plan.shift),
         held_out=plan.held_out,
         vae_sha256=plan.vae_sha256,
         digest=",".join(shard.sha256 for shard in manifest.shards),
+        scaled=plan.scaled,
     )
 
 
@@ -128,9 +129,14 @@ def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
 
 def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Tensor]:
     moments, labels = read_tensors(path, ["moments", "labels"])
-    expected = (count, 2, 2, *manifest.plan.shape)
+    plan = manifest.plan
+    expected = (count, plan.mirrors, plan.moments, *plan.shape)
     if tuple(moments.shape) != expected or len(labels) != count:
         raise ValueError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
     if moments.dtype != torch.float16:
         raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
     return Moments(moments.numpy()), labels.long()
+
+
+def _by_channel(value: float | tuple[float, ...]) -> float | Tensor:
+    return torch.tensor(value).view(-1, 1, 1) if isinstance(value, tuple) else value
