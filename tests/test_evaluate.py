@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from pytorch_fid.fid_score import calculate_frechet_distance
 
 from dmp_lightning import sampling
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.data.vae import weights_hash
 from dmp_lightning.evaluate_job import evaluate
 from dmp_lightning.evaluation import chunks
 from dmp_lightning.evaluation.classifiers import DigitsClassifier
 from dmp_lightning.reporting.results import read_results
 from tests.configs import config, patch_of_digits
+from tests.data.test_latents import write_store
+from tests.processes import forkserver
 
 QUICK = ["sampler.steps=2", "trainer.accelerator=cpu", "evaluation.samples=120", "evaluation.batch_size=30"]
 FRECHET = "frechet_digits_classifier"
@@ -94,9 +99,61 @@ def test_interrupted_and_started_again_it_gives_what_it_would_have(
     monkeypatch.setattr(sampling, "generate", lambda *arguments: calls.append(1) or generate(*arguments))
     assert run(tmp_path / "again", f"patch={patch}") == whole
     assert len(calls) == 6 - stop_at
-    calls.clear()
-    run(tmp_path / "again", f"patch={patch}", "sampler.steps=3")
-    assert len(calls) == 6  # nothing of another evaluation is taken for one's own
+    for change in ("sampler.steps=3", "matmul_precision=highest"):
+        calls.clear()
+        run(tmp_path / "again", f"patch={patch}", change)
+        assert len(calls) == 6  # nothing of another evaluation is taken for one's own
+
+
+def killed(output: Path, patch: Path, time: int) -> None:
+    """Evaluate, and be killed when half of the `time`th chunk is written."""
+    torch.set_num_threads(1)
+    chunks.CHUNK, save, written = 50, chunks.save_file, []
+
+    def save_half(tensors: dict, path: Path) -> None:
+        written.append(path)
+        if len(written) == time:
+            path.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(tensors, path)
+
+    chunks.save_file = save_half
+    run(output, f"patch={patch}")
+
+
+@pytest.mark.parametrize("time", [1, 31, 33])
+def test_killed_and_started_again_it_gives_what_it_would_have(tmp_path: Path, patch: Path, time: int) -> None:
+    whole = run(tmp_path / "whole", f"patch={patch}")
+    process = forkserver.Process(target=killed, args=(tmp_path / "again", patch, time))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*.safetensors")}
+    assert len(kept) == time - 1
+    assert run(tmp_path / "again", f"patch={patch}") == whole
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())  # none was made twice
+
+
+@pytest.mark.parametrize("hub", [False, True], ids=["folder", "hub"])
+def test_the_vae_is_recorded_wherever_it_is_from(hub: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_store(tmp_path / "store")
+    expected = weights_hash(AutoencoderKL.from_pretrained(store / "vae"))
+    vae = str(store / "vae")
+    if hub:
+        vae = "hf://somebody/some-vae"
+        monkeypatch.setattr(
+            "dmp_lightning.data.vae.try_to_load_from_cache", lambda name, file: str(store / "vae" / file)
+        )
+        load = AutoencoderKL.from_pretrained
+        monkeypatch.setattr(AutoencoderKL, "from_pretrained", lambda name, **options: load(store / "vae", **options))
+    monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
+    model = [f"backbone.model.{key}" for key in ("in_channels=4", "num_classes=3", "width=16", "depth=1")]
+    latents = ["data=ffhq", f"data.train.folder={store}", f"data.train.vae={vae}", "backbone.weights=null"]
+    pixels = ["features=pixels", "features.shape=[3,16,16]", "evaluation.samples=6"]
+    found = evaluate(config(*QUICK, *model, *latents, *pixels, f"run_dir={tmp_path}/out", name="evaluate"))
+    record = read_results(tmp_path / "out" / "results.json")
+    assert record.metrics["depend_on"]["vae"] == expected
+    assert found["base"]["frechet_pixels"] > 0
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path, patch: Path) -> None:
@@ -126,6 +183,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, patch: Path) -> None:
     [
         (["reference=nowhere"], "no reference at nowhere"),
         (["evaluation.samples=0"], "choose 1 or more"),
+        (["matmul_precision=low"], "matmul_precision=low is unknown"),
         (["features=inception", "features.weights=nowhere.pth"], "no Inception-v3 weights at nowhere"),
         (["patch=nowhere.safetensors"], "no patch at nowhere"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -75,6 +76,18 @@ def build_backbone(config: DictConfig) -> Backbone:
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
     return model if settings.weights is None else load_weights(model, given["weights"], given["part"], given["labels"])
+
+
+def set_matmul_precision(config: DictConfig) -> None:
+    """Let CUDA multiply matrices of float32 as exactly as the config says; a CPU multiplies them exactly.
+
+    Raises:
+        ValueError: there is no such precision.
+    """
+    if config.matmul_precision not in ("highest", "high", "medium"):
+        raise ValueError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision(config.matmul_precision)
 
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:

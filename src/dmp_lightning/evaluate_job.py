@@ -16,6 +16,7 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.data.vae import load_vae, weights_hash
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure
@@ -25,8 +26,17 @@ from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
 from dmp_lightning.sampling import Sampling, build_sampling, draw
 
-DECISIVE = ("backbone.model", "diffusion", "sampler", "evaluation.guidance", "evaluation.seed", "trainer.precision")
-"""Parts of the config that samples depend on, besides the weights; the batch size is one for their last bits."""
+DECISIVE = (
+    "backbone.model",
+    "diffusion",
+    "sampler",
+    "evaluation.guidance",
+    "evaluation.seed",
+    "evaluation.batch_size",  # for the last bits
+    "trainer.precision",
+    "matmul_precision",
+)
+"""Parts of the config that samples depend on, besides the weights."""
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
@@ -63,13 +73,12 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         for start in range(part.start, part.stop, config.evaluation.batch_size):
             yield reference.read(range(start, min(start + config.evaluation.batch_size, part.stop)))
 
-    kept = Chunks(
-        folder / f"reference-{_key(known['reference'], known['features'], known.get('vae'))}", len(reference), features
-    )
+    seen = _key(sampling.device.type, known["features"], known.get("vae"))
+    kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
     compared, metrics = kept.load(), dict[str, dict[str, float]]()
     for name in sampling.models:
-        chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name)}", count, features, config.npz)
+        chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
         _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
         if _rank() == 0:
             metrics[name] = measure(chunks.load(), compared, reference.statistics, features.name)
@@ -87,7 +96,7 @@ def fingerprints(config: DictConfig, sampling: Sampling, features: Features, ref
     if config.patch is not None:
         found["patch"] = hashlib.sha256(Path(config.patch).read_bytes()).hexdigest()
     found |= {"features": features.fingerprint, "reference": reference.fingerprint}
-    return found if vae is None else found | {"vae": _hash_of_files(Path(vae))}
+    return found if vae is None else found | {"vae": weights_hash(load_vae(vae))}
 
 
 def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:
@@ -125,26 +134,18 @@ def _report(
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 
 
-def _samples_key(config: DictConfig, known: dict[str, str], name: str) -> str:
-    """Of all that samples and their features depend on; not of their number, so that more can be added."""
+def _samples_key(config: DictConfig, known: dict[str, str], name: str, seen: str) -> str:
+    """Of all that samples depend on, and how they are `seen`; not of their number, so that more can be added."""
     parts = [OmegaConf.select(config, part) for part in DECISIVE]
     plain = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
     weights, labels = known[f"weights_{name}"], config.classes and list(config.classes)
     if name != "base":
         weights += known["patch"]  # which also says what the method does with its weights
-    return _key(*plain, weights, labels, known["features"], known.get("vae"), config.evaluation.batch_size)
+    return _key(*plain, weights, labels, seen)
 
 
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps([*parts, torch.__version__], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _hash_of_files(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _join_group() -> bool:

@@ -5,13 +5,19 @@ import sys
 from pathlib import Path
 
 import lightning as L
-import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
-from dmp_lightning.build import build_evaluation, build_method, build_module, build_parts, build_trainer
+from dmp_lightning.build import (
+    build_evaluation,
+    build_method,
+    build_module,
+    build_parts,
+    build_trainer,
+    set_matmul_precision,
+)
 from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.entry import resume_command
 from dmp_lightning.files import UNFINISHED
@@ -58,8 +64,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     control, method = Frozen(backbone), build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision(config.matmul_precision)
+    set_matmul_precision(config)
     trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
 
     control_module = build_module(config, control, base)

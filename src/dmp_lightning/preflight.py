@@ -51,8 +51,6 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
             f"backbone.dtype=bfloat16 is for frozen weights, and {method.label} trains them, in steps too small: "
             "leave float32, with trainer.precision=bf16-mixed to compute in bfloat16."
         )
-    if config.matmul_precision not in ("highest", "high", "medium"):
-        raise ValueError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
     if config.trainer.gradient_clip_val and config.recipe.optimizer.get("fused") and str(precision).endswith("-mixed"):
         raise ValueError(
             f"trainer.gradient_clip_val does not go with a fused optimiser in {precision}: set "

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.build import build_backbone, build_together, check_fit
+from dmp_lightning.build import build_backbone, build_together, check_fit, set_matmul_precision
 from dmp_lightning.data.source import Source
 from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.objective import Diffusion
@@ -54,6 +54,7 @@ def build_sampling(config: DictConfig) -> Sampling:
         lambda: patch and read_patch(patch),
     )
     check_fit(source, backbone)
+    set_matmul_precision(config)
     device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     models: dict[str, Method] = {"base": Frozen(backbone)}
     if patch is not None:

@@ -1,5 +1,7 @@
 """References: folders of images and files of the ADM evaluator's format, and what is wrong with them."""
 
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.evaluation.references import SourceImages, open_reference
 
+MANY = np.random.default_rng(1).integers(0, 256, (3000, 32, 32, 3), np.uint8)
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 4, 3), np.uint8)
 
 
@@ -62,15 +65,39 @@ def test_an_npz_gives_images_and_statistics(tmp_path: Path) -> None:
     assert (len(alone), alone.statistics.keys()) == (0, {"features"})
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_images_of_an_npz_are_read_as_they_are_asked_for(save: Callable, tmp_path: Path) -> None:
+    save(tmp_path / "large.npz", arr_0=MANY)
+    tracemalloc.start()
+    found = open_reference(tmp_path / "large.npz")
+    for start in (0, 100, 101, 250, 7):
+        assert np.array_equal(found.read(range(start, start + 20)).permute(0, 2, 3, 1), MANY[start : start + 20])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MANY.nbytes / 2
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_that_is_damaged_within_is_told_on_reading(save: Callable, tmp_path: Path) -> None:
+    save(tmp_path / "a.npz", arr_0=MANY)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[500_000:500_020] = bytes(20)
+    (tmp_path / "a.npz").write_bytes(content)
+    found = open_reference(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz is damaged"):
+        found.read(range(len(MANY)))
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
         (lambda path: path.write_bytes(b"no archive"), "damaged, or holds more than arrays"),
         (lambda path: np.savez(path, arr_0=np.array([{}], object)), "damaged, or holds more than arrays"),
+        (lambda path: np.savez(path, arr_0=np.asfortranarray(PIXELS)), "column by column"),
         (lambda path: np.savez(path, other=PIXELS), "holds neither arr_0"),
         (lambda path: np.savez(path, arr_0=PIXELS.astype(float)), "holds neither arr_0"),
     ],
-    ids=["damaged", "objects", "other", "floats"],
+    ids=["damaged", "objects", "columns", "other", "floats"],
 )
 def test_a_bad_npz_is_refused(tmp_path: Path, write, message: str) -> None:
     write(tmp_path / "bad.npz")

@@ -1,6 +1,9 @@
 """What samples are compared with: images of a data set, of a folder, or of a file of the ADM evaluator's format."""
 
 import hashlib
+import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from dmp_lightning.data.checksums import sha256
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.moments import Moments
@@ -85,35 +89,59 @@ class FolderImages:
 class NpzImages:
     """A file of the ADM evaluator: images `arr_0` (N, H, W, C), uint8; or statistics, `mu` and `sigma`; or both.
 
-    The Fréchet distance is taken to the statistics where there are some; what else is measured needs the images.
+    The Fréchet distance is taken to the statistics where there are some; what else is measured needs the images. These
+    are read as they are asked for, which is quick in order alone: files may be larger than memory.
 
     Raises:
-        ValueError: the file is damaged, holds neither, or holds Python objects.
+        ValueError: the file is damaged, holds neither, or holds Python objects; on reading: it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             with np.load(path, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+                names = content.files
+                self.statistics = {
+                    output: Moments(*(torch.from_numpy(content[name]).double() for name in pair))
+                    for output, pair in STATISTICS.items()
+                    if all(name in names for name in pair)
+                }
+            self.images = _Array(path, "arr_0") if "arr_0" in names else None
         except Exception as error:  # what numpy and zipfile raise on damaged files is of many kinds
             raise ValueError(f"{path} is damaged, or holds more than arrays ({error}): choose another.") from error
-        self.images = arrays.get("arr_0", np.empty((0, 1, 1, 1), np.uint8))
-        self.statistics = {
-            output: Moments(*(torch.from_numpy(arrays[name]).double() for name in names))
-            for output, names in STATISTICS.items()
-            if all(name in arrays for name in names)
-        }
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or not (len(self.images) or self.statistics):
-            raise ValueError(
-                f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {[*arrays]}."
-            )
-        self.fingerprint = f"npz-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        fits = self.images is None or (self.images.dtype == np.uint8 and len(self.images.shape) == 4)
+        if not fits or not (len(self) or self.statistics):
+            raise ValueError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {names}.")
+        self.fingerprint = f"npz-{sha256(path)[:16]}"
 
     def __len__(self) -> int:
-        return len(self.images)
+        return 0 if self.images is None else self.images.shape[0]
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "B C H W"]:
-        return torch.from_numpy(self.images[list(indices)]).permute(0, 3, 1, 2)
+        assert self.images is not None  # or nobody would ask
+        try:
+            pixels = np.stack([self.images[index] for index in indices])
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+            raise ValueError(f"{self.path} is damaged ({error}): restore it, or choose another.") from error
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+class _Array:
+    """An array of an `.npz` file, compressed or not, whose rows are read from where they lie."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.file = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115, as long as the array is in use
+        version = np.lib.format.read_magic(self.file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        self.shape, by_columns, self.dtype = read_header(self.file)
+        if by_columns or self.dtype.hasobject:
+            raise ValueError(f"{name} holds objects, or lies column by column")
+        self.start = self.file.tell()
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self.file.seek(self.start + index * size)
+        return np.frombuffer(self.file.read(size), self.dtype).reshape(self.shape[1:])
 
 
 def open_reference(path: Path) -> Reference:
