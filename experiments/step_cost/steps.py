@@ -97,12 +97,13 @@ class Step:
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Timesteps, noise, and the gate's noise."""
-        chance, batch = generator(0, Stream.TRAINING, next(self.numbers)), self.case.batch
-        t = torch.randint(1000, (batch,), generator=chance)
-        noise = torch.randn(self.x0.shape, generator=chance)
+        chance = generator(0, Stream.TRAINING, next(self.numbers), device=self.device)
+        drawing: Any = {"generator": chance, "device": self.device}
+        t = torch.randint(1000, (self.case.batch,), **drawing)
+        noise = torch.randn(self.x0.shape, **drawing)
         shape = self.method.noise_shape
-        gate_noise = None if shape is None else torch.randn(batch, *shape, generator=chance).transpose(0, 1)
-        return t.to(self.device), noise.to(self.device), None if gate_noise is None else gate_noise.to(self.device)
+        gate_noise = None if shape is None else torch.randn(self.case.batch, *shape, **drawing).transpose(0, 1)
+        return t, noise, gate_noise
 
     def loss(self, t: Tensor, noise: Tensor, gate_noise: Tensor | None) -> Tensor:
         """The objective with the auxiliary losses."""

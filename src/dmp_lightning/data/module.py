@@ -81,8 +81,10 @@ class DiffusionData(L.LightningDataModule):
         if not self.train.moments:
             return batch._replace(x=self.train.draw(batch.x))
         number, total, mine = batch.share(self.trainer.world_size)
-        noise = torch.randn(total, *self.train.sample_shape, generator=generator(self.seed, Stream.DRAWS, number))
-        return batch._replace(x=self.train.draw(batch.x, noise[mine].to(batch.x.device)))
+        device = batch.x.device
+        chance = generator(self.seed, Stream.DRAWS, number, device=device)
+        noise = torch.randn(total, *self.train.sample_shape, generator=chance, device=device)
+        return batch._replace(x=self.train.draw(batch.x, noise[mine]))
 
     def _loader(self, dataset: Dataset, batches: Sampler | Sequence[list[int]]) -> DataLoader:
         return DataLoader(

@@ -19,10 +19,10 @@ class Stream(IntEnum):
     DRAWS = 4
 
 
-def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
-    """A CPU generator that depends on `seed`, `stream` and `counters`, and on nothing else."""
+def generator(seed: int, stream: Stream, *counters: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator that depends on `seed`, `stream`, `counters` and the kind of device, and on nothing else."""
     word = np.random.SeedSequence(seed, spawn_key=(stream, *counters)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(word))
+    return torch.Generator(device).manual_seed(int(word))
 
 
 def generators(seed: int, stream: Stream, indices: Iterable[int]) -> list[torch.Generator]:
