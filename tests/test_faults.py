@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from dmp_lightning.evaluation.features import INCEPTION_FILE
 from dmp_lightning.files import UNFINISHED
@@ -90,6 +90,14 @@ def latents(change: Callable[[Path], None]) -> Prepare:
     return prepare
 
 
+def change_vae(store: Path) -> None:
+    """Move all decoded pixels a little."""
+    path = store / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["decoder.conv_out.bias"] += 0.1
+    save_file(weights, path)
+
+
 def inception(write: Callable[[Path], object]) -> Prepare:
     """Inception's weights, as `write` writes them into the file of the right name."""
 
@@ -167,6 +175,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "unknown key": (given("recipe.max_step=1"), "no recipe.max_step. Did you mean max_steps?"),
     "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0 of 16 prompts"),
     "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5 of 16 prompts"),
+    "another VAE": (latents(change_vae), "vae is not the one that the latents in store are from: set that."),
     "prompt count that does not fit": (
         given("method.prompt_count=7"),
         "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",

@@ -101,7 +101,7 @@ def check_fit(source: Source, backbone: Backbone) -> None:
     """Make sure that the data are what the base models.
 
     Raises:
-        ValueError: samples of another shape, or more classes than the base knows.
+        ValueError: samples of another shape, more classes than the base knows, or a VAE that is not the data's.
     """
     if tuple(source.sample_shape) != backbone.sample_shape:
         raise ValueError(
@@ -113,6 +113,7 @@ def check_fit(source: Source, backbone: Backbone) -> None:
             f"The data have {source.num_classes} classes, the base knows {backbone.num_classes}: set "
             "backbone.model.num_classes."
         )
+    source.decode(torch.zeros(1, *source.sample_shape))  # another VAE would be noticed after the first samples only
 
 
 def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
