@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from math import ceil
 from typing import NamedTuple
 
 import lightning as L
@@ -64,8 +65,10 @@ class DiffusionData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         assert self.trainer is not None
-        mine = range(self.trainer.global_rank, len(self.validation), self.trainer.world_size)
-        share = max(1, self.batch_size // self.trainer.world_size)
+        count, world = len(self.validation), self.trainer.world_size
+        # As many for each process, the first ones again if need be: sharded weights are gathered by all at once.
+        mine = [index % count for index in range(self.trainer.global_rank, world * ceil(count / world), world)]
+        share = max(1, self.batch_size // world)
         batches = [list(mine[start : start + share]) for start in range(0, len(mine), share)]
         return self._loader(HeldOut(self.validation), batches)
 

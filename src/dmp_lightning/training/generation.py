@@ -1,6 +1,7 @@
 """Generated samples and their Fréchet distance as a validation hook."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import lightning as L
@@ -101,7 +102,9 @@ class Generation(L.Callback):
     def _generate(self, trainer: L.Trainer, pl_module: DiffusionModule, guided: Model) -> tuple[Tensor, Tensor]:
         """Features of all samples in order, and the first few images."""
         backbone, source = pl_module.method.backbone, trainer.datamodule.train  # type: ignore[attr-defined]
-        mine = range(trainer.global_rank, self.samples, trainer.world_size)
+        world = trainer.world_size
+        # As many for each process, some beyond the last if need be: sharded weights are gathered by all at once.
+        mine = range(trainer.global_rank, world * ceil(self.samples / world), world)
         batches = generate(
             guided,
             self.sampler,
@@ -118,11 +121,12 @@ class Generation(L.Callback):
         numbers, features, shown = [], [], []
         bar = tqdm(total=len(mine), desc="Generating", unit="sample", leave=False, disable=trainer.global_rank > 0)
         for indices, samples in batches:
-            images = to_uint8(samples)
-            numbers += indices
+            wanted = [index for index in indices if index < self.samples]
+            images = to_uint8(samples[: len(wanted)])
+            numbers += wanted
             features.append(self.frechet.update(images).cpu())
-            shown.append(images[: max(0, sum(n < self.shown for n in indices))].cpu())
-            bar.update(len(indices))
+            shown.append(images[: max(0, sum(n < self.shown for n in wanted))].cpu())
+            bar.update(len(wanted))
         bar.close()
         positions = torch.tensor(numbers)
         few = torch.cat(shown)
