@@ -105,7 +105,11 @@ def execute(folder: Path, *options: str, crash: Crash | None = None) -> Result:
 
 def left_by(folder: Path) -> dict[str, bytes]:
     """What a run leaves that must not depend on its having been stopped: losses, metrics and weights."""
-    run = folder / RUN
+    return left_in(folder / RUN)
+
+
+def left_in(run: Path) -> dict[str, bytes]:
+    """The same, of the run in that folder."""
     left = {"metrics.csv": (run / "metrics.csv").read_bytes()}
     for file in ("patch.safetensors", "patch_raw.safetensors"):
         left |= {f"{file}: {name}": value.tobytes() for name, value in load_file(run / file).items()}

@@ -20,6 +20,8 @@ EXPERIMENTS = [name for group, name in GROUPS if group == "experiment"]
 
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids="/".join)
 def test_every_value_of_every_group_composes_and_resolves(group: str, name: str) -> None:
+    if (group, name) == ("launcher", "ray"):
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     composed = config(f"{'+' if group in ADDED else ''}{group}={name}", "run_dir=runs/test")
     OmegaConf.resolve(composed)
     assert not OmegaConf.missing_keys(composed)
@@ -38,6 +40,12 @@ def test_constructors_take_what_the_configs_say(group: str) -> None:
     for name in (name for found, name in GROUPS if found == group):
         composed = config(f"{group}={name}", "run_dir=runs/test")
         instantiate(composed.recipe.optimizer if group == "recipe" else composed[group])
+
+
+def test_a_launcher_goes_with_an_experiment() -> None:
+    composed = config("+experiment=ffhq_dit_l2", "launcher=slurm_local", "trainer=ddp")
+    assert (composed.resume, composed.name, composed.trainer.strategy) == ("auto", "ffhq_dit_l2", "ddp")
+    assert config("launcher=slurm_local", "resume=latest").resume == "latest"
 
 
 def test_the_command_line_beats_the_experiment() -> None:

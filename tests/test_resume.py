@@ -40,7 +40,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert left_by(tmp_path) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize(("point", "time", "saved"), [("training step", 6, 6), ("generating", 4, 3)])
 def test_an_interrupted_run_saves_and_says_how_to_go_on(
     point: str, time: int, saved: int, number: int, expected: dict[str, bytes], tmp_path: Path

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning import checkpoints
@@ -149,11 +150,14 @@ def build_trainer(
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
     callbacks = [interruption, *([ema] if ema else []), *evaluation.callbacks(), StepLog(), StepProgressBar(), saving]
+    plugins: list[Any] = [StreamedCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # its own checkpoints would come before ours
     return instantiate(
         config.trainer,
         logger=loggers,
         callbacks=callbacks,
-        plugins=[StreamedCheckpointIO()],
+        plugins=plugins,
         default_root_dir=str(run_dir),
     )
 

@@ -8,6 +8,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"  # of a run's folder
 PATTERN = "step-*.ckpt"
+AUTO = "auto"  # resume=auto: begin in a new folder, and go on there if started again
 
 
 def latest_run(runs: Path) -> Path:
@@ -23,7 +24,7 @@ def latest_run(runs: Path) -> Path:
 
 
 def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
-    """The checkpoint that `resume` means in the folder of a run: none, the `latest` if it has one, or a path.
+    """The checkpoint that `resume` means in the folder of a run: none, the latest if it has one, or a path.
 
     Raises:
         FileNotFoundError: there is none at that path.
@@ -31,7 +32,7 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
     """
     if resume is None:
         return None
-    if resume == "latest":
+    if resume in ("latest", AUTO):
         found = latest_in(run_dir)
         if found is None and any((run_dir / FOLDER).glob(PATTERN)):
             raise ValueError(f"All checkpoints of {run_dir} are damaged: start anew, without resume.")

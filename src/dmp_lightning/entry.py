@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
+from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
 from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
 
 PACKAGE = Path(__file__).parent
@@ -31,16 +31,19 @@ def register_resolvers() -> None:
 def run_dir(name: str, resume: str | None) -> str:
     """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume."""
     runs = Path("runs", name)
+    if resume in (None, AUTO):
+        return str(runs / _now())
     if resume == "latest":
         return str(latest_run(runs))
     checkpoint = checkpoint_to_resume(runs, resume)
-    return str(checkpoint.parent.parent if checkpoint else runs / _now())
+    assert checkpoint is not None
+    return str(checkpoint.parent.parent)
 
 
 def sweep_dir(name: str, resume: str | None) -> str:
     """A new folder `runs/NAME/multirun-TIME` for the jobs of a sweep, or the last one to resume."""
     runs = Path("runs", name)
-    if resume is None:
+    if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
         raise ValueError(f"resume={resume} is one run's: a sweep goes on with resume=latest.")
@@ -55,7 +58,6 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
     What a user got wrong ends in one sentence on stderr and exit code 1; `HYDRA_FULL_ERROR=1` shows the stack.
     """
-    register_resolvers()
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def main() -> None:
@@ -99,7 +101,20 @@ def resume_command(checkpoint: Path) -> str:
 
 
 def _now() -> str:
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    """The time of the start: one for all processes of a run, that of the first to ask.
+
+    Raises:
+        ValueError: these processes cannot agree on it.
+    """
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        from torch.distributed import TCPStore  # torchrun's own
+
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        return store.compare_set("dmp_lightning/start", "", now).decode()
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        raise ValueError("Several SLURM tasks make one run: say where, with hydra.run.dir=runs/NAME/FOLDER.")
+    return now
 
 
 def _set_environment(name: str, value: str | None) -> None:
@@ -107,3 +122,6 @@ def _set_environment(name: str, value: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
+
+
+register_resolvers()  # on import, which a job of a cluster does before it reads its config

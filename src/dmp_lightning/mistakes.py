@@ -15,6 +15,9 @@ MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 TRUSTED = ("dmp_lightning.", "lightning.Trainer", "lightning.pytorch.", "torch.optim.", "diffusers.")
 """What a config may build: Hydra would call whatever a `_target_` names, `os.system` too."""
 
+PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""Hydra's launchers, and the extra of this package that installs each."""
+
 
 def check_top_level(config: DictConfig, primary: Path) -> None:
     """Make sure that `+KEY=VALUE` has not quietly added a key that nothing reads.
@@ -65,6 +68,9 @@ def explanation(error: BaseException) -> str:
         return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}{hint}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and name in PLUGINS:
+            extra = PLUGINS[name]
+            return f"launcher={extra} needs a plugin that is not installed: pip install 'dmp-lightning[{extra}]'"
         return f"There is no {group}={name}.{_suggest(name, error.options)}"
     return str(error).strip()
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the step is finished, the state saved, and the run ends; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM: the step is finished, the state saved, and the run ends; a second Ctrl-C ends it at once.
+
+So it is with the signals that clusters send when a job is preempted or its time is up, SIGUSR1 and SIGUSR2.
+"""
 
 import os
 import signal
@@ -9,7 +12,7 @@ from typing import Any
 
 import lightning as L
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interrupted(SystemExit):
@@ -20,7 +23,10 @@ class Interrupted(SystemExit):
 
 
 class Interruption(L.Callback):
-    """Notes a signal while a training step runs, and raises `Interrupted` at once at any other time.
+    """Notes a signal while a training step runs, and ends the run at once at any other time.
+
+    A job that submitit started has handlers of its own, which queue it again or pass a signal over: then these decide,
+    once the state is saved.
 
     Used as a context, so that what comes before and after training can be interrupted as well. Where training saves is
     with `Checkpoints`, which asks `requested` after each step.
@@ -46,12 +52,18 @@ class Interruption(L.Callback):
         return trainer.strategy.reduce_boolean_decision(self.number is not None, all=False)
 
     def stop(self) -> None:
-        """End the run.
+        """End the run, or let those decide who handled the signal before.
 
         Raises:
-            Interrupted: always.
+            Interrupted: if nobody did. Handlers raise what they want to.
         """
-        raise Interrupted(self.number or signal.SIGTERM)
+        number = self.number or signal.SIGTERM
+        self.number = None
+        before = self._before[number]
+        if not callable(before) or before is signal.default_int_handler:
+            raise Interrupted(number)
+        self._install()
+        before(number, None)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._install()  # over Lightning's handler of SIGTERM, which saves nothing
@@ -75,6 +87,6 @@ class Interruption(L.Callback):
         self.number = number
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if not self._training:
-            raise Interrupted(number)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+            self.stop()
+        elif os.environ.get("LOCAL_RANK", "0") == "0":
             print("\nFinishing the step, then saving. Ctrl-C again ends at once.", file=sys.stderr, flush=True)
