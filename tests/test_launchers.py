@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -24,10 +26,10 @@ from tests.crashes import left_in
 LINE = [sys.executable, "-m", "dmp_lightning.train", *SMALL, "logger=csv", "backbone.weights=base.safetensors"]
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen:
+def start(folder: Path, *options: str, under: Sequence[str] = ()) -> subprocess.Popen:
     save_file(random_base(), folder / "base.safetensors")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": str(folder)}
-    return subprocess.Popen([*LINE, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*under, *LINE, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -73,6 +75,20 @@ def test_a_sweep_through_submitit_is_a_run_each(tmp_path: Path) -> None:
     finish(start(tmp_path, "launcher=slurm_local", "seed=1,2"))
     found = sorted(tmp_path.glob("runs/digits/multirun-*/*/results.json"))
     assert [path.parent.name for path in found] == ["0", "1"]
+    assert [read_results(path).seeds["training"] for path in found] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_sweep_over_a_ray_cluster_is_a_run_each(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*alone, "ip", "link", "set", "lo", "up"], capture_output=True).returncode:
+        pytest.skip("needs the right to make a network namespace")
+    with TemporaryDirectory(prefix="ray") as sockets:  # whose names may not be long
+        cluster = [*alone, "sh", str(Path(__file__).with_name("ray_cluster.sh")), sockets]
+        finish(start(tmp_path, "launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", "seed=1,2", under=cluster))
+    found = sorted(tmp_path.glob("runs/digits/multirun-*/*/results.json"))
     assert [read_results(path).seeds["training"] for path in found] == [1, 2]
 
 

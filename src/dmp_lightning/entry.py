@@ -67,6 +67,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             def job(config: DictConfig) -> Any:
                 _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
                 try:
+                    os.chdir(
+                        HydraConfig.get().runtime.cwd
+                    )  # where the command was typed: Ray's workers begin elsewhere
                     check_order(HydraConfig.get().overrides.task)
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
