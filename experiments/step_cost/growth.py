@@ -103,8 +103,8 @@ def counted() -> dict[str, float]:
 
 def figure(found: dict, path: Path) -> None:
     """Measured points over lines of the arithmetic, which one constant turns into seconds: the machine's speed."""
-    reference = next(p for p in found["panels"]["batch"]["full_finetune"] if p["n"] == Case("dmp").batch)
-    speed = reference["flops"] / reference["seconds"]
+    measured = [point for lines in found["panels"].values() for points in lines.values() for point in points]
+    speed = median(point["flops"] / point["seconds"] for point in measured)
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
     for axis, (panel, lines) in zip(axes.flat, found["panels"].items(), strict=True):
         for name, points in lines.items():
