@@ -80,8 +80,6 @@ def test_a_sweep_through_submitit_is_a_run_each(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_over_a_ray_cluster_is_a_run_each(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*alone, "ip", "link", "set", "lo", "up"], capture_output=True).returncode:
         pytest.skip("needs the right to make a network namespace")
