@@ -1,5 +1,9 @@
-"""Print a Markdown table for each base: the base, then mean ± standard deviation over seeds of what was trained."""
+"""Print a Markdown table for each base: the base, then mean ± standard deviation over seeds of what was trained.
 
+python experiments/regimes/table.py [RESULTS]
+"""
+
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +12,8 @@ from dmp_lightning.reporting.tables import Row, markdown_table
 from dmp_lightning.summary import committed
 
 if __name__ == "__main__":
-    for folder in sorted((Path(__file__).parent / "results").iterdir()):
+    results = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results"
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         first = read_results(min(folder.iterdir()))
         base = replace(Row(**first.rows[0]), label=folder.name, origin=f"committed: experiments/{first.name}")
         print(markdown_table([base, *committed(str(folder))]))
