@@ -12,11 +12,10 @@ import torch
 from diffusers import AutoencoderKL
 from growth import TOKENS, step_flops
 from report import table
-from steps import METHODS, SIZES, Case
+from steps import METHODS, SIZES, Case, backbone_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dmp_lightning.backbones import DiT
 from dmp_lightning.methods import Method
 
 PEAKS = {"H100": (989.4e12, 494.7e12), "A100": (312e12, 156e12)}
@@ -44,20 +43,8 @@ GIB = 2**30
 
 def method(name: str, size: str) -> Method:
     """One of the methods on DiT-`size`/2, without memory for its weights."""
-    width, depth, heads = SIZES[size]
-    classes = CLASSES[size]
     with torch.device("meta"):
-        backbone = DiT(
-            input_size=32,
-            in_channels=4,
-            patch_size=2,
-            width=width,
-            depth=depth,
-            heads=heads,
-            num_classes=classes,
-            class_dropout_prob=0.1 if classes > 1 else 0.0,
-        )
-        return METHODS[name](backbone)
+        return METHODS[name](backbone_of(size, classes=CLASSES[size]))
 
 
 def parameters(size: str) -> tuple[int, int]:

@@ -54,18 +54,25 @@ class Case:
         return self.depth or SIZES[self.size][1]
 
 
+def backbone_of(size: str, depth: int | None = None, classes: int = 1) -> DiT:
+    """DiT-`size`/2 of 256x256 latents, or one of another depth; with a null label where there are several classes."""
+    width, blocks, heads = SIZES[size]
+    return DiT(
+        input_size=32,
+        in_channels=4,
+        patch_size=2,
+        width=width,
+        depth=depth or blocks,
+        heads=heads,
+        num_classes=classes,
+        class_dropout_prob=0.1 if classes > 1 else 0.0,
+    )
+
+
 def build(case: Case, device: str) -> Method:
     """The method on a backbone of random weights: what a step costs does not depend on them."""
     torch.manual_seed(0)
-    width, _, heads = SIZES[case.size]
-    shape: dict[str, Any] = {
-        "input_size": 32,
-        "in_channels": 4,
-        "patch_size": 2,
-        "num_classes": 1,
-        "class_dropout_prob": 0.0,
-    }
-    backbone = in_dtype(case.dtype, lambda: DiT(width=width, depth=case.blocks, heads=heads, **shape))
+    backbone = in_dtype(case.dtype, lambda: backbone_of(case.size, case.depth))
     patch = {"injection": case.injection, "prompt_count": case.prompt_count}
     options: dict[str, Any] = patch if case.method == "dmp" else {}
     method = METHODS[case.method](backbone, **options).to(device)

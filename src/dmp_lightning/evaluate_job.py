@@ -16,7 +16,6 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from dmp_lightning.data.images import to_uint8
-from dmp_lightning.data.vae import load_vae, weights_hash
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure
@@ -91,12 +90,12 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 def fingerprints(config: DictConfig, sampling: Sampling, features: Features, reference: Reference) -> dict[str, str]:
     """Hashes of all that the numbers depend on and the config only names."""
-    vae = getattr(sampling.source, "vae", None)
+    vae = getattr(sampling.source, "vae_sha256", None)
     found = {f"weights_{name}": fingerprint(model) for name, model in sampling.models.items()}
     if config.patch is not None:
         found["patch"] = hashlib.sha256(Path(config.patch).read_bytes()).hexdigest()
     found |= {"features": features.fingerprint, "reference": reference.fingerprint}
-    return found if vae is None else found | {"vae": weights_hash(load_vae(vae))}
+    return found if vae is None else found | {"vae": vae}
 
 
 def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:

@@ -85,17 +85,23 @@ class Latents:
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         scale, shift = self._scale(x.device)
-        return decode(self._decoder, x.float() / scale + shift)
+        return decode(self._decoder[0], x.float() / scale + shift)
+
+    @property
+    def vae_sha256(self) -> str:
+        """Hash of the weights of the VAE that decodes; errors as of decoding."""
+        return self._decoder[1]
 
     def _scale(self, device: torch.device) -> list[Tensor]:
         return [torch.as_tensor(value, device=device) for value in (self.store.scale, self.store.shift)]
 
     @cached_property
-    def _decoder(self) -> Any:
+    def _decoder(self) -> tuple[Any, str]:
         vae = load_vae(self.vae)
-        if self.store.vae_sha256 not in (None, weights_hash(vae)):
+        found = weights_hash(vae)
+        if self.store.vae_sha256 not in (None, found):
             raise ValueError(f"The VAE {self.vae} is not the one that the latents in {self.folder} are from: set that.")
-        return vae
+        return vae, found
 
 
 def _open(folder: Path, vae: str) -> Store:
