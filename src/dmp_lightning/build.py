@@ -165,12 +165,14 @@ def build_trainer(
 def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:
     """The LightningModule of a method."""
     recipe = config.recipe
+    scaled = recipe.rates_times_prompt_count
+    rates = {n: rate * (method.prompt_count or 1 if n in scaled else 1) for n, rate in recipe.learning_rates.items()}
     return DiffusionModule(
         method,
         instantiate(config.diffusion),
         optimizer=instantiate(recipe.optimizer),
         lr_scheduler=instantiate(recipe.lr_scheduler),
-        learning_rates=recipe.learning_rates,
+        learning_rates=rates,
         strata=config.evaluation.strata,
         seed=config.seed,
         validation_seed=config.evaluation.seed,

@@ -21,7 +21,7 @@ from dmp_lightning.evaluation.generation import Samples, generate
 from dmp_lightning.methods import Frozen, Method, load_patch, read_patch
 from dmp_lightning.mistakes import check_targets
 
-IN_PATCHES = ("dmp_lightning.methods.", "dmp_lightning.prompts.")
+IN_PATCHES = ("dmp_lightning.methods.", "dmp_lightning.prompts.", "dmp_lightning.diffusion.schedule.")
 """What a patch file may have built: it comes from others."""
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}

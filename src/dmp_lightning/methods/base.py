@@ -22,13 +22,15 @@ class Method(nn.Module):
     """A backbone and what is trained on it.
 
     A subclass says in `group` which parameters it trains; freezing, saving and the optimiser all follow from that.
-    What it does to the tokens it says in `prepare` and `enter`. What it builds itself is trained by default.
+    What it does to the tokens it says in `prepare`, `enter` and `leave`. What it builds itself is trained by default.
     """
 
     label: str
     """What is done to the base, as a table says it."""
     noise_shape: tuple[int, int] | None = None
     """Shape of the standard normal noise that one sample takes in training, or None."""
+    prompt_count: int | None = None
+    """P, how many prompts a block has, or None where the method has no prompts."""
     training_only: frozenset[str] = frozenset()
     """Parameters that are trained, but of no use afterwards: they are in checkpoints, not in what is exported."""
     activation_checkpointing = False
@@ -43,11 +45,15 @@ class Method(nn.Module):
         """The learning-rate group of the parameter `name`, or None where it stays as it is."""
         raise NotImplementedError
 
-    def prepare(self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Any:
-        """What `enter` and `auxiliary` need to know of a batch."""
+    def prepare(self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Any:
+        """What `enter` and `auxiliary` need to know of a batch at timesteps `t`."""
 
-    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: Any) -> Float[Tensor, "B T D"]:
-        """The tokens as they enter the block of that index."""
+    def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Any) -> Float[Tensor, "B N2 D"]:
+        """The tokens as they enter the block of that index: the backbone's T, and others before them if need be."""
+        return tokens
+
+    def leave(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
+        """The T tokens of the backbone as they leave the last block."""
         return tokens
 
     def auxiliary(self, prepared: Any) -> dict[str, Float[Tensor, ""]]:
@@ -69,10 +75,10 @@ class Method(nn.Module):
         with self.precision(x.device):
             tokens, conditioning = self.backbone.embed(x, t, y)
             tokens = tokens.to(x.dtype)
-            prepared = self.prepare(conditioning, noise)
+            prepared = self.prepare(t, conditioning, noise)
             for index, block in enumerate(self.backbone.blocks):
                 tokens = self._through(block, self.enter(tokens, index, prepared), conditioning)
-            output = self.backbone.unembed(tokens, conditioning)
+            output = self.backbone.unembed(self.leave(tokens), conditioning)
             return Prediction(output, self.auxiliary(prepared) if self.training else {})
 
     def precision(self, device: torch.device) -> AbstractContextManager:

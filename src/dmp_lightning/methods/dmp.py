@@ -2,27 +2,40 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone, Conditioning
-from dmp_lightning.methods.base import Method
-from dmp_lightning.prompts import LinearGate, Mixture, MixtureOfPrompts, balance_losses
+from dmp_lightning.methods.prompted import Prompted
+from dmp_lightning.prompts import (
+    Gate,
+    Mixture,
+    balance_losses,
+    log_snr,
+    noise_level_embedding,
+    released_balance_losses,
+)
+
+CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
 
 
-class DMP(Method):
+class DMP(Prompted):
     """Prompts enter the tokens before the blocks, weighed by a gate that knows the denoising step.
 
     Args:
         backbone: the pre-trained model; it stays frozen.
         gate: builds the gate from `width` and `prompts`.
-        balance: weights of the balance losses, `importance` and `load`.
+        balance: weights of the balance losses, `importance` and `load`; or `released`, the authors' release, which
+            adds up the importance over the blocks first.
         injection: the blocks that get prompts, see `prompts.injected_blocks`.
         prompt_count: P, the prompts of a block; None for one a token (the paper), see `prompts.placement.mix`.
-        condition: what the gate sees, `timestep` (the paper) or `timestep_and_label` (the authors' release).
+        position, init: where prompts go, and what they start from, see `prompts.MixtureOfPrompts`.
+        condition: what the gate sees: `timestep`, the base's embedding of it (the paper); `timestep_and_label`, plus
+            that of the label (the authors' release); `log_snr`, an embedding of the noise level.
+        betas: the noise schedule (steps,), which `log_snr` needs.
 
     Raises:
-        ValueError: `condition` is unknown, or an argument does not fit the backbone.
+        ValueError: `condition` or `balance` is unknown, or an argument does not fit the backbone.
     """
 
     label = "mixture of prompts (DMP)"
@@ -30,37 +43,39 @@ class DMP(Method):
     def __init__(
         self,
         backbone: Backbone,
-        gate: Callable[..., LinearGate],
-        balance: Mapping[str, float],
+        gate: Callable[..., Gate],
+        balance: Mapping[str, float] | str,
         injection: str | Sequence[int] = "all",
         prompt_count: int | None = None,
+        position: str = "add",
+        init: str = "zero",
         condition: str = "timestep",
+        betas: Float[Tensor, " steps"] | None = None,
     ) -> None:
-        super().__init__(backbone)
-        if condition not in ("timestep", "timestep_and_label"):
-            raise ValueError(f"method.condition={condition!r} is unknown: choose timestep or timestep_and_label.")
+        super().__init__(backbone, gate, injection, prompt_count, position, init)
+        if condition not in CONDITIONS:
+            raise ValueError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
+        if isinstance(balance, str) and balance != "released":
+            raise ValueError(f"method.balance={balance!r} is unknown: choose released, or weights of the losses.")
         self.condition = condition
-        self.balance = dict(balance)
-        self.mixture = MixtureOfPrompts(
-            gate, len(backbone.blocks), backbone.width, backbone.tokens, injection, prompt_count
-        )
-        self.noise_shape = self.mixture.noise_shape
-        self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
+        self.balance = balance if isinstance(balance, str) else dict(balance)
+        if condition == "log_snr":
+            if betas is None:
+                raise ValueError("method.condition=log_snr needs the noise schedule: set method.betas.")
+            self.register_buffer("log_snr", log_snr(betas), persistent=False)
 
-    def group(self, name: str) -> str | None:
-        if name.startswith("mixture.gate."):
-            return "gate"
-        return "prompts" if name.startswith("mixture.") else None
+    def prepare(
+        self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
+    ) -> Mixture:
+        return self.mixture.weigh(self._seen(t, conditioning), noise)
 
-    def prepare(self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        seen = conditioning.timestep if self.condition == "timestep" else conditioning.timestep + conditioning.label
-        return self.mixture.weigh(seen, noise)
-
-    def enter(self, tokens: Float[Tensor, "B T D"], block: int, prepared: Mixture) -> Float[Tensor, "B T D"]:
-        return self.mixture.inject(tokens, block, prepared)
-
-    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
-        return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
+    def _seen(self, t: Int[Tensor, " B"], conditioning: Conditioning) -> Float[Tensor, "B D"]:
+        if self.condition == "log_snr":
+            seen = noise_level_embedding(self.get_buffer("log_snr")[t], self.backbone.width)
+            return seen.to(conditioning.timestep.dtype)
+        return conditioning.timestep if self.condition == "timestep" else conditioning.timestep + conditioning.label
 
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
+        if isinstance(self.balance, str):
+            return released_balance_losses(prepared.gates)
         return {name: self.balance[name] * loss for name, loss in balance_losses(prepared.gates).items()}

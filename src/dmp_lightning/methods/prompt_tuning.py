@@ -1,34 +1,36 @@
 """Plain prompt tuning: the same prompts, always at full strength; the paper's ungated baseline."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from collections.abc import Sequence
+from functools import partial
+
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from dmp_lightning.backbones import Backbone, Conditioning
-from dmp_lightning.methods.base import Method
+from dmp_lightning.methods.prompted import Prompted
+from dmp_lightning.prompts import ConstantGate, Mixture
 
 
-class PromptTuning(Method):
-    """One prompt for each token and block is added to the tokens that enter the block; all start at zero."""
+class PromptTuning(Prompted):
+    """Prompts that are added to the tokens entering each block, or stand before them, with weight 1.
 
-    label = "plain prompt tuning"
+    Arguments as `DMP` takes them. With `position=prepend` it is deep visual prompt tuning (Jia et al. 2022,
+    arXiv 2203.12119).
+    """
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
-        self.prompts = nn.Parameter(torch.zeros(len(backbone.blocks), backbone.tokens, backbone.width))
-
-    def group(self, name: str) -> str | None:
-        return "prompts" if name == "prompts" else None
+    def __init__(
+        self,
+        backbone: Backbone,
+        injection: str | Sequence[int] = "all",
+        prompt_count: int | None = None,
+        position: str = "add",
+        init: str = "zero",
+    ) -> None:
+        gate = partial(ConstantGate, weight_scale="mean")
+        super().__init__(backbone, gate, injection, prompt_count, position, init)
+        self.label = "plain prompt tuning" if position == "add" else "plain prompt tuning, prepended"
 
     def prepare(
-        self, conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
-    ) -> tuple[Float[Tensor, "T D"], ...]:
-        return self.prompts.unbind()  # once for all blocks, see `prompts.Mixture`
-
-    def enter(
-        self, tokens: Float[Tensor, "B T D"], block: int, prepared: tuple[Float[Tensor, "T D"], ...]
-    ) -> Float[Tensor, "B T D"]:
-        return tokens + prepared[block]
-
-    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
-        return {"prompts": strength * tensors["prompts"]}
+        self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
+    ) -> Mixture:
+        return self.mixture.weigh(conditioning.timestep)

@@ -1,15 +1,26 @@
 """The method of the paper, on torch alone: prompts, the gate that weighs them, the balance losses."""
 
-from dmp_lightning.prompts.balance import balance_losses
-from dmp_lightning.prompts.gate import Gates, LinearGate, probability_in_top_k
+from dmp_lightning.prompts.balance import balance_losses, released_balance_losses
+from dmp_lightning.prompts.gate import Gate, Gates, NoisyGate, probability_in_top_k
+from dmp_lightning.prompts.gates import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate
 from dmp_lightning.prompts.mixture import Mixture, MixtureOfPrompts, injected_blocks
+from dmp_lightning.prompts.noise_level import log_snr, noise_level_embedding
 
 __all__ = [
+    "ConstantGate",
+    "Gate",
     "Gates",
+    "HardGate",
     "LinearGate",
+    "MLPGate",
     "Mixture",
     "MixtureOfPrompts",
+    "NoisyGate",
+    "SigmoidGate",
     "balance_losses",
     "injected_blocks",
+    "log_snr",
+    "noise_level_embedding",
     "probability_in_top_k",
+    "released_balance_losses",
 ]

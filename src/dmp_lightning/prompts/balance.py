@@ -20,6 +20,14 @@ def balance_losses(gates: Gates) -> dict[str, Float[Tensor, ""]]:
     return losses
 
 
+def released_balance_losses(gates: Gates) -> dict[str, Float[Tensor, ""]]:
+    """As the authors' release has it: the importance of all blocks together, which lets each block favour a few.
+
+    Its load term is constant, teaches nothing, and is left out.
+    """
+    return {"importance": _squared_variation(gates.weights.sum(0, keepdim=True)).mean()}
+
+
 def _squared_variation(values: Float[Tensor, "L B P"]) -> Float[Tensor, " L"]:
     """Variance / mean^2 over the prompts of the batch sum; the variance is that of all P values, so P = 1 gives 0.
 

@@ -1,4 +1,4 @@
-"""The gate: how strongly each prompt acts at a denoising step (arXiv 2405.17825, section 3.2)."""
+"""What a gate is: it says how strongly each prompt acts at a denoising step (arXiv 2405.17825, section 3.2)."""
 
 from typing import NamedTuple
 
@@ -13,43 +13,60 @@ NOISE_FLOOR = 0.01  # smallest standard deviation of the training noise on the l
 class Gates(NamedTuple):
     """What a gate says about a batch, for the L blocks that have prompts.
 
-    `weights` (L, B, P): the factor of each prompt. `load` (L, B, P): the probability that a prompt is in the top k
-    if its own noise is drawn again, or None where that says nothing (no noise, or k = P).
+    `weights` (L, B, P): the factor of each prompt; B may be 1 where they are the same for all samples. `load`
+    (L, B, P): the probability that a prompt is in the top k if its own noise is drawn again, or None where that says
+    nothing (no noise, or k = P).
     """
 
     weights: Float[Tensor, "L B P"]
     load: Float[Tensor, "L B P"] | None
 
 
-class LinearGate(nn.Module):
-    """`softmax(top_k(Linear([e ; i])))`: one linear map for all blocks, the block index `i` enters as a float.
+class Gate(nn.Module):
+    """The interface of all gates. `training_only` names parameters of no use after training."""
 
-    Everything starts at zero, so that all prompts weigh the same at first.
+    noisy = False
+    """Whether it takes noise in training."""
+    training_only: tuple[str, ...] = ()
+
+    def forward(
+        self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"], noise: Float[Tensor, "L B P"] | None = None
+    ) -> Gates:
+        """Weigh the prompts of all `blocks` (their indices as floats) under the conditioning `e`."""
+        raise NotImplementedError
+
+
+class NoisyGate(Gate):
+    """Weights from logits that carry noise in training; a subclass says how it comes by the `logits`.
 
     Args:
         width: D, the size of the conditioning `e`.
         prompts: P, the number of prompts of a block.
         top_k: fraction of the prompts that stay active, in (0, 1].
-        weight_scale: `sum`, the weights of a block sum to 1 (the paper); `mean`, they have mean 1, so that P does not
-            shrink each prompt's effect and gradient.
+        weight_scale: see `total_weight`.
 
     Raises:
         ValueError: `top_k` is outside (0, 1], leaves no prompt, or `weight_scale` is unknown.
     """
 
+    noisy = True
     training_only = ("noise",)
 
     def __init__(self, width: int, prompts: int, top_k: float = 1.0, weight_scale: str = "sum") -> None:
         super().__init__()
         if not 0 < top_k <= 1 or int(top_k * prompts) < 1:
             raise ValueError(f"gate.top_k={top_k} of {prompts} prompts leaves none: choose a fraction up to 1.")
-        if weight_scale not in ("sum", "mean"):
-            raise ValueError(f"gate.weight_scale={weight_scale!r} is unknown: choose 'sum' or 'mean'.")
         self.k = int(top_k * prompts)
-        self.factor = float(prompts) if weight_scale == "mean" else 1.0
-        self.weight = nn.Parameter(torch.zeros(prompts, width + 1))
-        self.bias = nn.Parameter(torch.zeros(prompts))
+        self.factor = total_weight(weight_scale, prompts)
         self.noise = nn.Parameter(torch.zeros(width, prompts))
+
+    def logits(self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"]) -> Float[Tensor, "L B P"]:
+        """What the weights are made of, all zero at first."""
+        raise NotImplementedError
+
+    def normalise(self, logits: Float[Tensor, "L B P"]) -> Float[Tensor, "L B P"]:
+        """Weights that sum to 1 over the prompts at first."""
+        return softmax_of_top_k(logits, self.k)
 
     def forward(
         self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"], noise: Float[Tensor, "L B P"] | None = None
@@ -59,19 +76,32 @@ class LinearGate(nn.Module):
         `noise` is standard normal, for training only: it is scaled by `softplus(e @ W_noise) + 0.01` and added to the
         logits (Shazeer et al. 2017, equation 4).
         """
-        shared = F.linear(e, self.weight[:, :-1], self.bias)
-        clean = shared + blocks[:, None, None] * self.weight[:, -1]
+        clean = self.logits(e, blocks)
         if noise is None:
-            return Gates(self.factor * _softmax_of_top_k(clean, self.k), None)
+            return Gates(self.factor * self.normalise(clean), None)
         std = F.softplus(e @ self.noise) + NOISE_FLOOR
         noisy = clean + noise * std
-        weights = self.factor * _softmax_of_top_k(noisy, self.k)
+        weights = self.factor * self.normalise(noisy)
         if self.k == noisy.shape[-1]:
             return Gates(weights, None)
         return Gates(weights, probability_in_top_k(clean, noisy, std.expand_as(clean), self.k))
 
 
-def _softmax_of_top_k(logits: Float[Tensor, "*batch P"], k: int) -> Float[Tensor, "*batch P"]:
+def total_weight(weight_scale: str, prompts: int) -> float:
+    """What the weights of a block sum to: 1 for `sum` (the paper), P for `mean`, whose weights have mean 1.
+
+    With `mean`, P does not shrink each prompt's effect and gradient.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if weight_scale not in ("sum", "mean"):
+        raise ValueError(f"gate.weight_scale={weight_scale!r} is unknown: choose 'sum' or 'mean'.")
+    return float(prompts) if weight_scale == "mean" else 1.0
+
+
+def softmax_of_top_k(logits: Float[Tensor, "*batch P"], k: int) -> Float[Tensor, "*batch P"]:
+    """Softmax over the `k` largest of the last dimension, zero elsewhere."""
     if k == logits.shape[-1]:
         return logits.softmax(-1)
     top, index = logits.topk(k, dim=-1)

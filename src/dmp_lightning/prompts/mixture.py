@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmp_lightning.prompts.gate import Gates, LinearGate
-from dmp_lightning.prompts.placement import fitting_count, mix
+from dmp_lightning.prompts.gate import Gate, Gates
+from dmp_lightning.prompts.initial import initial_prompts
+from dmp_lightning.prompts.placement import fitting_count, mix, prepend, prepended_count
 
 
 class Mixture(NamedTuple):
@@ -25,50 +26,64 @@ class Mixture(NamedTuple):
 class MixtureOfPrompts(nn.Module):
     """Prompts for the tokens that enter each injected block: `x <- x + gate(e, i) * prompts[i]`.
 
-    All start at zero, so that the patched model starts as the base, exactly.
-
     Args:
         gate: builds the gate from `width` and `prompts`.
         depth: L, the number of blocks of the base. width: D. tokens: T.
         injection: which blocks get prompts, see `injected_blocks`.
         prompt_count: P, the prompts of a block, or None for one a token; see `placement.mix` for whom they serve.
+        position: `add` (the paper), or `prepend`: P tokens before the others, replaced at each injected block (Jia et
+            al. 2022, arXiv 2203.12119, "deep"); P may then be any number.
+        init: what the prompts start from, see `initial.initial_prompts`. With `zero` and `add` the patched model
+            starts as the base, exactly; prepended tokens take attention, whatever they hold.
 
     Raises:
-        ValueError: `injection` or `prompt_count` does not fit the base.
+        ValueError: `injection` or `prompt_count` does not fit the base, or `position` or `init` is unknown.
     """
 
     def __init__(
         self,
-        gate: Callable[..., LinearGate],
+        gate: Callable[..., Gate],
         depth: int,
         width: int,
         tokens: int,
         injection: str | Sequence[int] = "all",
         prompt_count: int | None = None,
+        position: str = "add",
+        init: str = "zero",
     ) -> None:
         super().__init__()
+        if position not in ("add", "prepend"):
+            raise ValueError(f"method.position={position!r} is unknown: choose add or prepend.")
+        self.position, self.tokens = position, tokens
         self.blocks = injected_blocks(injection, depth)
-        count = fitting_count(prompt_count, tokens)
-        self.prompts = nn.Parameter(torch.zeros(len(self.blocks), count, width))
+        count = fitting_count(prompt_count, tokens) if position == "add" else prepended_count(prompt_count, tokens)
+        self.prompts = initial_prompts(init, len(self.blocks), count, width)
         self.gate = gate(width=width, prompts=count)
         self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
 
     @property
-    def noise_shape(self) -> tuple[int, int]:
-        """(injected blocks, P): the standard normal noise that one sample's gates take in training."""
-        return self.prompts.shape[0], self.prompts.shape[1]
+    def noise_shape(self) -> tuple[int, int] | None:
+        """(injected blocks, P): the standard normal noise that one sample's gates take in training, if any."""
+        return (self.prompts.shape[0], self.prompts.shape[1]) if self.gate.noisy else None
 
     def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
         """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
         gates = self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
         return Mixture(gates, self.prompts.unbind())
 
-    def inject(self, tokens: Float[Tensor, "B T D"], block: int, mixture: Mixture) -> Float[Tensor, "B T D"]:
-        """Tokens as they enter `block`: with its weighted prompts added, or as they are where it has none."""
+    def inject(self, tokens: Float[Tensor, "B N D"], block: int, mixture: Mixture) -> Float[Tensor, "B N2 D"]:
+        """Tokens as they enter `block`: with its weighted prompts, or as they are where it has none."""
         if block not in self.blocks:
             return tokens
         row = self.blocks.index(block)
-        return tokens + mix(mixture.gates.weights[row], mixture.prompts[row], tokens.shape[1])
+        weights, prompts = mixture.gates.weights[row], mixture.prompts[row]
+        if self.position == "prepend":
+            return prepend(weights, prompts, tokens, self.tokens)
+        return tokens + mix(weights, prompts, self.tokens)
+
+    def leave(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
+        """Tokens as they leave the last block: without those that were prepended."""
+        return tokens[:, -self.tokens :] if self.position == "prepend" else tokens
 
 
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which tokens a prompt serves, where there are more or fewer prompts than tokens."""
+"""Where prompts go: added to the tokens they serve, or before all tokens."""
 
 import math
 
@@ -23,6 +23,17 @@ def fitting_count(count: int | None, tokens: int) -> int:
     raise ValueError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
 
 
+def prepended_count(count: int | None, tokens: int) -> int:
+    """P, where prompts are tokens of their own: `count`, or as many as there are `tokens`.
+
+    Raises:
+        ValueError: `count` is less than one.
+    """
+    if count is not None and count < 1:
+        raise ValueError(f"method.prompt_count={count}: choose 1 or more.")
+    return tokens if count is None else count
+
+
 def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], tokens: int) -> Float[Tensor, "B T D"]:
     """What is added to each of the T `tokens`: the weighted prompts that serve it.
 
@@ -40,3 +51,11 @@ def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], tokens: in
     region = math.isqrt(tokens) // cells
     grid = weighted.unflatten(1, (cells, cells))
     return grid.repeat_interleave(region, dim=1).repeat_interleave(region, dim=2).flatten(1, 2)
+
+
+def prepend(
+    weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], tokens: Float[Tensor, "B2 N D"], kept: int
+) -> Float[Tensor, "B2 N2 D"]:
+    """The weighted prompts as tokens of their own, before the last `kept` of `tokens`; earlier ones are replaced."""
+    weighted = (weights[:, :, None] * prompts).expand(len(tokens), -1, -1)
+    return torch.cat([weighted.to(tokens.dtype), tokens[:, -kept:]], dim=1)

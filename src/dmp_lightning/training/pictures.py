@@ -69,5 +69,5 @@ def gate_weights(module: DiffusionModule) -> tuple[Float[np.ndarray, "L S P"], I
     x = torch.zeros(len(t), *method.backbone.sample_shape, device=module.device)
     with method.precision(x.device):
         _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
-        weights = method.prepare(conditioning, None).gates.weights
+        weights = method.prepare(t, conditioning, None).gates.weights.expand(-1, len(t), -1)
     return weights.float().cpu().numpy(), timesteps.numpy()
