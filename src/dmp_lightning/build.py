@@ -118,7 +118,7 @@ def check_fit(source: Source, backbone: Backbone) -> None:
 
 
 def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
-    """The validation hooks, with pictures in `run_dir/figures`."""
+    """The validation hooks, which draw into `run_dir`."""
     settings = config.evaluation
     generation = Generation(
         features,
@@ -131,7 +131,7 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
     )
     paired = PairedValidation()
     pictures = Pictures(
-        run_dir / "figures",
+        run_dir,
         generation,
         paired,
         draw_samples=figures.samples_figure,

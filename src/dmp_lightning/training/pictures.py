@@ -1,4 +1,4 @@
-"""Pictures of a validation: samples before and after, gate maps, and the loss difference by timestep."""
+"""Pictures of a validation (samples, gate maps, loss difference by timestep), and the numbers that they show."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,24 +8,29 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.loggers import WandbLogger
+from safetensors.numpy import save_file
 
+from dmp_lightning.files import replacing
 from dmp_lightning.methods import DMP
 from dmp_lightning.training.generation import Generation
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.paired import PairedValidation
 
 SHOWN_TIMESTEPS = 100
+EVIDENCE = "evidence.safetensors"
 
 
 class Pictures(L.Callback):
-    """Draws the latest validation into `folder`, over the pictures of the one before, and logs them to W&B.
+    """Draws the latest validation into `run_dir/figures`, over the pictures of the one before, and logs them to W&B.
 
-    The drawing functions are those of `reporting.figures`.
+    What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
+    or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
+    `prompt_norms` (L, P), each prompt's Euclidean norm. The drawing functions are those of `reporting.figures`.
     """
 
     def __init__(
         self,
-        folder: Path,
+        run_dir: Path,
         generation: Generation,
         paired: PairedValidation,
         *,
@@ -33,7 +38,7 @@ class Pictures(L.Callback):
         draw_gates: Callable[..., Path],
         draw_loss_difference: Callable[..., Path],
     ) -> None:
-        self.folder, self.generation, self.paired = folder, generation, paired
+        self.run_dir, self.generation, self.paired = run_dir, generation, paired
         self.draw_samples, self.draw_gates, self.draw_loss_difference = draw_samples, draw_gates, draw_loss_difference
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -41,17 +46,23 @@ class Pictures(L.Callback):
         if not trainer.is_global_zero or self.generation.before is None or self.generation.after is None:
             return
         before, after = (images.squeeze(1).numpy() for images in (self.generation.before, self.generation.after))
-        drawn = {"samples": self.draw_samples(before, after, self.folder / "samples.png")}
+        folder = self.run_dir / "figures"
+        drawn = {"samples": self.draw_samples(before, after, folder / "samples.png")}
+        evidence = {"samples_before": before, "samples_after": after}
         if isinstance(pl_module.method, DMP):
             weights, timesteps = gate_weights(pl_module)
-            blocks = pl_module.method.mixture.blocks
-            drawn["gates"] = self.draw_gates(weights, timesteps, blocks, self.folder / "gates.png")
+            mixture = pl_module.method.mixture
+            drawn["gates"] = self.draw_gates(weights, timesteps, mixture.blocks, folder / "gates.png")
+            evidence |= {"gate_weights": weights, "gate_timesteps": timesteps, "gate_blocks": np.array(mixture.blocks)}
+            evidence["prompt_norms"] = mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
+        with replacing(self.run_dir / EVIDENCE) as temporary:
+            save_file({name: np.ascontiguousarray(value) for name, value in evidence.items()}, temporary)
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
             width = pl_module.diffusion.schedule.steps / pl_module.strata
             centres = (np.arange(pl_module.strata) + 0.5) * width
             lines = (part.numpy() for part in interval)
-            path = self.folder / "loss_difference.png"
+            path = folder / "loss_difference.png"
             drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
