@@ -15,17 +15,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
 from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
+from dmp_lightning.sweeps import job_dir, run_job
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")
 FULL_ERROR = "HYDRA_FULL_ERROR"
+SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` returns
 
 
 def register_resolvers() -> None:
-    """`${asset:NAME}`: a file of this package. `${run_dir:NAME,RESUME}`, `${sweep_dir:NAME,RESUME}`: where to work."""
+    """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
+    `${sweep_dir:NAME,RESUME,SWEEP}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
+    """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:
@@ -40,9 +45,13 @@ def run_dir(name: str, resume: str | None) -> str:
     return str(checkpoint.parent.parent)
 
 
-def sweep_dir(name: str, resume: str | None) -> str:
-    """A new folder `runs/NAME/multirun-TIME` for the jobs of a sweep, or the last one to resume."""
+def sweep_dir(name: str, resume: str | None, sweep: str | None = None) -> str:
+    """`runs/NAME/sweep-SWEEP`, where a sweep goes on by itself; without a name of its own a new folder
+    `runs/NAME/multirun-TIME` for its jobs, or the last one to resume.
+    """
     runs = Path("runs", name)
+    if sweep is not None:
+        return str(runs / f"sweep-{sweep}")
     if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
@@ -66,16 +75,17 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             @hydra.main(config_path=CONFIG_DIR, config_name=config_name, version_base="1.3")
             def job(config: DictConfig) -> Any:
                 _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
+                hydra_config = HydraConfig.get()
                 try:
-                    os.chdir(
-                        HydraConfig.get().runtime.cwd
-                    )  # where the command was typed: Ray's workers begin elsewhere
-                    check_order(HydraConfig.get().overrides.task)
+                    os.chdir(hydra_config.runtime.cwd)  # where the command was typed: Ray's workers begin elsewhere
+                    check_order(hydra_config.overrides.task)
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
+                    if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_.startswith(SWEEPERS):
+                        return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
                     return task(config)
                 except MISTAKES as error:
-                    if wanted == "1" or HydraConfig.get().mode == RunMode.MULTIRUN:
+                    if wanted == "1" or hydra_config.mode == RunMode.MULTIRUN:
                         raise  # the other jobs of a sweep go on
                     sys.exit(f"error: {explanation(error)}")
                 finally:

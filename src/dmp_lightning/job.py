@@ -23,6 +23,7 @@ from dmp_lightning.entry import resume_command
 from dmp_lightning.files import UNFINISHED
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.mistakes import BusyError
 from dmp_lightning.preflight import preflight
 from dmp_lightning.summary import Measured, summarise
 from dmp_lightning.training.ema import EMA
@@ -83,7 +84,8 @@ def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:
     """Take the folder of a run for this process and those it starts.
 
     Raises:
-        ValueError: another run is at work in it, or has been, and is not to be resumed.
+        BusyError: another run is at work in it.
+        ValueError: another has been, and is not to be resumed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run_dir / ".lock")
@@ -92,7 +94,7 @@ def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise ValueError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
+        raise BusyError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
     if not resuming and ((run_dir / "results.json").exists() or (run_dir / FOLDER).exists()):
         raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
     if checkpoint is None:

@@ -15,8 +15,12 @@ MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 TRUSTED = ("dmp_lightning.", "lightning.Trainer", "lightning.pytorch.", "torch.optim.", "diffusers.")
 """What a config may build: Hydra would call whatever a `_target_` names, `os.system` too."""
 
-PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib"}
 """Hydra's launchers, and the extra of this package that installs each."""
+
+
+class BusyError(ValueError):
+    """Another process is at work in the folder of a run."""
 
 
 def check_top_level(config: DictConfig, primary: Path) -> None:

@@ -39,6 +39,8 @@ def summarise(
     rows = [_row(entry, name, base) for entry in measured]
     last = measured[-1].outcome
     metrics = {name: last.frechet, "loss": last.loss, "validation_seconds": last.validation_seconds}
+    if last.comparison is not None:
+        metrics["loss_difference"] = last.comparison.overall.mean.item()
     if not trainer.is_global_zero:
         return metrics
     container = OmegaConf.to_container(config, resolve=True)

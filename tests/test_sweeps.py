@@ -1,0 +1,155 @@
+"""Sweeps: their configs on every experiment, and what they do with what is there, what fails and what is interrupted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.singleton import Singleton
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save_file
+
+from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+from dmp_lightning.reporting.results import read_results
+from dmp_lightning.sweeps import Ended, conclude, earlier_metrics, job_dir
+from tests.configs import SMALL, random_base
+from tests.processes import command
+
+SWEEPS = {  # runs without seeds, as the issue lists them
+    "balance": 5,
+    "gate_type": 8,
+    "injection_depth": 6,
+    "methods": 7,
+    "paper_table": 4,
+    "position": 2,
+    "prompt_count": 5,
+}
+EXPERIMENTS = [[], ["+experiment=ffhq_dit_l2"], ["+experiment=fashion_mnist_latents"]]
+
+
+@pytest.fixture
+def hydra_state():
+    """`${hydra:...}` reads a config that is global to the process."""
+    before = Singleton.get_state()
+    yield
+    Singleton.set_state(before)
+
+
+def composed(*overrides: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        found = compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(found)
+    return found
+
+
+def jobs_of(sweep: DictConfig, *arguments: str) -> list[list[str]]:
+    """The overrides of each job, as Hydra's sweeper finds them."""
+    texts = [f"{key}={value}" for key, value in sweep.hydra.sweeper.params.items()]
+    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*texts, *arguments]), None)[0]
+
+
+def test_all_sweeps_are_known() -> None:
+    assert {path.stem for path in Path(CONFIG_DIR, "sweep").glob("[!_]*.yaml")} == SWEEPS.keys()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=["digits", "ffhq", "latents"])
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_composes_on_any_experiment(name: str, experiment: list[str], hydra_state: None) -> None:
+    sweep = composed(*experiment, f"+sweep={name}")
+    assert (sweep.hydra.mode, sweep.resume) == (RunMode.MULTIRUN, "auto")
+    assert sweep.hydra.sweep.dir == f"runs/{sweep.name}/sweep-{name}"
+    jobs = jobs_of(sweep)
+    assert len(jobs) == len({tuple(job) for job in jobs}) == 3 * SWEEPS[name]
+    places = set()
+    for job in [job for job in jobs if "seed=1" in job][:: 1 if not experiment else 100]:
+        one = composed(*experiment, f"+sweep={name}", *job, "run_dir=run")
+        places.add(json.dumps(OmegaConf.to_container(one.sweep.axes, resolve=True)))
+        OmegaConf.resolve(one.method)
+    if not experiment:
+        assert len(places) == SWEEPS[name]  # each run knows where on the axis it stands
+
+
+def test_the_command_line_beats_the_sweep(hydra_state: None) -> None:
+    sweep = composed("+sweep=gate_type")
+    jobs = jobs_of(sweep, "seed=1,2", "gate=linear", "recipe.max_steps=7")
+    assert [set(job) for job in jobs] == [{f"seed={seed}", "gate=linear", "recipe.max_steps=7"} for seed in (1, 2)]
+    renamed = composed("+sweep=gate_type", "sweep.name=mine", "resume=null")
+    assert (renamed.hydra.sweep.dir, renamed.resume) == ("runs/digits/sweep-mine", None)
+
+
+def test_the_paper_table_is_as_in_the_paper(hydra_state: None) -> None:
+    sweep = composed("+sweep=paper_table", "recipe.ema_decay=0.9")
+    assert composed("+sweep=paper_table").recipe.ema_decay is None
+    assert sweep.recipe.ema_decay == 0.9
+    rows = [job[-1] for job in jobs_of(sweep) if "seed=1" in job]
+    assert rows == [f"method={name}" for name in ("frozen", "full_finetune", "prompt_tuning", "dmp")]
+
+
+def test_a_folder_is_named_by_what_its_job_is() -> None:
+    axes = {"seed": "1,2,3", "method.prompt_count": "1"}
+    plain = ["seed=1", "method.prompt_count=2*tokens", "+sweep=prompt_count", "launcher=joblib", "logger.csv.path=x"]
+    assert job_dir(4, plain, axes, "a sweep") == "method.prompt_count=2%2Atokens,seed=1"
+    assert job_dir(4, plain[::-1], axes, "a sweep") == job_dir(0, plain, axes, "a sweep")
+    assert job_dir(4, [*plain, "+recipe.a=1"], axes, "a sweep") == "method.prompt_count=2%2Atokens,seed=1,recipe.a=1"
+    assert job_dir(4, plain, None, None) == "4"
+    nasty = [f"backbone.weights=/a/../{'b' * 300}/{end}" for end in "cd"]
+    names = [job_dir(0, [text], axes, "a sweep") for text in nasty]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 200 and "/" not in name for name in names)
+
+
+def test_a_sweep_ends_with_one_line(capsys: pytest.CaptureFixture) -> None:
+    folder = Path("runs/gate=hard")
+    conclude("name", [Ended("done", folder, {}), Ended("skipped", folder, {})])
+    assert capsys.readouterr().out == "name: 1 done, 1 skipped, 0 failed.\n"
+    with pytest.raises(ValueError, match=r"name: 1 done, 0 skipped, 1 pruned, 1 failed \(gate=hard\)\. failed\.json"):
+        conclude("name", [Ended(state, folder, {}) for state in ("failed", "done", "pruned")])
+
+
+def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
+    save_file(random_base(), tmp_path / "base.safetensors")
+    weights = "backbone.weights=base.safetensors,late.safetensors"
+    options = [*SMALL, "evaluation.samples=20", "recipe.max_steps=2", "recipe.validate_every=2", "logger=csv"]
+    line = ["+sweep=injection_depth", *options, weights, "method.injection=all", "seed=1"]
+    first = command(tmp_path, line)
+    assert first.code == 1
+    good, bad = sorted((tmp_path / "runs/digits/sweep-injection_depth").glob("*/"))
+    assert ("base" in good.name, "late" in bad.name) == (True, True)
+    assert first.stderr.splitlines()[-1].startswith(
+        f"error: runs/digits/sweep-injection_depth: 1 done, 0 skipped, 1 failed ({bad.name})"
+    )
+    failed = json.loads((bad / "failed.json").read_text())
+    assert (failed["schema"], failed["name"], failed["config"]["seed"]) == (1, "digits", 1)
+    assert failed["config"]["sweep"] == {"name": "injection_depth", "axes": {"injection": "all"}}
+    assert "late.safetensors" in failed["error"]
+    assert not (bad / "results.json").exists()
+    assert not (good / "failed.json").exists()
+
+    save_file(random_base(), tmp_path / "late.safetensors")
+    before = (good / "results.json").read_bytes()
+    second = command(tmp_path, [*line, "trainer.devices=1"])
+    assert second.code == 0, second.stderr
+    assert second.stdout.splitlines()[-1] == "runs/digits/sweep-injection_depth: 1 done, 1 skipped, 0 failed."
+    assert (good / "results.json").read_bytes() == before
+    assert not (bad / "failed.json").exists()
+
+    record, log = read_results(bad / "results.json"), (bad / "metrics.csv").read_bytes()
+    (bad / "results.json").unlink()  # as if it had been killed after its last step
+    third = command(tmp_path, line)
+    assert third.stdout.splitlines()[-1] == "runs/digits/sweep-injection_depth: 1 done, 1 skipped, 0 failed."
+    assert (bad / "metrics.csv").read_bytes() == log  # it went on from its last checkpoint
+    assert read_results(bad / "results.json").paired == record.paired
+
+    config = OmegaConf.create(record.config)
+    assert earlier_metrics(config, bad)["loss_difference"] == record.paired["overall"]["mean"]
+    config.recipe.batch_size, config.resume = 7, None
+    with pytest.raises(ValueError, match=r"other settings \(recipe.batch_size is 32 there, 7 here\): delete it, or"):
+        earlier_metrics(config, bad)
+    (bad / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"other settings \(recipe.batch_size is 32 there, 7 here\)"):
+        earlier_metrics(config, bad)  # nor is a run of other settings gone on with
