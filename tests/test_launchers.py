@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen) -> None:
     assert process.returncode == 0, errors[-3000:]
 
 
-@pytest.mark.parametrize(("name", "plugin"), [("slurm", "submitit_slurm"), ("ray", "ray")])
+@pytest.mark.parametrize(("name", "plugin"), [("slurm", "submitit_slurm"), ("ray", "ray"), ("joblib", "joblib")])
 def test_a_plugin_that_is_missing_is_told_with_its_remedy(
     name: str, plugin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +76,18 @@ def test_a_sweep_through_submitit_is_a_run_each(tmp_path: Path) -> None:
     found = sorted(tmp_path.glob("runs/digits/multirun-*/*/results.json"))
     assert [path.parent.name for path in found] == ["0", "1"]
     assert [read_results(path).seeds["training"] for path in found] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_sweep_through_joblib_shares_the_cores(tmp_path: Path) -> None:
+    axes = ["+sweep=injection_depth", "method.injection=all,first:9", "seed=1"]  # the base has three blocks
+    process = start(tmp_path, "launcher=joblib", *axes)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1
+    done, failed = sorted((tmp_path / "runs/digits/sweep-injection_depth").glob("*/"))
+    assert read_results(done / "results.json").config["sweep"]["axes"] == {"injection": "all"}
+    assert "this base has 3 blocks" in (failed / "failed.json").read_text()
+    assert f"1 done, 0 skipped, 1 failed ({failed.name})" in errors.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Sweeps: their configs on every experiment, and what they do with what is there, what fails and what is interrupted."""
+"""Sweeps: their configs on every experiment, and what they do with what is there, what fails and what was stopped."""
 
 import json
 from pathlib import Path

@@ -150,6 +150,10 @@ def build_trainer(
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
     callbacks = [interruption, *([ema] if ema else []), *evaluation.callbacks(), StepLog(), StepProgressBar(), saving]
+    if OmegaConf.select(config, "sweep.trial") is not None:
+        from dmp_lightning.search import pruning  # Optuna is an extra
+
+        callbacks.append(pruning(config))
     plugins: list[Any] = [StreamedCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # its own checkpoints would come before ours

@@ -26,11 +26,13 @@ SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` 
 def register_resolvers() -> None:
     """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
     `${sweep_dir:NAME,RESUME,SWEEP}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
+    `${share:WHOLE,PARTS}`: an integer, at least 1.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+    OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:

@@ -63,7 +63,7 @@ def job_dir(number: int, overrides: Sequence[str], axes: Mapping[str, str] | Non
     if sweep is None:
         return str(number)
     given = {text.lstrip("+").partition("=")[0]: text.lstrip("+") for text in overrides}
-    keys = sorted(filter(lambda key: not _elsewhere(key), given), key=lambda key: (key not in (axes or {}), key))
+    keys = sorted(filter(lambda key: not elsewhere(key), given), key=lambda key: (key not in (axes or {}), key))
     name = quote(",".join(given[key] for key in keys), safe="=,")
     if len(name) <= LONGEST:
         return name
@@ -135,7 +135,7 @@ def differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             path = f"{where}.{key}".lstrip(".")
-            if not _elsewhere(path):
+            if not elsewhere(path):
                 yield from differences(there.get(key, "missing"), here.get(key, "missing"), path)
     elif there != here:
         yield f"{where} is {there} there, {here} here"
@@ -156,7 +156,9 @@ def _settings(config: DictConfig) -> Any:
     return json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
 
 
-def _elsewhere(key: str) -> bool:
+def elsewhere(key: str) -> bool:
+    """Whether a key, or the override of one, changes nothing of what a job finds."""
+    key = key.lstrip("+").partition("=")[0]
     return any(key == other or key.startswith(f"{other}.") for other in ELSEWHERE)
 
 
