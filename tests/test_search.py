@@ -38,7 +38,14 @@ def run(found: Search, count: int, stop_after: int = 99, size: int = 1) -> list[
 
 
 def test_the_space_is_said_in_the_words_of_hydra() -> None:
-    words = ["a=interval(1,8)", "b=tag(log,interval(1e-4,1e-1))", "gate=linear,mlp", "d=range(1,4)", "e=5", "+f.g=x,y"]
+    words = [
+        "a=int(interval(1,8))",
+        "b=tag(log,interval(1e-4,1e-1))",
+        "gate=linear,mlp",
+        "d=range(1,4)",
+        "e=5",
+        "+f.g=x,y",
+    ]
     found = search_space(OverridesParser.create().parse_overrides(words))
     assert found == {
         "a": IntDistribution(1, 8),

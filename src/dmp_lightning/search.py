@@ -125,9 +125,8 @@ def open_study(path: Path, startup: int) -> optuna.Study:
 
 
 def search_space(overrides: Iterable[Override]) -> dict[str, BaseDistribution]:
-    """What is searched, in Hydra's syntax: choices `a,b`, `range(first,end)`, `interval(low,high)`, `tag(log,...)`.
-
-    An interval of integers is of integers.
+    """What is searched, in Hydra's syntax: choices `a,b`, `range(first,end)`, `interval(low,high)`, also within
+    `tag(log,...)` and `int(...)`.
     """
     return {each.get_key_element(): _distribution(each) for each in overrides if each.is_sweep_override()}
 

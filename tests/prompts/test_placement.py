@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dmp_lightning.prompts.placement import fitting_count, mix
+from dmp_lightning.prompts.placement import counted, fitting_count, mix
 
 SIDE, WIDTH, BATCH = 4, 3, 2
 TOKENS = SIDE * SIDE
@@ -35,6 +35,16 @@ def test_counts_that_fit() -> None:
     fitting = [count for count in range(1, 1025) if fits(count, 256)]
     assert fitting == [1, 4, 16, 64, 256, 512, 768, 1024]
     assert [count for count in range(1, 100) if fits(count, 49)] == [1, 49, 98]
+
+
+def test_a_count_may_be_said_in_terms_of_the_tokens() -> None:
+    texts = ["tokens", "tokens/4", "1*tokens/16", "2*tokens", "3*tokens/4", 5, None]
+    assert [counted(text, 256) for text in texts] == [256, 64, 16, 512, 192, 5, None]
+    with pytest.raises(ValueError, match=r"method\.prompt_count=tokens/4 is no whole number for 49 tokens"):
+        counted("tokens/4", 49)
+    for text in ("token", "tokens/0", "tokens*2", "64", "tokens/", "-1*tokens"):
+        with pytest.raises(ValueError, match="choose a number, or tokens, tokens/4"):
+            counted(text, 256)
 
 
 def fits(count: int, tokens: int) -> bool:

@@ -46,7 +46,7 @@ class DMP(Prompted):
         gate: Callable[..., Gate],
         balance: Mapping[str, float] | str,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | None = None,
+        prompt_count: int | str | None = None,
         position: str = "add",
         init: str = "zero",
         condition: str = "timestep",

@@ -22,7 +22,7 @@ class PromptTuning(Prompted):
         self,
         backbone: Backbone,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | None = None,
+        prompt_count: int | str | None = None,
         position: str = "add",
         init: str = "zero",
     ) -> None:

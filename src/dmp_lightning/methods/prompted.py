@@ -18,7 +18,7 @@ class Prompted(Method):
         backbone: Backbone,
         gate: Callable[..., Gate],
         injection: str | Sequence[int],
-        prompt_count: int | None,
+        prompt_count: int | str | None,
         position: str,
         init: str,
     ) -> None:

@@ -1,6 +1,8 @@
 """The pool of prompts, and where its mixture enters the tokens (arXiv 2405.17825, equation 3)."""
 
+import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gate, Gates
 from dmp_lightning.prompts.initial import initial_prompts
-from dmp_lightning.prompts.placement import fitting_count, mix, prepend, prepended_count
+from dmp_lightning.prompts.placement import counted, fitting_count, mix, prepend, prepended_count
 
 
 class Mixture(NamedTuple):
@@ -30,7 +32,8 @@ class MixtureOfPrompts(nn.Module):
         gate: builds the gate from `width` and `prompts`.
         depth: L, the number of blocks of the base. width: D. tokens: T.
         injection: which blocks get prompts, see `injected_blocks`.
-        prompt_count: P, the prompts of a block, or None for one a token; see `placement.mix` for whom they serve.
+        prompt_count: P, the prompts of a block, None for one a token, or a text as `placement.counted` takes it; see
+            `placement.mix` for whom they serve.
         position: `add` (the paper), or `prepend`: P tokens before the others, replaced at each injected block (Jia et
             al. 2022, arXiv 2203.12119, "deep"); P may then be any number.
         init: what the prompts start from, see `initial.initial_prompts`. With `zero` and `add` the patched model
@@ -47,7 +50,7 @@ class MixtureOfPrompts(nn.Module):
         width: int,
         tokens: int,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | None = None,
+        prompt_count: int | str | None = None,
         position: str = "add",
         init: str = "zero",
     ) -> None:
@@ -56,7 +59,8 @@ class MixtureOfPrompts(nn.Module):
             raise ValueError(f"method.position={position!r} is unknown: choose add or prepend.")
         self.position, self.tokens = position, tokens
         self.blocks = injected_blocks(injection, depth)
-        count = fitting_count(prompt_count, tokens) if position == "add" else prepended_count(prompt_count, tokens)
+        wanted = counted(prompt_count, tokens)
+        count = fitting_count(wanted, tokens) if position == "add" else prepended_count(wanted, tokens)
         self.prompts = initial_prompts(init, len(self.blocks), count, width)
         self.gate = gate(width=width, prompts=count)
         self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
@@ -89,6 +93,8 @@ class MixtureOfPrompts(nn.Module):
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     """Indices of the blocks that get prompts: `all`, `first:n`, `last:n`, `every:n`, or a list of indices.
 
+    The first and last may be a share of the `depth`, `first:1/2`, which is rounded, and at least one block.
+
     Raises:
         ValueError: the text is none of these, or it names a block that a base of `depth` blocks does not have.
     """
@@ -100,6 +106,8 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     kind, _, count = injection.partition(":")
     if injection == "all":
         return list(range(depth))
+    if kind in ("first", "last") and re.fullmatch(r"[1-9]\d*/[1-9]\d*", count):
+        count = str(max(round(Fraction(count) * depth), 1))
     if kind not in ("first", "last", "every") or not count.isdigit():
         raise ValueError(f"injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices.")
     if not 1 <= int(count) <= depth:

@@ -1,10 +1,28 @@
 """Where prompts go: added to the tokens they serve, or before all tokens."""
 
 import math
+import re
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+
+def counted(count: int | str | None, tokens: int) -> int | None:
+    """`count` as a number, where it is said in terms of the T `tokens`: `tokens/4`, `tokens` or `2*tokens`.
+
+    Raises:
+        ValueError: it is another text, or no whole number of prompts.
+    """
+    if not isinstance(count, str):
+        return count
+    parts = re.fullmatch(r"(?:(\d+)\*)?tokens(?:/([1-9]\d*))?", count)
+    if parts is None:
+        raise ValueError(f"method.prompt_count={count!r}: choose a number, or tokens, tokens/4, 2*tokens and so on.")
+    times, share = (int(part or 1) for part in parts.groups())
+    if times * tokens % share:
+        raise ValueError(f"method.prompt_count={count} is no whole number for {tokens} tokens: choose another share.")
+    return times * tokens // share
 
 
 def fitting_count(count: int | None, tokens: int) -> int:
