@@ -106,7 +106,7 @@ def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:
 
 def describe(method: Method) -> None:
     """Say how large the base is, and what is trained."""
-    base = sum(parameter.numel() for parameter in method.backbone.parameters())
+    base = sum(weights.numel() for weights in method.base().values())
     share = f"{100 * method.size / base:.3f}%"
     log.info(
         "Base: %s parameters. %s trains %s (%s of the base).", f"{base:,}", method.label, f"{method.size:,}", share

@@ -82,7 +82,7 @@ def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
     assert isinstance(config, DictConfig)
     check_targets(config, IN_PATCHES)
     method = instantiate(config.method)(backbone=backbone)
-    if any(name.startswith("backbone.") for name in method.trained()):
+    if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
         method = instantiate(config.method)(backbone=deepcopy(backbone))
     return load_patch(method, patch, strength)
 

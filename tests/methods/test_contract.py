@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dmp_lightning.backbones import DiT
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method, PromptTuning, load_patch, save_patch
+from dmp_lightning.methods import DMP, AdaLN, Frozen, FullFinetune, LoRA, Method, PromptTuning, load_patch, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.prompts import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate
 
@@ -47,9 +47,17 @@ def patched(blocks: int, prompts: int = TOKENS) -> int:
     return blocks * prompts * WIDTH + prompts * (WIDTH + 1) + prompts
 
 
+def adapters(*layers: str) -> set[str]:
+    return {f"blocks.{block}.{layer}.lora_{part}.weight" for block in range(DEPTH) for layer in layers for part in "AB"}
+
+
 PROMPTS = {"mixture.prompts"}
 MLP_KEYS = PROMPTS | {f"mixture.gate.{layer}.{part}" for layer in ("hidden", "output") for part in ("weight", "bias")}
 MLP_SIZE = 3 * TOKENS * WIDTH + (WIDTH + 1) * WIDTH + WIDTH + WIDTH * TOKENS + TOKENS
+ADALN = {name for name in DiT(
+    input_size=8, in_channels=4, patch_size=2, width=WIDTH, depth=DEPTH, heads=4, num_classes=4, class_dropout_prob=0.1
+).state_dict() if "adaLN_modulation" in name or name.endswith("bias")}  # fmt: skip
+ATTENTION, MLP = ("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2")
 NOISE = frozenset({"mixture.gate.noise"})
 HALF = partial(LinearGate, top_k=0.5)
 CASES = {
@@ -89,6 +97,20 @@ CASES = {
         has_strength=False,
     ),
     "full_finetune": Case(FullFinetune, BACKBONE - TOKENS * WIDTH, None),
+    "lora": Case(
+        partial(LoRA, rank=4, alpha=8.0, targets=["qkv", "proj", "fc1", "fc2"]),
+        DEPTH * 4 * (4 + 2 + 5 + 5) * WIDTH,
+        adapters(*ATTENTION, *MLP),
+    ),
+    "lora_attention": Case(
+        partial(LoRA, rank=2, alpha=2.0, targets=["attn.qkv"]), DEPTH * 2 * 4 * WIDTH, adapters("attn.qkv")
+    ),
+    "adaln": Case(
+        AdaLN,
+        # biases of the embedders and the last layer; the last modulation; biases and modulation of the blocks
+        (3 * WIDTH + 32) + 2 * (WIDTH + 1) * WIDTH + DEPTH * ((3 + 1 + 4 + 1) + 6 * (WIDTH + 1)) * WIDTH,
+        ADALN,
+    ),
     "frozen": Case(Frozen, 0, set(), has_strength=False),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -140,7 +162,7 @@ def test_starts_as_the_base_bit_for_bit_where_prompts_are_added_and_zero(case: C
         assert torch.equal(method(x, t, y).output, base()(x, t, y)) == case.starts_as_base
 
 
-@pytest.mark.parametrize("name", ["dmp", "dmp_mean", "dmp_last", "prompt_tuning"])
+@pytest.mark.parametrize("name", ["dmp", "dmp_mean", "dmp_last", "prompt_tuning", "lora"])
 def test_on_a_base_in_bf16_it_starts_as_that_bit_for_bit_and_trains_in_float32(name: str) -> None:
     frozen, method = Frozen(base().bfloat16()), CASES[name].build(base().bfloat16())
     x, t, y, _ = batch(method, noisy=False)
@@ -150,7 +172,7 @@ def test_on_a_base_in_bf16_it_starts_as_that_bit_for_bit_and_trains_in_float32(n
         exact = base()(x, t, y)
     assert 0 < (expected - exact).abs().max() < 0.05 * exact.abs().max()
     assert all(value.dtype == torch.float32 for value in trained(method).exported().values())
-    assert {value.dtype for value in method.backbone.parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in method.base().values()} == {torch.bfloat16}
 
 
 @cases

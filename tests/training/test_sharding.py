@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.testing import assert_close
 
 from dmp_lightning.backbones import DiT
-from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method
+from dmp_lightning.methods import DMP, Frozen, FullFinetune, LoRA, Method
 from dmp_lightning.prompts import LinearGate
 from dmp_lightning.training.sharding import shard_frozen
 from tests.conftest import load_golden_dit
@@ -20,12 +20,15 @@ def base() -> DiT:
     return load_golden_dit.__wrapped__("dit_class_conditional").backbone  # not the one that all tests share
 
 
-def methods() -> tuple[Frozen, DMP]:
-    """A control and a patch on one base; the patch's prompts are random."""
+def methods() -> tuple[Method, ...]:
+    """A control and two patches on one base; what counts of the patches is random."""
     backbone = base()
+    adapted = LoRA(backbone, rank=2, alpha=2.0, targets=["qkv", "fc1"])
+    for value in adapted.exported().values():
+        torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(0))
     control, patched = Frozen(backbone), DMP(backbone, LinearGate, {"importance": 1.0, "load": 1.0})
     torch.nn.init.normal_(patched.mixture.prompts, generator=torch.Generator().manual_seed(0))
-    return control, patched
+    return control, patched, adapted
 
 
 def results(method: Method, share: slice) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -49,13 +52,12 @@ def compare(rank: int, folder: Path) -> None:
     with pytest.raises(ValueError, match="choose trainer=ddp"):
         shard_frozen(FullFinetune(base()), mesh)
     for method, (output, gradients) in zip(methods(), expected, strict=True):
-        shard_frozen(method, mesh)  # the second finds the base as the first has left it
+        shard_frozen(method, mesh)  # the second finds the base as the first has left it; the third has its own
         found = results(method, share)
         assert_close(found[0], output)
         assert_close(found[1], gradients)
-        blocks = method.backbone.blocks
-        held = sum(value.to_local().numel() for value in blocks.parameters())
-        assert held == sum(value.numel() for value in blocks.parameters()) / 2
+        frozen = [value for value in method.backbone.blocks.parameters() if not value.requires_grad]
+        assert sum(value.to_local().numel() for value in frozen) == sum(value.numel() for value in frozen) / 2
         assert all(type(value) is torch.nn.Parameter for value in method.trained().values())
     dist.destroy_process_group()
 

@@ -103,6 +103,10 @@ class Method(nn.Module):
             groups.setdefault(str(self.group(name)), []).append(parameter)
         return groups
 
+    def base(self) -> dict[str, Tensor]:
+        """The weights of the base that the method stands on, under the names of the public checkpoints."""
+        return self.backbone.state_dict()
+
     def exported(self) -> dict[str, Tensor]:
         """What others need to use the result, by name."""
         return {name: value.detach() for name, value in self.trained().items() if name not in self.training_only}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +15,15 @@ from dmp_lightning.files import replacing
 from dmp_lightning.methods.base import Method
 
 
-def fingerprint(backbone: nn.Module, dtype: torch.dtype | None = None) -> str:
-    """SHA-256 of a backbone's weights, as they are or rounded to `dtype`, names and shapes."""
+def fingerprint(backbone: nn.Module) -> str:
+    """SHA-256 of a backbone's weights, names and shapes."""
+    return fingerprint_of(backbone.state_dict())
+
+
+def fingerprint_of(weights: Mapping[str, Any], dtype: torch.dtype | None = None) -> str:
+    """The same of its weights by name, as they are or rounded to `dtype`."""
     digest = hashlib.sha256()
-    for name, value in sorted(backbone.state_dict().items()):
+    for name, value in sorted(weights.items()):
         value = value if dtype is None else value.to(dtype)
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
@@ -73,8 +79,8 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
             strength.
     """
     tensors, base, _ = read_patch(path)
-    ours = fingerprint(method.backbone)
-    if base != ours and base != fingerprint(method.backbone, torch.bfloat16):
+    ours = fingerprint_of(method.base())
+    if base != ours and base != fingerprint_of(method.base(), torch.bfloat16):
         raise ValueError(
             f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
             f"({ours[:12]}...): load its own base's weights."

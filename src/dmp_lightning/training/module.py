@@ -34,7 +34,7 @@ class DiffusionModule(L.LightningModule):
     Args:
         method: a backbone and what is trained on it. diffusion: the process and its objective.
         optimizer, lr_scheduler: build them from parameter groups, and from the optimiser.
-        learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`).
+        learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`, `lora`, `adaln`).
         strata: timesteps at which each held-out sample's loss is taken.
         seed, validation_seed: of what training and validation draw.
         base: fingerprint of the pre-trained weights, kept in checkpoints.

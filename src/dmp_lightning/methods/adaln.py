@@ -1,0 +1,21 @@
+"""Only the modulation (adaLN) and the biases of the backbone go on training."""
+
+from torch import Tensor
+
+from dmp_lightning.methods.full_finetune import FullFinetune
+
+
+class AdaLN(FullFinetune):
+    """Trains the linear layers that make shifts, scales and gates of the conditioning, and each bias.
+
+    Biases alone are known to carry much of what fine-tuning changes: BitFit (Zaken et al. 2021, arXiv 2106.10199).
+    """
+
+    label = "modulation and biases"
+
+    def group(self, name: str) -> str | None:
+        return "adaln" if "adaLN_modulation" in name or name.endswith(".bias") else None
+
+    def exported(self) -> dict[str, Tensor]:
+        """What is trained, under the names of the public checkpoints."""
+        return {name.removeprefix("backbone."): value.detach() for name, value in self.trained().items()}
