@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning import checkpoints
@@ -154,16 +154,19 @@ def build_trainer(
         from dmp_lightning.search import pruning  # Optuna is an extra
 
         callbacks.append(pruning(config))
-    plugins: list[Any] = [StreamedCheckpointIO()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # its own checkpoints would come before ours
     return instantiate(
         config.trainer,
         logger=loggers,
         callbacks=callbacks,
-        plugins=plugins,
+        plugins=[StreamedCheckpointIO(), *environments()],
         default_root_dir=str(run_dir),
     )
+
+
+def environments() -> list[ClusterEnvironment]:
+    """What Lightning would find out about the cluster with other settings."""
+    # Its own checkpoints would come before ours.
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:

@@ -6,6 +6,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning.budget import with_equal_parameters
 from dmp_lightning.build import build_backbone
 from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
 from dmp_lightning.methods import Method, save_patch
@@ -29,6 +30,7 @@ def export(config: DictConfig) -> Path:
     base = fingerprint(backbone)
     if checkpoint.get("base") != base:
         raise ValueError(f"{path} was trained on another base: set backbone.weights to that one.")
+    config = with_equal_parameters(config, backbone)
     method = instantiate(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
+from dmp_lightning.budget import with_equal_parameters, with_equal_seconds
 from dmp_lightning.build import (
     build_evaluation,
     build_method,
@@ -60,12 +61,15 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     """The job itself."""
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
+    config = with_equal_parameters(config, backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
     control, method = Frozen(backbone), build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
     set_matmul_precision(config)
+    config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
+    module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
     trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
 
     control_module = build_module(config, control, base)
