@@ -28,6 +28,7 @@ from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
+from dmp_lightning.training.tables import Tables
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -138,7 +139,7 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
         draw_gates=figures.gates_figure,
         draw_loss_difference=figures.loss_difference_figure,
     )
-    return Evaluation(paired, generation, pictures, Clock())
+    return Evaluation(paired, generation, pictures, Tables(generation, paired), Clock())
 
 
 def build_trainer(

@@ -14,6 +14,7 @@ from dmp_lightning.training.generation import Generation
 from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
 from dmp_lightning.training.progress import Clock
+from dmp_lightning.training.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class Evaluation:
     paired: PairedValidation
     generation: Generation
     pictures: Pictures
+    tables: Tables
     clock: Clock
 
     def callbacks(self) -> list[L.Callback]:
         """For the trainer."""
-        return [self.paired, self.generation, self.pictures, self.clock]
+        return [self.paired, self.generation, self.pictures, self.tables, self.clock]
 
     def base_state(self) -> dict[str, Tensor]:
         """All that later validations and the table need of the base, once it has been validated."""

@@ -4,13 +4,16 @@ import logging
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.apis.public.service_api import ServiceApi
+from wandb.env import DATA_DIR
 from wandb.errors import AuthenticationError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.wbauth import Auth, authenticate_session, set_auth_settings
@@ -20,6 +23,29 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 5.0
 REMEDY = "Run `wandb login --relogin` or set WANDB_API_KEY, or leave the server out with WANDB_MODE=offline."
 FLUSH_SECONDS = 1.0  # what a killed run may lose of its W&B history; by default 15
+STEP = "trainer/global_step"  # Lightning's name of it
+SUMMARY = "min,last"  # every metric of ours is the better the lower it is
+TAG_LENGTH = 64  # W&B takes no longer ones
+
+
+class RunLogger(WandbLogger):
+    """Lightning's logger, which defines each metric when it comes first: against the step, its best and last kept.
+
+    The summary of `val/loss` is then `val/loss.min` and `val/loss.last`.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._defined: set[str] = set()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        for name, value in metrics.items():
+            if name.startswith(("train/", "val/")) and isinstance(value, int | float) and name not in self._defined:
+                # By its name: of patterns that overlap, as `val/*` does with Lightning's `*`, W&B takes any.
+                self.experiment.define_metric(name, step_metric=STEP, step_sync=True, summary=SUMMARY)
+                self._defined.add(name)
+        super().log_metrics(metrics, step)
 
 
 def wandb_logger(
@@ -28,7 +54,8 @@ def wandb_logger(
     group: str | None = None,
     tags: Sequence[str] = (),
     save_dir: str | Path = ".",
-) -> WandbLogger:
+    sweep: Mapping[str, Any] | None = None,
+) -> RunLogger:
     """A logger for one W&B run; call `finish` at its end, so that the next job of this process gets its own.
 
     The run is online if a key is configured and the server answers; else offline, in `save_dir`, and one line says how
@@ -37,6 +64,7 @@ def wandb_logger(
     Args:
         project, name, group, tags: as the run shows them.
         save_dir: the folder of the run; W&B writes into `wandb/` there, and goes on with a run that it finds there.
+        sweep: its `name`, which the group then carries, and the run's value on each of its `axes`, which are tags.
 
     Raises:
         ValueError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
@@ -44,18 +72,19 @@ def wandb_logger(
     settings = wandb.setup().settings
     # Not drawn from a generator that the run has seeded: jobs of the same seed are different runs.
     id, mode = last_run_id(save_dir) or secrets.token_hex(4), settings.mode
-    obstacle = _obstacle(settings) if mode == "online" else None
+    obstacle = why_offline(settings) if mode == "online" else None
     if obstacle:
         mode = "offline"
         folders = f"{shlex.quote(str(save_dir))}/wandb/*-{id}"
         log.warning("W&B runs offline (%s). To upload later: wandb sync %s", obstacle, folders)
+    axes = sweep["axes"] if sweep else {}
     # The folder must be there: W&B writes to a temporary one instead of making it.
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(
+    logger = RunLogger(
         project=project,
         name=name,
-        group=group,
-        tags=list(tags),
+        group=sweep_group(group, sweep) or None,
+        tags=[*tags, *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
         save_dir=save_dir,
         id=id,
         # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
@@ -73,6 +102,24 @@ def wandb_logger(
     return logger
 
 
+def sweep_group(group: str | None, sweep: Mapping[str, Any] | None) -> str:
+    """The W&B group of a run: its own, and the sweep's name after it."""
+    return "-".join(part for part in (group, sweep["name"] if sweep else None) if part)
+
+
+def log_tables(logger: WandbLogger, tables: Mapping[str, wandb.Table]) -> None:
+    """Log tables, whose pictures wait for their upload in the run's own folder, not in the user's home."""
+    before = os.environ.get(DATA_DIR)
+    os.environ[DATA_DIR] = str(Path(logger.experiment.dir).parent)
+    try:
+        logger.experiment.log(dict(tables))
+    finally:
+        if before is None:
+            del os.environ[DATA_DIR]
+        else:
+            os.environ[DATA_DIR] = before
+
+
 def finish() -> None:
     """End the W&B run of this process, if there is one, and wait until all of it is written."""
     wandb.finish()
@@ -84,8 +131,12 @@ def last_run_id(save_dir: str | Path) -> str | None:
     return max(names).rpartition("-")[-1] if names else None
 
 
-def _obstacle(settings: wandb.Settings) -> str | None:
-    """Why the run cannot be online, or None. Names the server, never the key."""
+def why_offline(settings: wandb.Settings) -> str | None:
+    """Why W&B cannot be online, or None. Names the server, never the key.
+
+    Raises:
+        ValueError: the server refuses the key, or WANDB_MODE asks for what cannot be.
+    """
     demanded = os.environ.get("WANDB_MODE") == "online"
     try:
         # Where `wandb.init` looks as well: the environment, the netrc file, the settings. It asks where this does not.
