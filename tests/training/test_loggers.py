@@ -48,7 +48,7 @@ def test_without_a_key_each_job_is_an_offline_run_that_holds_all_that_was_logged
     assert first.config["optimiser"] == {"rate": 0.5}
     assert first.column("val/loss") == [1.0, 0.5]
     assert first.column("trainer/global_step") == [10, 20, 20]
-    assert first.summary["val/loss"] == 0.5
+    assert first.summary["val/loss"] == {"min": 0.5, "last": 0.5}
     (picture,) = first.media
     assert Image.open(picture).getextrema() == (255, 255)
 
