@@ -98,12 +98,12 @@ CASES = {
     ),
     "full_finetune": Case(FullFinetune, BACKBONE - TOKENS * WIDTH, None),
     "lora": Case(
-        partial(LoRA, rank=4, alpha=8.0, targets=["qkv", "proj", "fc1", "fc2"]),
+        partial(LoRA, rank=4, alpha=8, targets=["qkv", "proj", "fc1", "fc2"]),
         DEPTH * 4 * (4 + 2 + 5 + 5) * WIDTH,
         adapters(*ATTENTION, *MLP),
     ),
     "lora_attention": Case(
-        partial(LoRA, rank=2, alpha=2.0, targets=["attn.qkv"]), DEPTH * 2 * 4 * WIDTH, adapters("attn.qkv")
+        partial(LoRA, rank=2, alpha=2, targets=["attn.qkv"]), DEPTH * 2 * 4 * WIDTH, adapters("attn.qkv")
     ),
     "adaln": Case(
         AdaLN,

@@ -25,7 +25,7 @@ class LoRA(Method):
 
     label = "LoRA"
 
-    def __init__(self, backbone: Backbone, rank: int, alpha: float, targets: Sequence[str]) -> None:
+    def __init__(self, backbone: Backbone, rank: int, alpha: int, targets: Sequence[str]) -> None:
         own = deepcopy(backbone, {id(tensor): tensor for tensor in chain(backbone.parameters(), backbone.buffers())})
         add_adapters(own.blocks, rank, alpha, list(targets))
         super().__init__(own)
@@ -46,7 +46,7 @@ class LoRA(Method):
         return {name: strength * value if ".lora_B." in name else value for name, value in tensors.items()}
 
 
-def add_adapters(blocks: nn.ModuleList, rank: int, alpha: float, targets: list[str]) -> None:
+def add_adapters(blocks: nn.ModuleList, rank: int, alpha: int, targets: list[str]) -> None:
     """Put peft's adapters into the blocks, in float32 whatever the type of their weights.
 
     Raises:
