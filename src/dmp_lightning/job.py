@@ -49,7 +49,7 @@ def train(config: DictConfig) -> dict[str, float]:
             return patch(config, run_dir, checkpoint, interruption)
     except Interrupted:
         checkpoint = latest_in(run_dir)
-        again = "the same command" if checkpoint is None else resume_command(checkpoint)
+        again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
         print(f"Interrupted. To go on: {again}", file=sys.stderr)
         raise
     finally:

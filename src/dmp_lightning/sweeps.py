@@ -62,9 +62,11 @@ def job_dir(number: int, overrides: Sequence[str], axes: Mapping[str, str] | Non
     """
     if sweep is None:
         return str(number)
-    given = {text.lstrip("+").partition("=")[0]: text.lstrip("+") for text in overrides}
-    keys = sorted(filter(lambda key: not elsewhere(key), given), key=lambda key: (key not in (axes or {}), key))
-    name = quote(",".join(given[key] for key in keys), safe="=,")
+    parts = [text.lstrip("+").partition("=") for text in overrides if not elsewhere(text)]
+    given = {key: value for key, _, value in parts}
+    keys = sorted(given, key=lambda key: (key not in (axes or {}), key))
+    # Hydra takes such a path as it is, as in patch=..., where = and a comma would need quotes.
+    name = "+".join(f"{quote(key, safe='')}-{quote(given[key], safe='')}" for key in keys)
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
@@ -78,10 +80,11 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
     """
     try:
         metrics = earlier_metrics(config, folder) if OmegaConf.select(config, "sweep") else None
-        if metrics is not None:
+        state = "done" if metrics is None else "skipped"
+        if metrics is None:
+            metrics = task(config)
+        else:
             log.info("Skipped, it has its result: %s", folder)
-            return Ended("skipped", folder, metrics)
-        metrics = task(config)
     except Pruned as end:
         log.info("Pruned %s: %s", end, folder)
         return Ended("pruned", folder, {})
@@ -93,7 +96,7 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
             _write(folder / FAILED, _settings(config), error=sentence)
         return Ended("failed", folder, {}, sentence)
     (folder / FAILED).unlink(missing_ok=True)
-    return Ended("done", folder, metrics)
+    return Ended(state, folder, metrics)
 
 
 def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None:
