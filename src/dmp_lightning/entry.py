@@ -110,8 +110,11 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
 def resume_command(checkpoint: Path) -> str:
     """The command that goes on with this run from `checkpoint`, to be typed where this one was."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    kept = [override for override in overrides if not override.startswith("resume=")]
+    kept: list[str] = []
+    if HydraConfig.initialized():
+        own = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
+        given = (override for override in HydraConfig.get().overrides.task if not override.startswith("resume="))
+        kept = [*(f"--config-dir={folder}" for folder in own), *given]
     return shlex.join(["python", "-m", "dmp_lightning.train", *kept, f"resume={checkpoint}"])
 
 
