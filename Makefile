@@ -6,7 +6,7 @@ READY := .venv/.ready
 UNWANTED := GNU General Public License;GNU Affero;GPLv3;AGPL;NonCommercial
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak bench audit lint format wheel clean
+.PHONY: help demo test test-slow soak bench audit lint format docs wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,15 @@ format: $(READY)  ## format the code, and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+docs: $(READY)  ## build the documents into site/; links that lead nowhere are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html, or serve it to have the search: $(BIN)/mkdocs serve"
+
 wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what was built and cached; runs and .venv stay
-	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
