@@ -51,7 +51,7 @@ def reference(conf: Path) -> str:
     commands = sorted(map(read, conf.glob("*.yaml")), key=lambda option: (option.name != "train", option.name))
     chosen = {choice.key: choice.default for choice in commands[0].defaults}
     order = list(chosen)
-    groups = [path for path in sorted(conf.iterdir()) if path.is_dir()]
+    groups = [path for path in sorted(conf.iterdir()) if any(path.glob("*.yaml"))]
     groups.sort(key=lambda path: order.index(path.name) if path.name in chosen else len(order))
     return "\n\n".join([INTRODUCTION, *map(_command, commands), *(_group(group, chosen) for group in groups)])
 
