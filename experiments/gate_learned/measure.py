@@ -1,0 +1,90 @@
+"""What becomes of a patch whose gate no longer knows the timestep?
+
+python experiments/gate_learned/measure.py RUN...
+
+Each RUN is the folder of a run of a mixture of prompts. Its patch is measured as it is, with its gate's weights averaged
+over all timesteps, and with the timesteps that the gate sees shuffled (three permutations), on the noise and images of the
+run itself. Writes results/RUN.json, and skips runs that have one.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from dmp_lightning.base import measure_base
+from dmp_lightning.build import build_evaluation, build_module, build_parts, build_trainer
+from dmp_lightning.methods import DMP, Frozen
+from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.prompts import Gates, Mixture
+from dmp_lightning.reporting.results import Results, provenance, read_results, write_results
+from dmp_lightning.sampling import patched
+from dmp_lightning.training.interruption import Interruption
+
+RESULTS = Path(__file__).parent / "results"
+PERMUTATIONS = (1, 2, 3)
+Prepare = Callable[..., Mixture]
+
+
+def shuffled(method: DMP, steps: int, seed: int) -> Prepare:
+    """`prepare` with the gate seeing another timestep than the blocks: always the same one in its place."""
+    permutation, prepare = torch.randperm(steps, generator=torch.Generator().manual_seed(seed)), method.prepare
+
+    def prepare_for_another(t: Tensor, conditioning: object, noise: Tensor | None) -> Mixture:
+        other = permutation[t]
+        return prepare(other, conditioning._replace(timestep=method.backbone.t_embedder(other)), noise)
+
+    return prepare_for_another
+
+
+@torch.no_grad()
+def averaged(method: DMP, steps: int) -> Prepare:
+    """`prepare` with the gate's weights of all timesteps averaged, for label 0."""
+    t = torch.arange(steps)
+    _, conditioning = method.backbone.embed(torch.zeros(steps, *method.backbone.sample_shape), t, torch.zeros_like(t))
+    weights = method.prepare(t, conditioning, None).gates.weights.mean(1, keepdim=True)
+    return lambda t, conditioning, noise: Mixture(Gates(weights, None), method.mixture.prompts.unbind())
+
+
+def measure(run: Path) -> Results:
+    """The paired loss and Fréchet distance of a run's patch, as it is and with its gate's knowledge taken away."""
+    record = read_results(run / "results.json")
+    config = OmegaConf.create(record.config | {"logger": {}, "run_dir": str(run)})
+    data, features, backbone = build_parts(config)
+    with Interruption() as interruption:
+        evaluation = build_evaluation(config, features, run / "shuffled")
+        trainer = build_trainer(config, evaluation, None, interruption, run / "shuffled")
+        base = fingerprint(backbone)
+        measure_base(config, trainer, build_module(config, Frozen(backbone), base), data, evaluation, resuming=True)
+        found = {}
+        for name in ("as it is", "averaged", *(f"shuffled, permutation {seed}" for seed in PERMUTATIONS)):
+            method = patched(backbone, run / "patch.safetensors")
+            assert isinstance(method, DMP)
+            module = build_module(config, method, base)
+            if name == "averaged":
+                method.prepare = averaged(method, module.diffusion.schedule.steps)
+            elif name != "as it is":
+                method.prepare = shuffled(method, module.diffusion.schedule.steps, int(name[-1]))
+            trainer.validate(module, datamodule=data, verbose=False)
+            outcome = evaluation.outcome()
+            found[name] = {
+                evaluation.generation.frechet.name: outcome.frechet,
+                "loss_difference": [part.item() for part in outcome.comparison.overall],
+                "loss_difference_by_stratum": outcome.comparison.by_stratum.mean.tolist(),
+            }
+    return Results(
+        record.name, record.method, record.config, record.seeds | {"permutations": PERMUTATIONS}, found, {}, [],
+        **provenance("cpu"),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    for folder in map(Path, sys.argv[1:]):
+        path = RESULTS / f"{folder.name}.json"
+        if not path.exists():
+            write_results(measure(folder), path)
+        for name, values in read_results(path).metrics.items():
+            print(f"{folder.name}: {name}: {values}")
