@@ -2,9 +2,9 @@
 
 python experiments/gate_learned/measure.py RUN...
 
-Each RUN is the folder of a run of a mixture of prompts. Its patch is measured as it is, with its gate's weights averaged
-over all timesteps, and with the timesteps that the gate sees shuffled (three permutations), on the noise and images of the
-run itself. Writes results/RUN.json, and skips runs that have one.
+Each RUN is the folder of a run of a mixture of prompts. Its patch is measured as it is, with its gate's weights
+averaged over all timesteps, and with the timesteps that the gate sees shuffled (three permutations), on the noise and
+images of the run itself. Writes results/RUN.json, and skips runs that have one.
 """
 
 import sys
