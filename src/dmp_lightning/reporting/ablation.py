@@ -1,0 +1,144 @@
+"""The ablation table: a line for each config with all that was measured of it, as cells, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dmp_lightning.reporting.configs import ABSENT
+from dmp_lightning.reporting.formatting import count, estimate_text, spread_text
+from dmp_lightning.reporting.lines import Base, Line, grouped
+from dmp_lightning.reporting.records import Run
+from dmp_lightning.reporting.statistics import SEEDS, direction
+
+WORDS = {-1: "better", 0: "open", 1: "worse"}
+
+
+def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
+    """What can be said of all lines together, each sentence with its numbers."""
+    known = [line for line in lines if line.change is not None]
+    if not known:
+        return [f"{count(len(bases), 'base')} measured, and nothing patched that could be compared with them."]
+    found = [direction(line.change.interval) for line in known if line.change]
+    better, worse, open_ = (found.count(value) for value in (-1, 1, 0))
+    told = f"{count(len(known), 'trained line')} on {count(len({line.base.id for line in known}), 'base')}"
+    sentences = [
+        f"Of {told}, the change of the Fréchet distance from the frozen control lies below zero with its whole 95% "
+        f"interval for {better} (better), above for {worse} (worse), and for {open_} the interval holds zero."
+    ]
+    losses = [direction(line.loss.interval) for line in known if line.loss]
+    both = [line for line in known if _directions(line) == (-1, -1)]
+    against = [line for line in known if _directions(line) in ((-1, 1), (1, -1))]
+    if losses:
+        contradict = f", and for {len(against)} the two measures contradict each other" if against else ""
+        sentences.append(
+            f"The paired validation loss lies below the control's in the same way for {losses.count(-1)}, above it for "
+            f"{losses.count(1)}; both measures are better for {len(both)}{contradict}."
+        )
+    alone = sum(line.change is not None and line.change.over != SEEDS for line in known)
+    if alone:
+        sentences.append(
+            f"{count(alone, 'line')} {'has' if alone == 1 else 'have'} one seed only: the interval there speaks of the "
+            "samples' noise, not of another training."
+        )
+    if len(known) > 1:
+        sentences.append(
+            f"Nothing is corrected for {len(known)} comparisons: of as many lines without any effect, "
+            f"{len(known) / 20:.1f} would be expected to have an interval that leaves out zero."
+        )
+    return sentences
+
+
+def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
+    """A Markdown table for each measure, the lines on a base below it."""
+    return "\n".join(
+        f"### {measure}\n\n" + _markdown_table(same, [line for line in lines if line.base in same])
+        for measure, same in grouped(bases, lambda base: base.measure).items()
+    )
+
+
+def csv_table(bases: Iterable[Base], lines: Iterable[Line]) -> str:
+    """One line a run, frozen ones too, with a header."""
+    lines = list(lines)
+    axes = list(dict.fromkeys(axis for line in lines for axis in line.axes))
+    counted = [(run, line.base, line.name, line.method, line.axes) for line in lines for run in line.runs]
+    frozen = [
+        (run, base, base.name, "frozen", dict[str, str]())
+        for base in bases
+        for run in base.runs
+        if len(run.record.rows) == 1
+    ]
+    rows = [_run_row(run, base) | _told(name, method, told, axes) for run, base, name, method, told in counted + frozen]
+    with io.StringIO(newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["path"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return file.getvalue()
+
+
+def _told(name: str, method: str, told: dict[str, str], axes: list[str]) -> dict[str, Any]:
+    return {"line": name, "method": method} | {f"axis: {axis}": told.get(axis, "") for axis in axes}
+
+
+def _run_row(run: Run, base: Base) -> dict[str, Any]:
+    record, row = run.record, run.record.rows[-1]
+    final = record.metrics["final"]
+    change = final.get(f"{base.metric}_change") or {}
+    loss = record.paired.get("overall") or {}
+    return {
+        "path": str(run.path),
+        "base": base.name,
+        "measure": base.measure,
+        "seed": run.seed,
+        "distance": final.get(base.metric),
+        "change": change.get("mean"),
+        "change_low": change.get("low"),
+        "change_high": change.get("high"),
+        "loss": final.get("loss"),
+        "loss_difference": loss.get("mean"),
+        "loss_difference_low": loss.get("low"),
+        "loss_difference_high": loss.get("high"),
+        "trained_parameters": row["trained"],
+        "base_parameters": row["base"],
+        "training_seconds": row["seconds"],
+        "peak_memory_mib": row["memory"],
+        "commit": record.commit,
+        "device": record.machine.get("device"),
+    }
+
+
+def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
+    name = bases[0].measure.partition(",")[0]
+    header = [
+        "Model",
+        "Seeds",
+        f"{name} ↓",
+        "Δ to the frozen control [95%]",
+        "Interval over",
+        "Validation loss − base [95%] ↓",
+    ]
+    header += ["Trained parameters (of base)", "Seconds", "Peak MiB"]
+    rows = [header, ["---", "---:", "---:", "---:", "---", *["---:"] * 4]]
+    for base in bases:
+        rows.append(
+            [f"**{base.name}** (frozen)", ABSENT, spread_text(base.distance), *[ABSENT] * 3, "0", ABSENT, ABSENT]
+        )
+        for line in (line for line in lines if line.base is base):
+            over = (
+                ABSENT if line.change is None else f"{len(line.runs)} seeds" if line.change.over == SEEDS else "samples"
+            )
+            rows.append(
+                [f"+ {line.name}", str(len(line.runs)), spread_text(line.distance), estimate_text(line.change), over]
+            )
+            rows[-1] += [estimate_text(line.loss), parameters_text(line)]
+            rows[-1] += [spread_text(line.seconds, ",.0f"), spread_text(line.memory, ",.0f")]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+
+
+def parameters_text(line: Line) -> str:
+    """How many, and their share of the base's."""
+    return f"{line.parameters:,} ({100 * line.parameters / line.base.parameters:.2f}%)"
+
+
+def _directions(line: Line) -> tuple[int, ...]:
+    return tuple(direction(found.interval) if found else 0 for found in (line.change, line.loss))

@@ -1,0 +1,117 @@
+"""Axes: what was turned while all else stayed, as the sweeps say, or as the configs of the runs show."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from dmp_lightning.reporting.configs import ABSENT, by_value, differing, short
+from dmp_lightning.reporting.lines import Line, grouped
+
+
+@dataclass(frozen=True)
+class Series:
+    """Lines that differ in nothing but one axis: `points` are its values, in order, with the line at each."""
+
+    name: str
+    points: list[tuple[str, Line]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis and the comparisons along it, all on one measure."""
+
+    name: str
+    measure: str
+    series: list[Series]
+
+    @property
+    def values(self) -> list[str]:
+        """Numbers by size, then texts."""
+        return sorted({value for series in self.series for value, _ in series.points}, key=by_value)
+
+
+def build_axes(lines: Iterable[Line]) -> list[Axis]:
+    """Every axis along which two lines or more can be compared, those of sweeps first."""
+    axes = []
+    for (measure, sweep), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
+        axes += [
+            Axis(name, measure, series)
+            for name, series in (_of_sweep(same) if sweep else _of_configs(same))
+            if any(len({value for value, _ in one.points}) > 1 for one in series)
+        ]
+    return sorted(axes, key=lambda axis: not any(line.sweep for series in axis.series for _, line in series.points))
+
+
+def _of_sweep(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
+    """The axes that a sweep names; a series shares the base, the other axes, and what none of the axes explains."""
+    names = list(dict.fromkeys(name for line in lines for name in line.axes))
+    unexplained = {
+        key
+        for same in grouped(lines, lambda line: (id(line.base), tuple(sorted(line.axes.items())))).values()
+        for key in differing(line.config for line in same)
+    }
+    for name in names:
+        others = [other for other in names if other != name]
+        yield name, _series([line for line in lines if name in line.axes], name, others, sorted(unexplained))
+
+
+def _of_configs(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
+    """An axis for each key in which lines differ; a series has all other keys in common."""
+    keys = differing(line.config for line in lines)
+    for key in keys:
+        inner = [other for other in keys if other.startswith(f"{key}.")]  # settings of what stands at the key
+        rest = [other for other in keys if other != key and other not in inner]
+        groups = grouped(lines, partial(_at, rest))
+        groups = {
+            shared: same for shared, same in groups.items() if len({line.config.get(key, ABSENT) for line in same}) > 1
+        }
+        told = [rest[i] for i in range(len(rest)) if len({shared[i] for shared in groups}) > 1]
+        yield (
+            "base" if key == "backbone.weights" else short(key),
+            [
+                Series(
+                    _context(same[0], told, on_base=key != "backbone.weights"),
+                    sorted(((_value(line, key), line) for line in same), key=lambda point: by_value(point[0])),
+                )
+                for same in groups.values()
+            ],
+        )
+
+
+def _at(keys: list[str], line: Line) -> tuple[str, ...]:
+    return tuple(line.config.get(key, ABSENT) for key in keys)
+
+
+def _value(line: Line, key: str) -> str:
+    """Where a line stands on the axis of a key, as the rest of the report says it."""
+    names = {"backbone.weights": line.base.name, "method": line.method}
+    return names.get(key, line.config.get(key, ABSENT))
+
+
+def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) -> list[Series]:
+    groups = grouped(
+        lines,
+        lambda line: (
+            line.base.name,
+            *[line.axes.get(other, ABSENT) for other in others],
+            *[line.config.get(key, ABSENT) for key in keys],
+        ),
+    )
+    told = ["base", *others, *[short(key) for key in keys]]
+    differ = [index for index in range(len(told)) if len({shared[index] for shared in groups}) > 1]
+    return [
+        Series(
+            ", ".join(f"{told[index]} {shared[index]}" for index in differ),
+            sorted(((line.axes[name], line) for line in same), key=lambda point: by_value(point[0])),
+        )
+        for shared, same in groups.items()
+    ]
+
+
+def _context(line: Line, keys: list[str], on_base: bool) -> str:
+    """What a series has in common and others have not: the method and its settings are told by their names."""
+    told = [key for key in keys if not key.startswith(("method.", "backbone", "recipe.learning_rates"))]
+    parts = [f"on {line.base.name}"] if on_base and any(key.startswith("backbone") for key in keys) else []
+    parts += [line.method] if "method" in told else []
+    parts += [f"{short(key)} {line.config.get(key, ABSENT)}" for key in told if key != "method"]
+    return ", ".join(parts)

@@ -1,0 +1,123 @@
+"""The report as one HTML page that needs nothing else: style, script, data and pictures are all inside."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from dmp_lightning.reporting.ablation import WORDS
+from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
+from dmp_lightning.reporting.charts import DATA
+from dmp_lightning.reporting.formatting import bounds_text, mean_text, number, spread_text
+from dmp_lightning.reporting.gates import DEAD
+from dmp_lightning.reporting.lines import Base, Line, grouped
+from dmp_lightning.reporting.statistics import SEEDS, direction, spread
+
+if TYPE_CHECKING:
+    from dmp_lightning.reporting.report import Report
+
+TEMPLATES = Path(__file__).parent / "page"
+
+
+def render(report: "Report") -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "number": number,
+        "spread": spread_text,
+        "over_seeds": lambda values, form: spread_text(spread(values), form),
+        "bounds": bounds_text,
+        "mean": mean_text,
+    }
+    return environment.get_template("report.html").render(
+        report=report,
+        tables=_tables(report.bases, report.lines),
+        facets=_facets(report),
+        data=Markup(_data(report)),
+        vega=Markup(_vega()),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
+        verdict=lambda found: "" if found is None else WORDS[direction(found.interval)],
+        over=lambda found: "" if found is None else found.over,
+        forest=_forest,
+        gates_alike=lambda maps: maps.weights[1] - maps.weights[0] <= 0.011 * abs(maps.weights[1]),
+        dead=DEAD,
+        SEEDS=SEEDS,
+    )
+
+
+def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """A table for each measure; for each of its bases the lines on it."""
+    return [
+        {
+            "measure": measure,
+            "name": measure.partition(",")[0],
+            "groups": [(base, [line for line in lines if line.base is base]) for base in same],
+        }
+        for measure, same in grouped(bases, lambda base: base.measure).items()
+    ]
+
+
+def _facets(report: "Report") -> list[tuple[str, str, list[str]]]:
+    """What the page can be filtered by: a key, its name, and its values; only where there is a choice."""
+    bases = [base for base in report.bases if any(line.base is base for line in report.lines)]
+    facets = [
+        ("method", "Method", [line.method for line in report.lines]),
+        ("measure", "Measured on", [base.measure for base in bases]),
+        ("base", "Base", [base.name for base in bases]),
+    ]
+    swept = dict.fromkeys(axis for line in report.lines for axis in line.axes if axis != "method")
+    facets += [
+        (f"axis-{axis}", axis, [line.axes[axis] for line in report.lines if axis in line.axes]) for axis in swept
+    ]
+    found = [(key, name, list(dict.fromkeys(values))) for key, name, values in facets]
+    return [facet for facet in found if len(facet[2]) > 1]
+
+
+def _data(report: "Report") -> str:
+    """Lines with what they are filtered by, and all charts, as JSON inside a script."""
+    shown = [
+        {"id": line.id, "method": line.method, "measure": line.base.measure, "base": line.base.name}
+        | {f"axis-{axis}": value for axis, value in line.axes.items()}
+        for line in report.lines
+    ]
+    shown += [{"id": base.id, "measure": base.measure, "base": base.name} for base in report.bases]
+    charts = [*report.axis_charts, *report.cost_charts, *[chart for _, chart in report.gains_charts]]
+    content = {"lines": shown, "rows": DATA, "charts": [_chart(chart) for chart in charts]}
+    return json.dumps(content, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")  # no end of the script
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    sized = {"width": "container", "height": chart.height, "autosize": {"type": "fit-x", "contains": "padding"}}
+    look = config("currentColor") | {"legend": {"disable": True}}  # the page's own wraps
+    return {"name": chart.name, "spec": chart.spec | sized | {"config": look}}
+
+
+@cache
+def _vega() -> str:
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite_version()).replace(
+        "</script", "<\\/script"
+    )
+
+
+def _forest(line: Line, lines: Sequence[Line]) -> dict[str, float] | None:
+    """Where the interval of a line lies, in per cent of an axis that holds zero and those of all `lines`."""
+    known = [other.change.interval for other in lines if other.change is not None]
+    if line.change is None:
+        return None
+    low, high = min(0.0, *(each.low for each in known)), max(0.0, *(each.high for each in known))
+    width = (high - low) or 1.0
+    places = {"zero": 0.0, "mean": line.change.interval.mean, "low": line.change.interval.low}
+    places["high"] = line.change.interval.high
+    return {name: round(2 + 96 * (value - low) / width, 2) for name, value in places.items()}

@@ -1,0 +1,47 @@
+"""How the runs of a report were made: settings that differ, versions, commits, machines and commands."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dmp_lightning.reporting.configs import ABSENT, differing, short
+from dmp_lightning.reporting.lines import Line
+from dmp_lightning.reporting.records import Run
+
+
+@dataclass(frozen=True)
+class Making:
+    """`keys` and `settings`: in what the lines differ, a row for each. `shared`: what they have in common.
+
+    `versions`, `commits` and `machines` say with how many runs each was met; `commands` are those of all runs, by path.
+    """
+
+    keys: list[str]
+    settings: list[tuple[Line, list[str]]]
+    shared: list[tuple[str, str]]
+    versions: list[tuple[str, str]]
+    commits: list[tuple[str, int]]
+    machines: list[tuple[str, int]]
+    commands: list[tuple[str, str]]
+
+
+def making(lines: Sequence[Line], runs: Sequence[Run]) -> Making:
+    """Gather it from the records."""
+    keys = differing(line.config for line in lines)
+    first = lines[0].config if lines else {}
+    records = [run.record for run in runs]
+    packages = dict.fromkeys(name for record in records for name in record.versions)
+    met = {name: sorted({record.versions.get(name, ABSENT) for record in records}) for name in packages}
+    machines = (
+        f"{record.machine.get('device')}, {record.machine.get('cpus')} CPUs, {record.machine.get('platform')}"
+        for record in records
+    )
+    return Making(
+        [short(key) for key in keys],
+        [(line, [line.config.get(key, ABSENT) for key in keys]) for line in lines],
+        sorted((key, value) for key, value in first.items() if key not in keys),
+        [(name.replace("_", "-") if name != "python" else "Python", ", ".join(met[name])) for name in packages],
+        Counter(record.commit for record in records).most_common(),
+        Counter(machines).most_common(),
+        [(str(run.path), run.record.command) for run in runs],
+    )

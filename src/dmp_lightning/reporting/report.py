@@ -1,0 +1,114 @@
+"""A whole report: everything that is told of a set of runs, for the page, Markdown, CSV and the PNG files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmp_lightning.reporting.ablation import csv_table, headline, markdown
+from dmp_lightning.reporting.axes import Axis, build_axes
+from dmp_lightning.reporting.chart_look import Chart, save_png
+from dmp_lightning.reporting.chart_rows import DISTANCE, LOSS
+from dmp_lightning.reporting.charts import axis_chart, cost_chart, gains_chart
+from dmp_lightning.reporting.comparison import build_lines
+from dmp_lightning.reporting.formatting import count
+from dmp_lightning.reporting.gallery import Gallery, build_gallery
+from dmp_lightning.reporting.lines import Base, Line, grouped
+from dmp_lightning.reporting.provenance import Making, making
+from dmp_lightning.reporting.records import Failure, Records, Run
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told: the table's `bases` and `lines`, plots, pictures, failures, and how the runs were made."""
+
+    title: str
+    bases: list[Base]
+    lines: list[Line]
+    axes: list[Axis]
+    axis_charts: list[Chart]
+    cost_charts: list[Chart]
+    gains_charts: list[tuple[Line, Chart]]
+    gallery: Gallery
+    evaluations: list[Run]
+    failures: list[Failure]
+    making: Making
+    warnings: list[str]
+
+    @property
+    def headline(self) -> list[str]:
+        """Sentences that sum it up."""
+        return headline(self.bases, self.lines)
+
+    @property
+    def summary(self) -> str:
+        """What was read, in a few words."""
+        runs = sum(len(line.runs) for line in self.lines)
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{count(runs, 'run')} in {count(len(self.lines), 'line')} on {count(len(self.bases), 'base')}{failed}"
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Each text file's name and content."""
+        from dmp_lightning.reporting.page import render  # it imports this module for the types
+
+        yield "report.html", render(self)
+        yield "report.md", self.markdown()
+        yield "report.csv", csv_table(self.bases, self.lines)
+
+    def markdown(self) -> str:
+        """The report without its pictures, which it links to."""
+        parts = [f"# {self.title}", " ".join(self.headline), markdown(self.lines, self.bases)]
+        charts = [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]
+        parts += [f"![{chart.title}](figures/{chart.name}.png)" for chart in charts]
+        if self.failures:
+            parts += ["## Failed", *[f"- `{failure.path}`: {failure.error}" for failure in self.failures]]
+        if self.warnings:
+            parts += ["## Left out", *[f"- {warning}" for warning in self.warnings]]
+        return "\n\n".join(parts) + "\n"
+
+    def draw(self, folder: Path) -> None:
+        """Write every plot and picture as PNG."""
+        for chart in [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]:
+            save_png(chart, folder / f"{chart.name}.png")
+        self.gallery.draw(folder)
+
+
+def build_report(records: Records, title: str) -> Report:
+    """Compare what can be compared among `records`."""
+    warnings = list(records.warnings)
+    bases, lines = build_lines(records.runs, warnings)
+    axes = build_axes(lines)
+    return Report(
+        title,
+        bases,
+        lines,
+        axes,
+        list(_axis_charts(axes)),
+        list(_cost_charts(bases, lines)),
+        [(line, chart) for line in lines if (chart := gains_chart(line)) is not None],
+        build_gallery(lines, warnings),
+        records.evaluations,
+        records.failures,
+        making(lines, [*records.runs, *records.evaluations]),
+        warnings,
+    )
+
+
+def _axis_charts(axes: Sequence[Axis]) -> Iterator[Chart]:
+    for number, axis in enumerate(axes, start=1):
+        for quantity in (DISTANCE, LOSS):
+            chart = axis_chart(axis, quantity, f"axis-{number}-{_slug(axis.name)}-{quantity}")
+            if chart is not None:
+                yield chart
+
+
+def _cost_charts(bases: Sequence[Base], lines: Sequence[Line]) -> Iterator[Chart]:
+    for number, (measure, same) in enumerate(grouped(lines, lambda line: line.base.measure).items(), start=1):
+        for cost in ("parameters", "seconds"):
+            used = [base for base in bases if base.measure == measure and any(line.base is base for line in same)]
+            chart = cost_chart(used, same, cost, f"cost-{number}-{cost}")
+            if chart is not None:
+                yield chart
+
+
+def _slug(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())
