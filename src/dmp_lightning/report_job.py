@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from dmp_lightning.files import replacing
+
+if TYPE_CHECKING:
+    from dmp_lightning.reporting.records import Records
 
 NEEDED = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
 
@@ -14,18 +18,33 @@ NEEDED = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinj
 def make_report(config: DictConfig) -> Path:
     """Write `report.html`, `report.md`, `report.csv` and `figures/` into the folder `output`, and return it.
 
+    With `wandb` the dashboard of a project is made as well, or alone where no folder is named.
+
     Raises:
         FileNotFoundError: there is no folder `dir`, or no results in it.
-        ValueError: no folder is named, or packages are missing.
+        ValueError: no folder is named, packages are missing, or W&B cannot be used so.
     """
     check_packages()
-    if config.dir is None:
+    if config.dir is None and config.wandb is None:
         raise ValueError("Name the folder of the runs: python -m dmp_lightning.report DIR")
-    from dmp_lightning.reporting.records import read_folder
+    from dmp_lightning.reporting.records import Records, read_folder
+
+    records = Records() if config.dir is None else read_folder(config.dir)
+    output = Path(config.output or Path(config.dir or ".", "report"))
+    if config.dir is not None:
+        _write(records, config.dir, output)
+    if config.wandb is not None:
+        from dmp_lightning import dashboard
+
+        found = [run.record for run in records.runs]
+        print(*dashboard.build_dashboard(config.wandb, found, output / "dashboard.json"), sep="\n")
+    return output
+
+
+def _write(records: "Records", title: str, output: Path) -> None:
     from dmp_lightning.reporting.report import build_report
 
-    folder, output = Path(config.dir), Path(config.output)
-    report = build_report(read_folder(folder), str(folder))
+    report = build_report(records, title)
     for name, text in report.texts():
         with replacing(output / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -33,7 +52,6 @@ def make_report(config: DictConfig) -> Path:
     for warning in report.warnings:
         print(f"warning: {warning}")
     print(f"{report.summary}: {output / 'report.html'}")
-    return output
 
 
 def check_packages() -> None:

@@ -22,7 +22,7 @@ def cost_rows(line: Line, cost: str) -> list[dict[str, Any]]:
     values = [run.record.metrics["final"].get(line.base.metric) for run in line.runs]
     seconds = line.seconds
     amount = line.parameters if cost == "parameters" else seconds and seconds.mean
-    return [] if amount is None else [row | {"cost": amount} for row in _rows(line, values)]
+    return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values)]
 
 
 def free_rows(base: Base) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def free_rows(base: Base) -> list[dict[str, Any]]:
     if base.distance is None:
         return []
     mean = base.distance.mean
-    told = {"line": f"base {base.name}", "method": FREE, "base": base.name, "id": base.id, "cost": 0}
+    told = {"line": f"base {base.name}", "method": FREE, "base": base.name, "id": base.id, "cost": 0.0}
     return [told | {"kind": "mean"} | _ends(mean, mean, mean)]
 
 

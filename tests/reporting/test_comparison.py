@@ -1,0 +1,133 @@
+"""How a report sorts runs: what is a seed of what, what is compared with what, and what is left out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+from dmp_lightning.reporting.axes import build_axes
+from dmp_lightning.reporting.comparison import build_lines
+from dmp_lightning.reporting.configs import REPEATED, flatten
+from dmp_lightning.reporting.lines import Base, Line
+from dmp_lightning.reporting.records import read_folder
+from dmp_lightning.reporting.statistics import OWN, SEEDS
+from tests.reporting.made import make_runs, record, write
+
+
+def sorted_runs(folder: Path) -> tuple[list[Base], list[Line], list[str]]:
+    found = read_folder(folder)
+    bases, lines = build_lines(found.runs, found.warnings)
+    return bases, lines, found.warnings
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_line(tmp_path: Path) -> None:
+    (base,), lines, warnings = sorted_runs(make_runs(tmp_path))
+    assert warnings == []
+    assert base.distance is not None
+    assert (base.name, base.distance.mean, base.parameters) == ("small", 20.0, 70000)
+    found = {line.name: line for line in lines}
+    assert found.keys() == {
+        "mixture of prompts (DMP) · gate linear",
+        "mixture of prompts (DMP) · gate topk",
+        "plain prompt tuning",
+        "full fine-tuning",
+    }
+    linear = found["mixture of prompts (DMP) · gate linear"]
+    assert [run.seed for run in linear.runs] == [1, 2, 3]
+    assert linear.change is not None
+    assert (linear.change.over, linear.change.interval.mean) == (SEEDS, -5)
+    alone = found["plain prompt tuning"].change
+    assert alone == ((-3.0, -4.0, -2.0), OWN)
+
+
+def test_what_was_measured_otherwise_is_never_put_together(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", record("linear", 1, -4.0))
+    write(tmp_path / "b.json", record("linear", 2, -4.0, evaluation={"samples": 4000}))
+    write(tmp_path / "c.json", record("linear", 3, -4.0, backbone={"weights": "other.safetensors"}))
+    bases, lines, _ = sorted_runs(tmp_path)
+    assert sorted(base.measure for base in bases) == [
+        "Fréchet distance (digits classifier), 4000 samples",
+        "Fréchet distance (digits classifier), 500 samples",
+        "Fréchet distance (digits classifier), 500 samples",
+    ]
+    assert [len(line.runs) for line in lines] == [1, 1, 1]
+    assert {base.name for base in bases} == {"small", "other"}
+
+
+def test_only_inceptions_distance_is_called_fid(tmp_path: Path) -> None:
+    text = json.dumps(record("linear", 1, -4.0)).replace("frechet_digits_classifier", "fid")
+    write(tmp_path / "a.json", json.loads(text))
+    ((base,), _, _) = sorted_runs(tmp_path)
+    assert base.measure == "FID"
+
+
+def test_the_same_config_and_seed_counts_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", record("linear", 1, -4.0))
+    write(tmp_path / "b.json", record("linear", 1, -4.0, run_dir="elsewhere"))
+    _, (line,), warnings = sorted_runs(tmp_path)
+    assert [run.path.name for run in line.runs] == ["a.json"]
+    assert warnings == [f"{tmp_path / 'b.json'} is left out: {tmp_path / 'a.json'} has the same config and seed."]
+
+
+def test_axes_are_those_of_the_sweep(tmp_path: Path) -> None:
+    _, lines, _ = sorted_runs(make_runs(tmp_path))
+    axes = {axis.name: axis for axis in build_axes(lines)}
+    assert axes["gate"].values == ["linear", "topk"]
+    (series,) = axes["gate"].series
+    assert [(value, line.change and line.change.interval.mean) for value, line in series.points] == [
+        ("linear", pytest.approx(-5)),
+        ("topk", pytest.approx(0.1)),
+    ]
+
+
+def test_without_a_sweep_axes_are_what_was_turned_alone(tmp_path: Path) -> None:
+    for steps in (100, 1000):
+        for kind in ("linear", "topk"):
+            recipe = {"recipe": {"max_steps": steps}, "trainer": {"max_steps": steps}}
+            write(tmp_path / f"{kind}-{steps}.json", record(kind, 1, -4.0, **recipe))
+    write(tmp_path / "tuning.json", record("tuning", 1, -4.0, recipe={"max_steps": 50}))
+    _, lines, _ = sorted_runs(tmp_path)
+    axes = {axis.name: axis for axis in build_axes(lines)}
+    assert axes.keys() == {"max_steps", "gate.top_k"}  # the method came with other steps: nothing to compare
+    assert axes["max_steps"].values == ["100", "1000"]
+    assert len(axes["max_steps"].series) == len(axes["gate.top_k"].series) == 2
+
+
+def test_damaged_files_are_named_and_others_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "good.json", record("linear", 1, -4.0))
+    write(tmp_path / "no_record.json", {"some": "thing"})
+    write(tmp_path / "begun.json", {"schema": 1, "config": {}})
+    write(tmp_path / "old.json", {"schema": 0})
+    (tmp_path / "half.json").write_text('{"schema": 1, "na')
+    (tmp_path / "good.safetensors").write_bytes(b"nothing")
+    found = read_folder(tmp_path)
+    assert [run.path.name for run in found.runs] == ["good.json"]
+    assert len(found.warnings) == 2
+    assert any("half.json" in text for text in found.warnings)
+    assert any("old.json" in text for text in found.warnings)
+
+
+def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no results"):
+        read_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        read_folder(tmp_path / "none")
+
+
+def test_what_is_left_out_of_a_config_stands_elsewhere_by_default() -> None:
+    register_resolvers()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        config = compose("train")
+    del config.hydra
+    for key, source in REPEATED.items():
+        assert OmegaConf.select(config, key) == OmegaConf.select(config, source)
+    config.run_dir = "runs/here"  # it is Hydra's to say
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    flat = flatten({str(key): value for key, value in plain.items()})
+    assert flat["method"] == "DMP"
+    assert flat["method.gate"] == "LinearGate"
+    assert not flat.keys() & REPEATED.keys()
