@@ -21,7 +21,7 @@ from dmp_lightning.reporting.statistics import SEEDS, direction, spread
 if TYPE_CHECKING:
     from dmp_lightning.reporting.report import Report
 
-TEMPLATES = Path(__file__).parent / "page"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(report: "Report") -> str:
