@@ -121,7 +121,6 @@ def test_what_is_left_out_of_a_config_stands_elsewhere_by_default() -> None:
     register_resolvers()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         config = compose("train")
-    del config.hydra
     for key, source in REPEATED.items():
         assert OmegaConf.select(config, key) == OmegaConf.select(config, source)
     config.run_dir = "runs/here"  # it is Hydra's to say

@@ -15,14 +15,14 @@ from dmp_lightning.reporting.lines import Base, Line
 DATA = "rows"
 """Name of the data of each chart."""
 
-NARROW = 15  # letters in a line below an axis
+NARROW = 45  # letters that have room below an axis
 MEAN, SEED = "datum.kind == 'mean'", "datum.kind == 'seed'"
 
 
 def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
     """Change from the base along an axis: the mean over seeds with its deviation, and each seed as a point."""
     rows = [
-        row | {"x": _wrapped(value), "series": series.name or "all else equal"}
+        row | {"x": _wrapped(value, axis), "series": series.name or "all else equal"}
         for series in axis.series
         for value, line in series.points
         for row in change_rows(line, quantity)
@@ -31,7 +31,7 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
         return None
     what = f"Δ {axis.measure.partition(',')[0]}" if quantity == DISTANCE else "validation loss − base"
     series = list(dict.fromkeys(row["series"] for row in rows))
-    x = alt.X("x:N", sort=[_wrapped(value) for value in axis.values], title=axis.name, axis=_wrapping())
+    x = alt.X("x:N", sort=[_wrapped(value, axis) for value in axis.values], title=axis.name, axis=_wrapping())
     offset = alt.XOffset("series:N", sort=series) if len(series) > 1 else alt.Undefined
     y, low = _y(what, alt.Scale(zero=True), alt.Axis(grid=True))
     colour, shape = _colour("series", series), _shape("series", series)
@@ -146,8 +146,10 @@ def _tooltip(what: str, seed: bool = False) -> list[Any]:
     return [alt.Tooltip("line:N"), alt.Tooltip("base:N"), number, alt.Tooltip("mean:Q", title=what, format=".4g")]
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, NARROW)) or text
+def _wrapped(text: str, axis: Axis) -> str:
+    """In lines that have room below their place on the axis, broken at spaces and after underscores."""
+    room = max(6, NARROW // max(3, len(axis.values)))
+    return "\n".join(textwrap.wrap(text.replace("_", "_ "), room)).replace("_ ", "_") or text
 
 
 def _wrapping() -> alt.Axis:

@@ -7,14 +7,14 @@ async function draw({ name, spec }) {
   views.set(name, view);
 }
 
-// Which lines the boxes leave: a line without a place on an axis is not asked about it.
+// Which lines the boxes leave; what has no box is never asked about.
 function visible() {
-  const wanted = [...document.querySelectorAll("[data-facet]")].map((set) => [
+  const unwanted = [...document.querySelectorAll("[data-facet]")].map((set) => [
     set.dataset.facet,
-    new Set([...set.querySelectorAll("input:checked")].map((box) => box.value)),
+    new Set([...set.querySelectorAll("input:not(:checked)")].map((box) => box.value)),
   ]);
   return new Set(
-    data.lines.filter((line) => wanted.every(([key, values]) => !(key in line) || values.has(line[key]))).map((line) => line.id),
+    data.lines.filter((line) => unwanted.every(([key, values]) => !values.has(line[key]))).map((line) => line.id),
   );
 }
 
