@@ -15,7 +15,8 @@ from tests.data.test_fashion_mnist import write_idx
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run the encode command in `folder`, with nobody's settings and no network."""
-    environment = os.environ | {"HOME": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    home = folder.with_name(f"{folder.name}-home")  # where what is imported keeps its caches
+    environment = os.environ | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "dmp_lightning.encode", *arguments]
     return subprocess.run(
         line, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
