@@ -23,6 +23,7 @@ SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--force-prefers-reduced-motion",  # what is still on its way cannot be clicked
 )
 
 
