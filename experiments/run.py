@@ -1,0 +1,102 @@
+"""Run what has no result yet of a claim (see claims.py), and take the records into its folder.
+
+python experiments/run.py CLAIM DATA [--jobs N] [--only TEXT]     # from the root of the project
+
+Runs are in CLAIM/runs/DATA and go on where they were. Records go to CLAIM/results/DATA, without the paths of this
+machine; that of seed 1 takes its evidence along, for reports. Those of `search` become one table of losses by rate.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from claims import CLAIMS, EXPERIMENT, HERE, Cell
+from tqdm import tqdm
+
+from dmp_lightning.reporting.results import read_results
+
+ROOT = HERE.resolve().parent
+
+
+def command(claim: str, data: str, cell: Cell) -> list[str]:
+    """The sweep of one value, as it is typed."""
+    axes = [f"+sweep.axes.{axis}='{value}'" for axis, value in cell.axes.items()]
+    return [
+        *("-m", "dmp_lightning.train", *EXPERIMENT[data], "+sweep=seeds", f"sweep.name={claim}", *axes),
+        *("controls=null", "logger=csv", "recipe.validate_every=${recipe.max_steps}", *cell.overrides),
+        f"hydra.sweep.dir='{runs(claim, data, cell)}'",
+        f"hydra.sweep.subdir='{cell.turning.rpartition('.')[2]}-${{{cell.turning}}}'",
+    ]
+
+
+def runs(claim: str, data: str, cell: Cell) -> str:
+    """The folder of the seeds of one value."""
+    return f"experiments/{claim}/runs/{data}/{cell.name}"
+
+
+def run(claim: str, data: str, cell: Cell) -> int:
+    """Run one value's seeds, with its output in a file beside them, and return the exit code."""
+    folder = ROOT / runs(claim, data, cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.log").open("a", encoding="utf-8") as log:
+        arguments = [sys.executable, *command(claim, data, cell)]
+        return subprocess.run(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT).returncode
+
+
+def records(claim: str, data: str, cell: Cell) -> Iterator[tuple[str, Path]]:
+    """The seed, or the rate of a search, and the record of each run that is done."""
+    for path in sorted((ROOT / runs(claim, data, cell)).glob("*/results.json")):
+        yield path.parent.name.partition("-")[2], path
+
+
+def collect(claim: str, data: str, cells: list[Cell]) -> None:
+    """Copy what is done into the results of the claim."""
+    for cell in cells:
+        for seed, path in records(claim, data, cell):
+            target = HERE / claim / "results" / data / f"{cell.name}-{seed}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(path.read_text(encoding="utf-8").replace(f"{ROOT}/", ""), encoding="utf-8")
+            if seed == "1":
+                shutil.copy(path.with_name("evidence.safetensors"), target.with_suffix(".safetensors"))
+
+
+def collect_search(data: str, cells: list[Cell]) -> None:
+    """Write the paired loss difference at each rate."""
+    losses: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        for value, path in records("search", data, cell):
+            losses.setdefault(cell.name, {})[value] = read_results(path).paired["overall"]["mean"]
+    target = HERE / "search" / "results" / f"{data}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("claim", choices=CLAIMS)
+    parser.add_argument("data", choices=EXPERIMENT)
+    parser.add_argument("--jobs", type=int, default=1, help="sweeps at once; each computes with one thread")
+    parser.add_argument("--only", default="", help="a text in the names of the values to run")
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cells = [cell for cell in CLAIMS[given.claim](given.data) if given.only in cell.name]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        ended = pool.map(lambda cell: run(given.claim, given.data, cell), cells)
+        failed = [cell.name for cell, code in zip(cells, tqdm(ended, total=len(cells)), strict=True) if code]
+    if given.claim == "search":
+        collect_search(given.data, list(CLAIMS["search"](given.data)))
+    else:
+        collect(given.claim, given.data, cells)
+    if failed:
+        print(f"Failed: {', '.join(failed)}. output.log in their folders says why.", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
