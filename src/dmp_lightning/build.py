@@ -150,7 +150,14 @@ def build_trainer(
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
-    callbacks = [interruption, *([ema] if ema else []), *evaluation.callbacks(), StepLog(), StepProgressBar(), saving]
+    callbacks = [
+        interruption,
+        *([ema] if ema else []),
+        *evaluation.callbacks(),
+        StepLog(),
+        StepProgressBar(refresh_rate=10),
+        saving,
+    ]
     if OmegaConf.select(config, "sweep.trial") is not None:
         from dmp_lightning.search import pruning  # Optuna is an extra
 
