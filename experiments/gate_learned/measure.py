@@ -1,10 +1,10 @@
 """What becomes of a patch whose gate no longer knows the timestep?
 
-python experiments/gate_learned/measure.py RUN...
+python experiments/gate_learned/measure.py DATA         # digits or fashion_mnist, whose main table has been run
 
-Each RUN is the folder of a run of a mixture of prompts. Its patch is measured as it is, with its gate's weights
+Each mixture of prompts that the main table has trained, annealed, is measured as it is, with its gate's weights
 averaged over all timesteps, and with the timesteps that the gate sees shuffled (three permutations), on the noise and
-images of the run itself. Writes results/RUN.json, and skips runs that have one.
+images of the run itself. Writes results/DATA/BASE-SEED.json, and skips what has one.
 """
 
 import sys
@@ -24,7 +24,7 @@ from dmp_lightning.reporting.results import Results, provenance, read_results, w
 from dmp_lightning.sampling import patched
 from dmp_lightning.training.interruption import Interruption
 
-RESULTS = Path(__file__).parent / "results"
+RUNS, RESULTS = Path("experiments/main_table/runs"), Path(__file__).parent / "results"
 PERMUTATIONS = (1, 2, 3)
 Prepare = Callable[..., Mixture]
 
@@ -34,7 +34,7 @@ def shuffled(method: DMP, steps: int, seed: int) -> Prepare:
     permutation, prepare = torch.randperm(steps, generator=torch.Generator().manual_seed(seed)), method.prepare
 
     def prepare_for_another(t: Tensor, conditioning: object, noise: Tensor | None) -> Mixture:
-        other = permutation[t]
+        other = permutation.to(t.device)[t]
         return prepare(other, conditioning._replace(timestep=method.backbone.t_embedder(other)), noise)
 
     return prepare_for_another
@@ -43,10 +43,11 @@ def shuffled(method: DMP, steps: int, seed: int) -> Prepare:
 @torch.no_grad()
 def averaged(method: DMP, steps: int) -> Prepare:
     """`prepare` with the gate's weights of all timesteps averaged, for label 0."""
-    t = torch.arange(steps)
-    _, conditioning = method.backbone.embed(torch.zeros(steps, *method.backbone.sample_shape), t, torch.zeros_like(t))
+    device = next(method.backbone.parameters()).device
+    t, x = torch.arange(steps, device=device), torch.zeros(steps, *method.backbone.sample_shape, device=device)
+    _, conditioning = method.to(device).backbone.embed(x, t, torch.zeros_like(t))
     weights = method.prepare(t, conditioning, None).gates.weights.mean(1, keepdim=True)
-    return lambda t, conditioning, noise: Mixture(Gates(weights, None), method.mixture.prompts.unbind())
+    return lambda t, conditioning, noise: Mixture(Gates(weights.to(t.device), None), method.mixture.prompts.unbind())
 
 
 def measure(run: Path) -> Results:
@@ -77,14 +78,16 @@ def measure(run: Path) -> Results:
             }
     return Results(
         record.name, record.method, record.config, record.seeds | {"permutations": PERMUTATIONS}, found, {}, [],
-        **provenance("cpu"),
+        **provenance(str(trainer.strategy.root_device)),
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    for folder in map(Path, sys.argv[1:]):
-        path = RESULTS / f"{folder.name}.json"
+    data = sys.argv[1]
+    for run in sorted((RUNS / data).glob("*/annealed/last/dmp/seed-*")):
+        base, seed = run.parents[3].name, run.name.removeprefix("seed-")
+        path = RESULTS / data / f"{base}-{seed}.json"
         if not path.exists():
-            write_results(measure(folder), path)
+            write_results(measure(run), path)
         for name, values in read_results(path).metrics.items():
-            print(f"{folder.name}: {name}: {values}")
+            print(f"{base}, seed {seed}: {name}: {values}")
