@@ -13,12 +13,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 GROUPS = {"dmp": "prompts", "prompt_tuning": "prompts", "lora": "lora", "adaln": "adaln", "full_finetune": "backbone"}
 RATES = {
-    "prompts": "1e-3,3e-3,1e-2,3e-2",
-    "lora": "3e-4,1e-3,3e-3,1e-2",
-    "adaln": "3e-4,1e-3,3e-3,1e-2",
-    "backbone": "2e-4,6e-4,2e-3,6e-3",
+    "prompts": "1e-3,3e-3,1e-2,3e-2,1e-1",
+    "lora": "3e-4,1e-3,3e-3,1e-2,3e-2",
+    "adaln": "3e-4,1e-3,3e-3,1e-2,3e-2",
+    "backbone": "2e-4,6e-4,2e-3,6e-3,2e-2",
 }
-GATE_RATES = "1e-2,3e-2,1e-1,3e-1"  # weights that sum to 1 want higher ones
+GATE_RATES = "1e-2,3e-2,1e-1,3e-1,1"  # weights that sum to 1 want higher ones
 BASES = {
     "digits": {
         "raw": "${asset:digits_dit.safetensors}",
