@@ -19,7 +19,7 @@ from dmp_lightning.sweeps import Ended, conclude, earlier_metrics, job_dir
 from tests.configs import SMALL, random_base
 from tests.processes import command
 
-SWEEPS = {  # runs without seeds, as the issue lists them
+SWEEPS = {  # runs of each seed
     "balance": 5,
     "gate_type": 8,
     "injection_depth": 6,
@@ -27,6 +27,7 @@ SWEEPS = {  # runs without seeds, as the issue lists them
     "paper_table": 4,
     "position": 2,
     "prompt_count": 5,
+    "seeds": 1,
 }
 EXPERIMENTS = [[], ["+experiment=ffhq_dit_l2"], ["+experiment=fashion_mnist_latents"]]
 
