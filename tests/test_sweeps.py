@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +36,7 @@ EXPERIMENTS = [[], ["+experiment=ffhq_dit_l2"], ["+experiment=fashion_mnist_late
 @pytest.fixture
 def hydra_state():
     """`${hydra:...}` reads a config that is global to the process."""
+    Plugins.instance()  # its configs, registered once a process, have to be there afterwards
     before = Singleton.get_state()
     yield
     Singleton.set_state(before)
