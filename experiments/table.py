@@ -1,0 +1,90 @@
+"""Print the lines of a folder of results as a Markdown table, one below each base.
+
+python experiments/table.py RESULTS [--across AXIS ...] [--show distance]
+
+Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost. With axes
+`--across`, their values are columns, and cells hold what `--show` says.
+"""
+
+import argparse
+from collections.abc import Callable
+
+from dmp_lightning.reporting.ablation import parameters_text
+from dmp_lightning.reporting.comparison import build_lines
+from dmp_lightning.reporting.formatting import number, spread_text
+from dmp_lightning.reporting.lines import Base, Line, grouped
+from dmp_lightning.reporting.records import read_folder
+from dmp_lightning.reporting.statistics import spread
+
+Show = Callable[[Line], str]
+
+
+def loss(line: Line) -> str:
+    found = spread([change and change.mean for change in line.losses])
+    return spread_text(found, "+.5f").replace("± +", "± ")
+
+
+def seconds(line: Line) -> str:
+    return spread_text(line.seconds, ",.0f")
+
+
+def distance(line: Line) -> str:
+    return spread_text(line.distance, ".2f")
+
+
+def seeds(line: Line) -> str:
+    return str(len(line.runs))
+
+
+COLUMNS: dict[str, Show] = {
+    "distance": distance,
+    "loss − base": loss,
+    "trained parameters": parameters_text,
+    "seconds": seconds,
+    "seeds": seeds,
+}
+
+
+def plain(base: Base, lines: list[Line]) -> list[list[str]]:
+    """A row for each line, with all that is shown of it."""
+    axes = list(dict.fromkeys(axis for line in lines for axis in line.axes if axis != "base"))
+    frozen = [f"**{base.name}**", *[""] * (len(axes) - 1), spread_text(base.distance, ".2f"), "–", "0", "0", ""]
+    rows = [[*[line.axes.get(axis, "") for axis in axes], *[show(line) for show in COLUMNS.values()]] for line in lines]
+    return [[*axes, *COLUMNS], frozen, *rows]
+
+
+def across(base: Base, lines: list[Line], turned: list[str], shown: str) -> list[list[str]]:
+    """A row for each value of the other axes, a column for each value of those `turned`."""
+    axes = [axis for axis in lines[0].axes if axis not in ("base", *turned)]
+    columns = list(dict.fromkeys(tuple(line.axes[axis] for axis in turned) for line in lines))
+    rows = [[*axes, *[", ".join(column) for column in columns]]]
+    value = base.distance if shown == "distance" else base.loss
+    alone = number(value.mean, ".2f" if shown == "distance" else ".5f") if value else "–"
+    rows.append([f"**{base.name}**", *[""] * (len(axes) - 1), alone, *[""] * (len(columns) - 1)])
+    for key, same in grouped(lines, lambda line: tuple(line.axes[axis] for axis in axes)).items():
+        found = {tuple(line.axes[axis] for axis in turned): COLUMNS[shown](line) for line in same}
+        rows.append([*key, *[found.get(column, "–") for column in columns]])
+    return rows
+
+
+def markdown(rows: list[list[str]], texts: int) -> str:
+    rule = ["---"] * texts + ["---:"] * (len(rows[0]) - texts)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results")
+    parser.add_argument("--across", nargs="*", default=[], help="axes whose values are columns")
+    parser.add_argument("--show", default="distance", choices=COLUMNS)
+    given = parser.parse_args()
+    bases, lines = build_lines(read_folder(given.results).runs, [])
+    for base in bases:
+        mine = [line for line in lines if line.base is base]
+        if mine:
+            rows = across(base, mine, given.across, given.show) if given.across else plain(base, mine)
+            print(markdown(rows, len(rows[0]) - len(COLUMNS) if not given.across else 1))
+
+
+if __name__ == "__main__":
+    main()
