@@ -66,13 +66,13 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
                 shutil.copy(path.with_name("evidence.safetensors"), target.with_suffix(".safetensors"))
 
 
-def collect_search(data: str, cells: list[Cell]) -> None:
+def collect_search(cells: list[Cell]) -> None:
     """Write the paired loss difference at each rate."""
     losses: dict[str, dict[str, float]] = {}
     for cell in cells:
-        for value, path in records("search", data, cell):
+        for value, path in records("search", "digits", cell):
             losses.setdefault(cell.name, {})[value] = read_results(path).paired["overall"]["mean"]
-    target = HERE / "search" / "results" / f"{data}.json"
+    target = HERE / "search" / "results" / "digits.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
 
@@ -84,13 +84,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="sweeps at once; each computes with one thread")
     parser.add_argument("--only", default="", help="a text in the names of the values to run")
     given = parser.parse_args()
+    if given.claim == "search" and given.data != "digits":
+        parser.error("rates are searched on the digits alone: python experiments/run.py search digits")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cells = [cell for cell in CLAIMS[given.claim](given.data) if given.only in cell.name]
     with ThreadPoolExecutor(given.jobs) as pool:
         ended = pool.map(lambda cell: run(given.claim, given.data, cell), cells)
         failed = [cell.name for cell, code in zip(cells, tqdm(ended, total=len(cells)), strict=True) if code]
     if given.claim == "search":
-        collect_search(given.data, list(CLAIMS["search"](given.data)))
+        collect_search(list(CLAIMS["search"](given.data)))
     else:
         collect(given.claim, given.data, cells)
     if failed:
