@@ -1,8 +1,7 @@
 """What runs of the paper's size cost, by arithmetic: `python experiments/step_cost/cost_table.py`.
 
-Prints the tables of `docs/cost.md`. Nothing is measured: parameters are counted, operations are those of `growth.py`,
-times follow from the GPUs' data sheets and an assumed share of what these promise, memory from what the backward pass
-is given. `tests/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
+Prints the tables of `docs/cost.md`: parameters are counted, operations are those of `growth.py`, times follow from the
+GPUs' data sheets and the share of what these promise that a step reaches, memory from what the backward pass is given. `tests/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
 """
 
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from dmp_lightning.methods import Method
 
 PEAKS = {"H100": (989.4e12, 494.7e12), "A100": (312e12, 156e12)}
 """Operations a second in bf16 and in TF32, dense, of the SXM cards (NVIDIA's data sheets)."""
-UTILISATION = 0.30  # of these, assumed
+UTILISATION = {"H100": 0.17, "A100": 0.30}
+"""Of these in bf16: measured on an H100 (`results/cuda.json`), assumed for an A100."""
 CLASSES = {"B": 1, "L": 1, "XL": 1000}  # FFHQ's, and ImageNet's
 TUNED = ("dmp", "prompt_tuning", "full_finetune")
 BATCH, STEPS, PRETRAINING = 128, 50_000, 600_000
@@ -89,7 +89,7 @@ def counted(function: Callable[[], object]) -> float:
 def hours(operations: float, card: str, gpus: int = 1, vae: float = 0.0) -> float:
     """Of that many operations in bf16, and `vae` in TF32, on all GPUs together."""
     half, single = PEAKS[card]
-    return (operations / half + vae / single) / (UTILISATION * gpus * 3600)
+    return (operations / half + vae / single) / (UTILISATION[card] * gpus * 3600)
 
 
 def memory(case: Case) -> float:
@@ -158,7 +158,7 @@ def stream() -> str:
     """What DiT-L/2 asks of the data stream."""
     stored = 2 * 2 * LATENT  # mean and standard deviation, two bytes each
     rows = []
-    for share in (UTILISATION, 1.0):
+    for share in (UTILISATION["H100"], 1.0):
         for gpus in (1, 8):
             wanted = gpus * share * PEAKS["H100"][0] / flops("dmp", "L")
             rows.append([f"{gpus} H100 at {share:.0%}", f"{wanted:,.0f}", f"{wanted * stored / 1e6:,.0f}"])
