@@ -2,8 +2,9 @@
 
 python experiments/run.py CLAIM DATA [--jobs N] [--only TEXT]     # from the root of the project
 
-Runs are in CLAIM/runs/DATA and go on where they were. Records go to CLAIM/results/DATA, without the paths of this
-machine; that of seed 1 takes its evidence along, for reports. Those of `search` become one table of losses by rate.
+Runs are in CLAIM/runs/DATA and go on where they were; seeds whose record is in CLAIM/results/DATA are done, wherever
+they ran. Records go there without the paths of this machine; that of seed 1 takes its evidence along, for reports.
+Those of `search` become one table of losses by rate.
 """
 
 import argparse
@@ -16,20 +17,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from claims import CLAIMS, EXPERIMENT, HERE, Cell
+from claims import CLAIMS, EXPERIMENT, HERE, SEARCHED, Cell, searched
 from tqdm import tqdm
 
 from dmp_lightning.reporting.results import read_results
 
 ROOT = HERE.resolve().parent
+SEEDS = ("1", "2", "3")
 
 
-def command(claim: str, data: str, cell: Cell) -> list[str]:
+def command(claim: str, data: str, cell: Cell, seeds: list[str]) -> list[str]:
     """The sweep of one value, as it is typed."""
     axes = [f"+sweep.axes.{axis}='{value}'" for axis, value in cell.axes.items()]
     return [
         *("-m", "dmp_lightning.train", *EXPERIMENT[data], "+sweep=seeds", f"sweep.name={claim}", *axes),
         *("controls=null", "logger=csv", "recipe.validate_every=${recipe.max_steps}", *cell.overrides),
+        f"seed={','.join(seeds)}",
         f"hydra.sweep.dir='{runs(claim, data, cell)}'",
         f"hydra.sweep.subdir='{cell.turning.rpartition('.')[2]}-${{{cell.turning}}}'",
     ]
@@ -40,12 +43,27 @@ def runs(claim: str, data: str, cell: Cell) -> str:
     return f"experiments/{claim}/runs/{data}/{cell.name}"
 
 
+def record_of(claim: str, data: str, cell: Cell, seed: str) -> Path:
+    """The file of the record among the results."""
+    return HERE / claim / "results" / data / f"{cell.name}-{seed}.json"
+
+
+def seeds_left(claim: str, data: str, cell: Cell) -> list[str]:
+    """Those that have no record."""
+    if claim == "search":
+        return [] if cell.name in searched() else ["0"]
+    return [seed for seed in SEEDS if not record_of(claim, data, cell, seed).exists()]
+
+
 def run(claim: str, data: str, cell: Cell) -> int:
-    """Run one value's seeds, with its output in a file beside them, and return the exit code."""
+    """Run what is left of a value, with the output in a file beside it, and return the exit code."""
+    seeds = seeds_left(claim, data, cell)
+    if not seeds:
+        return 0
     folder = ROOT / runs(claim, data, cell)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.log").open("a", encoding="utf-8") as log:
-        arguments = [sys.executable, *command(claim, data, cell)]
+        arguments = [sys.executable, *command(claim, data, cell, seeds)]
         return subprocess.run(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
@@ -59,7 +77,7 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
     """Copy what is done into the results of the claim."""
     for cell in cells:
         for seed, path in records(claim, data, cell):
-            target = HERE / claim / "results" / data / f"{cell.name}-{seed}.json"
+            target = record_of(claim, data, cell, seed)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(path.read_text(encoding="utf-8").replace(f"{ROOT}/", ""), encoding="utf-8")
             if seed == "1":
@@ -68,13 +86,12 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
 
 def collect_search(cells: list[Cell]) -> None:
     """Write the paired loss difference at each rate."""
-    losses: dict[str, dict[str, float]] = {}
+    losses = searched()
     for cell in cells:
         for value, path in records("search", "digits", cell):
             losses.setdefault(cell.name, {})[value] = read_results(path).paired["overall"]["mean"]
-    target = HERE / "search" / "results" / "digits.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
+    SEARCHED.parent.mkdir(parents=True, exist_ok=True)
+    SEARCHED.write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     print(f"| | {' | '.join(f'{rate:g}' for rate in rates)} |\n| --- |{' ---: |' * len(rates)}")
     for what, losses in found.items():
         least = min(losses.values())
-        cells = [losses.get(f"{rate:g}", losses.get(str(rate))) for rate in rates]
+        cells = [losses.get(f"{rate:g}") for rate in rates]
         texts = ["" if loss is None else f"{1e3 * loss:+.3f}".replace("-", "−") for loss in cells]
         told = [f"**{text}**" if loss == least else text for text, loss in zip(texts, cells, strict=True)]
         print(f"| {what} | {' | '.join(told)} |")

@@ -1,7 +1,8 @@
 """What runs of the paper's size cost, by arithmetic: `python experiments/step_cost/cost_table.py`.
 
 Prints the tables of `docs/cost.md`: parameters are counted, operations are those of `growth.py`, times follow from the
-GPUs' data sheets and the share of what these promise that a step reaches, memory from what the backward pass is given. `tests/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
+GPUs' data sheets and the share of what these promise that a step reaches, memory from what the backward pass is given.
+`tests/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
 """
 
 from collections.abc import Callable
