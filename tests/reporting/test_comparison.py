@@ -83,6 +83,20 @@ def test_axes_are_those_of_the_sweep(tmp_path: Path) -> None:
     ]
 
 
+def test_a_sweep_over_bases_is_compared_along_them(tmp_path: Path) -> None:
+    for base in ("raw", "ema"):
+        for gate in ("linear", "topk"):
+            sweep = {"name": "table", "axes": {"base": base, "gate": gate}}
+            backbone = {"weights": f"weights/{base}.safetensors", "model": {"input_size": 8, "patch_size": 2}}
+            write(tmp_path / f"{base}-{gate}.json", record(gate, 1, -4.0, sweep=sweep, backbone=backbone))
+    _, lines, _ = sorted_runs(tmp_path)
+    axes = {axis.name: axis for axis in build_axes(lines)}
+    assert {name: sorted(series.name for series in axis.series) for name, axis in axes.items()} == {
+        "base": ["gate linear", "gate topk"],
+        "gate": ["base ema", "base raw"],
+    }
+
+
 def test_without_a_sweep_axes_are_what_was_turned_alone(tmp_path: Path) -> None:
     for steps in (100, 1000):
         for kind in ("linear", "topk"):

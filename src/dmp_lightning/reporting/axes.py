@@ -89,15 +89,16 @@ def _value(line: Line, key: str) -> str:
 
 
 def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) -> list[Series]:
+    base = [] if "base" in (name, *others) else ["base"]  # a sweep over bases says which by itself
     groups = grouped(
         lines,
         lambda line: (
-            line.base.name,
+            *[line.base.name for _ in base],
             *[line.axes.get(other, ABSENT) for other in others],
             *[line.config.get(key, ABSENT) for key in keys],
         ),
     )
-    told = ["base", *others, *[short(key) for key in keys]]
+    told = [*base, *others, *[short(key) for key in keys]]
     differ = [index for index in range(len(told)) if len({shared[index] for shared in groups}) > 1]
     return [
         Series(
