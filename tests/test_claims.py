@@ -1,0 +1,80 @@
+"""The claims of experiments/: their sweeps compose, have names of their own, and what has a record is not run again."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.configs import config
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+CLAIMS = (
+    "search",
+    "main_table",
+    "equal_seconds",
+    "gate_type",
+    "beyond_paper",
+    "prompt_count",
+    "injection_depth",
+    "balance_position",
+    "training_length",
+)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """experiments/run.py, as `python experiments/run.py` finds it."""
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import run
+
+    yield run
+    for name in ("run", "claims"):
+        sys.modules.pop(name)
+
+
+def composed(run: ModuleType, claim: str, data: str, number: int):
+    cell = list(run.CLAIMS[claim](data))[number]
+    swept = ("hydra.sweep", "seed=", f"{cell.turning}=")
+    words = [word for word in run.command(claim, data, cell, ["1"])[2:] if not word.startswith(swept)]
+    return cell, config(*words, "run_dir=runs/test")
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion_mnist"])
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_cells_compose_and_have_names_of_their_own(run: ModuleType, claim: str, data: str) -> None:
+    cells = list(run.CLAIMS[claim](data))
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert len({json.dumps([cell.axes, cell.overrides]) for cell in cells}) == len(cells)
+    for number in range(0, len(cells), 9):
+        cell, found = composed(run, claim, data, number)
+        OmegaConf.resolve(found)
+        assert found.sweep.name == claim
+        assert dict(found.sweep.axes) == cell.axes
+        assert found.recipe.validate_every == found.recipe.max_steps
+        assert found.name == ("digits" if data == "digits" else "fashion_mnist_latents")
+
+
+def test_all_claims_are_known(run: ModuleType) -> None:
+    assert tuple(run.CLAIMS) == CLAIMS
+
+
+def test_a_method_has_the_rate_of_the_lowest_loss(run: ModuleType) -> None:
+    (cell,) = [cell for cell in run.CLAIMS["main_table"]("digits") if cell.name == "raw/constant/last/full_finetune"]
+    assert "recipe.learning_rates.backbone=0.0006" in cell.overrides  # the lowest of experiments/search
+
+
+def test_seeds_with_a_record_are_done(run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    cell = next(run.CLAIMS["gate_type"]("digits"))
+    assert run.seeds_left("gate_type", "digits", cell) == ["1", "2", "3"]
+    record = run.record_of("gate_type", "digits", cell, "2")
+    record.parent.mkdir(parents=True)
+    shutil.copy(EXPERIMENTS / "gate_type/results/digits" / f"{cell.name}-2.json", record)
+    assert run.seeds_left("gate_type", "digits", cell) == ["1", "3"]
+    searched = next(run.CLAIMS["search"]("digits"))
+    assert run.seeds_left("search", "digits", searched) == []
