@@ -56,13 +56,18 @@ def plain(base: Base, lines: list[Line]) -> list[list[str]]:
 def across(base: Base, lines: list[Line], turned: list[str], shown: str) -> list[list[str]]:
     """A row for each value of the other axes, a column for each value of those `turned`."""
     axes = [axis for axis in lines[0].axes if axis not in ("base", *turned)]
-    columns = list(dict.fromkeys(tuple(line.axes[axis] for axis in turned) for line in lines))
+    columns = sorted({tuple(line.axes[axis] for axis in turned) for line in lines})
+    most = max(len(line.runs) for line in lines)
     rows = [[*axes, *[", ".join(column) for column in columns]]]
     value = base.distance if shown == "distance" else base.loss
     alone = number(value.mean, ".2f" if shown == "distance" else ".5f") if value else "–"
     rows.append([f"**{base.name}**", *[""] * (len(axes) - 1), alone, *[""] * (len(columns) - 1)])
     for key, same in grouped(lines, lambda line: tuple(line.axes[axis] for axis in axes)).items():
-        found = {tuple(line.axes[axis] for axis in turned): COLUMNS[shown](line) for line in same}
+        found = {
+            tuple(line.axes[axis] for axis in turned): COLUMNS[shown](line)
+            + ("" if len(line.runs) == most else f" ({len(line.runs)} of {most} seeds)")
+            for line in same
+        }
         rows.append([*key, *[found.get(column, "–") for column in columns]])
     return rows
 

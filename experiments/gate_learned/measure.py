@@ -84,7 +84,8 @@ def measure(run: Path) -> Results:
 
 if __name__ == "__main__":
     data = sys.argv[1]
-    for run in sorted((RUNS / data).glob("*/annealed/last/dmp/seed-*")):
+    for record in sorted((RUNS / data).glob("*/annealed/last/dmp/seed-*/results.json")):
+        run = record.parent
         base, seed = run.parents[3].name, run.name.removeprefix("seed-")
         path = RESULTS / data / f"{base}-{seed}.json"
         if not path.exists():
