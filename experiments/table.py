@@ -1,9 +1,11 @@
 """Print the lines of a folder of results as a Markdown table, one below each base.
 
-python experiments/table.py RESULTS [--across AXIS ...] [--show distance]
+python experiments/table.py RESULTS [--against VALUE]
+python experiments/table.py RESULTS --across AXIS ... [--show distance]
 
-Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost. With axes
-`--across`, their values are columns, and cells hold what `--show` says.
+Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost; with
+`--against`, also how far both lie from those of the line of that value, seed by seed, with Student's 95% interval. With
+axes `--across`, their values are columns, and cells hold what `--show` says.
 """
 
 import argparse
@@ -11,10 +13,10 @@ from collections.abc import Callable
 
 from dmp_lightning.reporting.ablation import parameters_text
 from dmp_lightning.reporting.comparison import build_lines
-from dmp_lightning.reporting.formatting import number, spread_text
+from dmp_lightning.reporting.formatting import estimate_text, number, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
-from dmp_lightning.reporting.records import read_folder
-from dmp_lightning.reporting.statistics import spread
+from dmp_lightning.reporting.records import Run, read_folder
+from dmp_lightning.reporting.statistics import SEEDS, Estimate, spread, student_interval
 
 Show = Callable[[Line], str]
 
@@ -45,12 +47,42 @@ COLUMNS: dict[str, Show] = {
 }
 
 
-def plain(base: Base, lines: list[Line]) -> list[list[str]]:
+def against(value: str, lines: list[Line]) -> dict[str, Show]:
+    """Columns that compare a line with that of a value, over the seeds that both have.
+
+    Raises:
+        ValueError: no line has it.
+    """
+    other = next((line for line in lines if value in line.axes.values()), None)
+    if other is None:
+        raise ValueError(f"No line has the value {value}: {', '.join(line.name for line in lines)}")
+
+    def compared(measured: Callable[[Run], float]) -> Show:
+        known = {run.record.seeds["training"]: measured(run) for run in other.runs}
+
+        def show(line: Line) -> str:
+            pairs = [(measured(run), known.get(run.record.seeds["training"])) for run in line.runs]
+            differences = [mine - theirs for mine, theirs in pairs if theirs is not None]
+            if line is other or len(differences) < 2:
+                return ""
+            return estimate_text(Estimate(student_interval(differences), SEEDS))
+
+        return show
+
+    metric = other.base.metric
+    return {
+        f"distance − that of {value}": compared(lambda run: run.record.metrics["final"][metric]),
+        f"loss − that of {value}": compared(lambda run: run.record.metrics["final"]["loss"]),
+    }
+
+
+def plain(base: Base, lines: list[Line], value: str | None) -> list[list[str]]:
     """A row for each line, with all that is shown of it."""
+    columns = COLUMNS | (against(value, lines) if value else {})
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes if axis != "base"))
-    frozen = [f"**{base.name}**", *[""] * (len(axes) - 1), spread_text(base.distance, ".2f"), "–", "0", "0", ""]
-    rows = [[*[line.axes.get(axis, "") for axis in axes], *[show(line) for show in COLUMNS.values()]] for line in lines]
-    return [[*axes, *COLUMNS], frozen, *rows]
+    frozen = [f"**{base.name}**", *[""] * (len(axes) - 1), spread_text(base.distance, ".2f"), "–", "0", "0"]
+    rows = [[*[line.axes.get(axis, "") for axis in axes], *[show(line) for show in columns.values()]] for line in lines]
+    return [[*axes, *columns], [*frozen, *[""] * (len(axes) + len(columns) - len(frozen))], *rows]
 
 
 def across(base: Base, lines: list[Line], turned: list[str], shown: str) -> list[list[str]]:
@@ -80,6 +112,7 @@ def markdown(rows: list[list[str]], texts: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results")
+    parser.add_argument("--against", help="a value on an axis, to compare the others with")
     parser.add_argument("--across", nargs="*", default=[], help="axes whose values are columns")
     parser.add_argument("--show", default="distance", choices=COLUMNS)
     given = parser.parse_args()
@@ -87,8 +120,8 @@ def main() -> None:
     for base in bases:
         mine = [line for line in lines if line.base is base]
         if mine:
-            rows = across(base, mine, given.across, given.show) if given.across else plain(base, mine)
-            print(markdown(rows, len(rows[0]) - len(COLUMNS) if not given.across else 1))
+            rows = across(base, mine, given.across, given.show) if given.across else plain(base, mine, given.against)
+            print(markdown(rows, 1 if given.across else rows[0].index("distance")))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from omegaconf import OmegaConf
+from scipy.stats import ttest_rel
 
 from tests.configs import config
 
@@ -78,3 +80,22 @@ def test_seeds_with_a_record_are_done(run: ModuleType, tmp_path: Path, monkeypat
     assert run.seeds_left("gate_type", "digits", cell) == ["1", "3"]
     searched = next(run.CLAIMS["search"]("digits"))
     assert run.seeds_left("search", "digits", searched) == []
+
+
+def test_the_table_compares_seed_by_seed() -> None:
+    results = EXPERIMENTS / "gate_type/results/digits"
+
+    def distances(gate: str) -> list[float]:
+        records = [json.loads((results / f"{gate}-{seed}.json").read_text()) for seed in (1, 2, 3)]
+        return [record["metrics"]["final"]["frechet_digits_classifier"] for record in records]
+
+    command = [sys.executable, str(EXPERIMENTS / "table.py"), str(results), "--against", "none"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (row,) = [line.split(" | ") for line in printed.splitlines() if line.startswith("| sigmoid ")]
+    test = ttest_rel(distances("sigmoid"), distances("none"))
+    interval = test.confidence_interval(0.95)
+    difference = sum(distances("sigmoid")) / 3 - sum(distances("none")) / 3
+    expected = f"{difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]".replace("-", "−")
+    assert row[6] == expected
+    (own,) = [line.split(" | ") for line in printed.splitlines() if line.startswith("| none ")]
+    assert own[6].strip() == ""
