@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 
 from dmp_lightning.entry import CONFIG_DIR, register_resolvers
 from dmp_lightning.reporting.axes import build_axes
+from dmp_lightning.reporting.chart_rows import DISTANCE
+from dmp_lightning.reporting.charts import axis_chart
 from dmp_lightning.reporting.comparison import build_lines
 from dmp_lightning.reporting.configs import REPEATED, flatten
 from dmp_lightning.reporting.lines import Base, Line
@@ -144,3 +146,12 @@ def test_what_is_left_out_of_a_config_stands_elsewhere_by_default() -> None:
     assert flat["method"] == "DMP"
     assert flat["method.gate"] == "LinearGate"
     assert not flat.keys() & REPEATED.keys()
+
+
+def test_values_below_an_axis_are_broken_between_words_alone() -> None:
+    _, lines, _ = sorted_runs(Path(__file__).parents[2] / "experiments/gate_type/results/digits")
+    (axis,) = build_axes(lines)
+    chart = axis_chart(axis, DISTANCE, "gate")
+    assert chart is not None
+    labels = {row["x"] for row in chart.spec["data"]["values"]}
+    assert labels == {"hard", "linear", "linear_\nmean", "mlp", "none", "sigmoid", "topk", "uniform"}

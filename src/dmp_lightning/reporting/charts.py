@@ -149,7 +149,8 @@ def _tooltip(what: str, seed: bool = False) -> list[Any]:
 def _wrapped(text: str, axis: Axis) -> str:
     """In lines that have room below their place on the axis, broken at spaces and after underscores."""
     room = max(6, NARROW // max(3, len(axis.values)))
-    return "\n".join(textwrap.wrap(text.replace("_", "_ "), room)).replace("_ ", "_") or text
+    lines = textwrap.wrap(text.replace("_", "_ "), room, break_long_words=False)
+    return "\n".join(lines).replace("_ ", "_") or text
 
 
 def _wrapping() -> alt.Axis:
