@@ -4,7 +4,9 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +147,26 @@ def with_reference(folder: Path, batches, data: str = "a", features: Features | 
 def test_cache_stands_in_for_the_images(tmp_path: Path):
     first = with_reference(tmp_path / "new", [noise_images(100, 0)])
     assert with_reference(tmp_path / "new", unread()) == first
-    (file,) = (tmp_path / "new").iterdir()
+    (file,) = (tmp_path / "new").glob("*.safetensors")
     assert file.stat().st_mode & 0o044, "others on the cluster cannot read it"
+
+
+def test_runs_that_start_together_compute_the_reference_once(tmp_path: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[Tensor]:
+        started.set()
+        assert go_on.wait(30)
+        yield noise_images(100, 0)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(with_reference, tmp_path, slow())
+        assert started.wait(30)
+        second = pool.submit(with_reference, tmp_path, unread())
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        assert first.result(30) == second.result(30)
 
 
 class Weighted(Pixels):
@@ -179,7 +199,7 @@ def drop(file: Path) -> None:
 @pytest.mark.parametrize("damage", [truncate, reshape, drop])
 def test_damaged_cache_is_made_again(tmp_path: Path, damage, caplog: pytest.LogCaptureFixture):
     first = with_reference(tmp_path, [noise_images(100, 0)])
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.safetensors")
     damage(file)
     with caplog.at_level(logging.WARNING):
         assert with_reference(tmp_path, [noise_images(100, 0)]) == first

@@ -1,12 +1,14 @@
 """The Fréchet distance between generated images and a reference, over any features (Heusel et al. 2017)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -59,21 +61,22 @@ class FrechetDistance:
         rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         file = None if folder is None else folder / f"{self.name}-{data}-{self.features.fingerprint}.safetensors"
         self._set_statistics(self._no_statistics())
-        # One process looks and all do as it found: a file that another run finishes meanwhile must not divide them.
-        found = self._read(file) if rank == 0 and file is not None else None
-        hit = [found is not None]
-        if processes > 1:
-            dist.broadcast_object_list(hit)
-        if hit[0]:
-            # On the first process alone, because torchmetrics adds up over processes.
-            self._set_statistics(found or {})
-            return
-        for images in islice(batches, rank, None, processes):
-            self._add(images, real=True)
-        with self._metric.sync_context():
-            statistics = {key: getattr(self._metric, key).cpu() for key in STATISTICS}
-        if rank == 0 and file is not None:
-            _write(statistics, file)
+        with _one_at_a_time(file if rank == 0 else None):
+            # One process looks and all do as it found: a file that another run finishes meanwhile must not divide them.
+            found = self._read(file) if rank == 0 and file is not None else None
+            hit = [found is not None]
+            if processes > 1:
+                dist.broadcast_object_list(hit)
+            if hit[0]:
+                # On the first process alone, because torchmetrics adds up over processes.
+                self._set_statistics(found or {})
+                return
+            for images in islice(batches, rank, None, processes):
+                self._add(images, real=True)
+            with self._metric.sync_context():
+                statistics = {key: getattr(self._metric, key).cpu() for key in STATISTICS}
+            if rank == 0 and file is not None:
+                _write(statistics, file)
 
     def update(self, images: Images) -> Float[Tensor, "N F"]:
         """Add generated images, and return their features."""
@@ -151,6 +154,17 @@ class _Given(nn.Module):
 
     def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
         return features
+
+
+@contextmanager
+def _one_at_a_time(file: Path | None) -> Iterator[None]:
+    """Runs that start together wait for the first of them to compute what is kept in `file`, and then read it."""
+    with ExitStack() as stack:
+        if file is not None:
+            with suppress(OSError):  # in a folder that cannot be written to, each computes its own
+                file.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(file.with_suffix(".lock")))
+        yield
 
 
 def _write(statistics: dict[str, Tensor], file: Path) -> None:
