@@ -155,3 +155,12 @@ def test_values_below_an_axis_are_broken_between_words_alone() -> None:
     assert chart is not None
     labels = {row["x"] for row in chart.spec["data"]["values"]}
     assert labels == {"hard", "linear", "linear_\nmean", "mlp", "none", "sigmoid", "topk", "uniform"}
+
+
+def test_series_that_share_a_plot_differ_in_colour_or_shape() -> None:
+    _, lines, _ = sorted_runs(Path(__file__).parents[2] / "experiments/main_table/results/digits")
+    (axis,) = [axis for axis in build_axes(lines) if axis.name == "method"]
+    chart = axis_chart(axis, DISTANCE, "method")
+    assert chart is not None
+    assert len(chart.legend) == 12
+    assert len({(colour, shape) for _, colour, shape in chart.legend}) == 12

@@ -163,7 +163,8 @@ def _colours(domain: Sequence[str]) -> list[str]:
 
 
 def _shapes(domain: Sequence[str]) -> list[str]:
-    return [SHAPES[index % len(SHAPES)] for index in range(len(domain))]
+    # Shifted by one when the colours begin again, so that no two have both in common.
+    return [SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(domain))]
 
 
 def _colour(field: str, domain: list[str]) -> alt.Color:
