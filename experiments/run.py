@@ -3,8 +3,9 @@
 python experiments/run.py CLAIM DATA [--jobs N] [--only TEXT]     # from the root of the project
 
 Runs are in CLAIM/runs/DATA and go on where they were; seeds whose record is in CLAIM/results/DATA are done, wherever
-they ran. Records go there without the paths of this machine; that of seed 1 takes its evidence along, for reports.
-Those of `search` become one table of losses by rate.
+they ran, and what another claim has run with the same settings is taken from there. Records go there without the paths
+of this machine; that of seed 1 takes its evidence along, for reports. Those of `search` become one table of losses by
+rate.
 """
 
 import argparse
@@ -18,20 +19,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from claims import CLAIMS, EXPERIMENT, HERE, SEARCHED, Cell, searched
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+from dmp_lightning.reporting.configs import Flat, flatten
 from dmp_lightning.reporting.results import read_results
 
 ROOT = HERE.resolve().parent
 SEEDS = ("1", "2", "3")
 
 
+def settings(data: str, cell: Cell) -> list[str]:
+    """What the runs of a value are told, besides where they belong."""
+    return [
+        *EXPERIMENT[data],
+        "controls=null",
+        "logger=csv",
+        "recipe.validate_every=${recipe.max_steps}",
+        *cell.overrides,
+    ]
+
+
 def command(claim: str, data: str, cell: Cell, seeds: list[str]) -> list[str]:
     """The sweep of one value, as it is typed."""
     axes = [f"+sweep.axes.{axis}='{value}'" for axis, value in cell.axes.items()]
     return [
-        *("-m", "dmp_lightning.train", *EXPERIMENT[data], "+sweep=seeds", f"sweep.name={claim}", *axes),
-        *("controls=null", "logger=csv", "recipe.validate_every=${recipe.max_steps}", *cell.overrides),
+        *("-m", "dmp_lightning.train", "+sweep=seeds", f"sweep.name={claim}", *axes, *settings(data, cell)),
         f"seed={','.join(seeds)}",
         f"hydra.sweep.dir='{runs(claim, data, cell)}'",
         f"hydra.sweep.subdir='{cell.turning.rpartition('.')[2]}-${{{cell.turning}}}'",
@@ -55,6 +70,39 @@ def seeds_left(claim: str, data: str, cell: Cell) -> list[str]:
     return [seed for seed in SEEDS if not record_of(claim, data, cell, seed).exists()]
 
 
+def known(data: str) -> Iterator[tuple[str, Flat, Path]]:
+    """Seed, settings and file of each record that a claim has."""
+    for claim in CLAIMS:
+        for path in sorted((HERE / claim / "results" / data).rglob("*-?.json")):
+            yield path.stem[-1], flatten(read_results(path).config), path
+
+
+def take_over(claim: str, data: str, cells: list[Cell]) -> None:
+    """Take the records of what other claims have run with the same settings, in the place that it has here.
+
+    Their commands stay those that made them.
+    """
+    others = list(known(data))
+    register_resolvers()
+    for cell in cells:
+        with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            config = OmegaConf.to_container(compose("train", [*settings(data, cell), "run_dir=."]), resolve=True)
+        mine = flatten(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
+        for seed in seeds_left(claim, data, cell):
+            twin = next((path for other, theirs, path in others if other == seed and theirs == mine), None)
+            if twin is not None:
+                record = json.loads(twin.read_text(encoding="utf-8"))
+                record["config"]["sweep"] = {"name": claim, "axes": cell.axes}
+                write(
+                    json.dumps(record, indent=2, ensure_ascii=False) + "\n",
+                    twin.with_suffix(".safetensors"),
+                    claim,
+                    data,
+                    cell,
+                    seed,
+                )
+
+
 def run(claim: str, data: str, cell: Cell) -> int:
     """Run what is left of a value, with the output in a file beside it, and return the exit code."""
     seeds = seeds_left(claim, data, cell)
@@ -73,15 +121,21 @@ def records(claim: str, data: str, cell: Cell) -> Iterator[tuple[str, Path]]:
         yield path.parent.name.partition("-")[2], path
 
 
+def write(record: str, evidence: Path, claim: str, data: str, cell: Cell, seed: str) -> None:
+    """Put a record among the results, that of seed 1 with its evidence."""
+    target = record_of(claim, data, cell, seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(record, encoding="utf-8")
+    if seed == "1":
+        shutil.copy(evidence, target.with_suffix(".safetensors"))
+
+
 def collect(claim: str, data: str, cells: list[Cell]) -> None:
     """Copy what is done into the results of the claim."""
     for cell in cells:
         for seed, path in records(claim, data, cell):
-            target = record_of(claim, data, cell, seed)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(path.read_text(encoding="utf-8").replace(f"{ROOT}/", ""), encoding="utf-8")
-            if seed == "1":
-                shutil.copy(path.with_name("evidence.safetensors"), target.with_suffix(".safetensors"))
+            record = path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
+            write(record, path.with_name("evidence.safetensors"), claim, data, cell, seed)
 
 
 def collect_search(cells: list[Cell]) -> None:
@@ -105,6 +159,8 @@ def main() -> int:
         parser.error("rates are searched on the digits alone: python experiments/run.py search digits")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cells = [cell for cell in CLAIMS[given.claim](given.data) if given.only in cell.name]
+    if given.claim not in ("search", "equal_seconds"):  # of the latter, the seconds of this machine are the result
+        take_over(given.claim, given.data, cells)
     with ThreadPoolExecutor(given.jobs) as pool:
         ended = pool.map(lambda cell: run(given.claim, given.data, cell), cells)
         failed = [cell.name for cell, code in zip(cells, tqdm(ended, total=len(cells)), strict=True) if code]

@@ -99,3 +99,25 @@ def test_the_table_compares_seed_by_seed() -> None:
     assert row[6] == expected
     (own,) = [line.split(" | ") for line in printed.splitlines() if line.startswith("| none ")]
     assert own[6].strip() == ""
+
+
+def test_what_another_claim_has_run_with_the_same_settings_is_taken(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    kept = tmp_path / "main_table/results/digits"
+    shutil.copytree(EXPERIMENTS / "main_table/results/digits/raw", kept / "raw")
+    cells = {cell.name: cell for cell in run.CLAIMS["training_length"]("digits")}
+    run.take_over("training_length", "digits", [cells["raw/lora/250"], cells["raw/lora/1000"], cells["ema/lora/1000"]])
+    results = tmp_path / "training_length/results/digits"
+    assert {str(path.relative_to(results)) for path in results.rglob("*.*")} == {
+        *(f"raw/lora/1000-{seed}.json" for seed in (1, 2, 3)),
+        "raw/lora/1000-1.safetensors",
+    }
+    taken, own = (
+        json.loads(path.read_text())
+        for path in (results / "raw/lora/1000-2.json", kept / "raw/annealed/last/lora-2.json")
+    )
+    assert taken["config"].pop("sweep") == {"name": "training_length", "axes": cells["raw/lora/1000"].axes}
+    assert own["config"].pop("sweep")["name"] == "main_table"
+    assert taken == own
