@@ -164,3 +164,12 @@ def test_series_that_share_a_plot_differ_in_colour_or_shape() -> None:
     assert chart is not None
     assert len(chart.legend) == 12
     assert len({(colour, shape) for _, colour, shape in chart.legend}) == 12
+
+
+def test_runs_of_equal_seconds_are_seeds_of_one_whatever_their_steps() -> None:
+    _, lines, _ = sorted_runs(Path(__file__).parents[2] / "experiments/equal_seconds/results/digits")
+    assert len(lines) == 10
+    for line in lines:
+        steps = {run.record.config["recipe"]["max_steps"] for run in line.runs}
+        assert len(line.runs) == 3
+        assert (steps == {1_000}) == (line.axes["method"] == "dmp")

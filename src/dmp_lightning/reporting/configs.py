@@ -42,6 +42,9 @@ REPEATED = {
 }
 """Keys that by default take the value of another: they are left out where they do."""
 
+CHOSEN = {"seconds": "recipe.max_steps"}
+"""By what a budget makes equal, the key whose value it chooses for each run anew: it is left out, too."""
+
 Flat = dict[str, str]
 
 
@@ -51,6 +54,7 @@ def flatten(config: Mapping[str, Any]) -> Flat:
     for key, source in REPEATED.items():
         if key in flat and flat[key] == flat.get(source):
             del flat[key]
+    flat.pop(CHOSEN.get(flat.get("budget.equal", ""), ""), None)
     return flat
 
 
