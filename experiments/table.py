@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from dmp_lightning.reporting.ablation import parameters_text
 from dmp_lightning.reporting.comparison import build_lines
+from dmp_lightning.reporting.configs import by_value
 from dmp_lightning.reporting.formatting import estimate_text, number, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run, read_folder
@@ -88,7 +89,9 @@ def plain(base: Base, lines: list[Line], value: str | None) -> list[list[str]]:
 def across(base: Base, lines: list[Line], turned: list[str], shown: str) -> list[list[str]]:
     """A row for each value of the other axes, a column for each value of those `turned`."""
     axes = [axis for axis in lines[0].axes if axis not in ("base", *turned)]
-    columns = sorted({tuple(line.axes[axis] for axis in turned) for line in lines})
+    columns = sorted(
+        {tuple(line.axes[axis] for axis in turned) for line in lines}, key=lambda column: [*map(by_value, column)]
+    )
     most = max(len(line.runs) for line in lines)
     rows = [[*axes, *[", ".join(column) for column in columns]]]
     value = base.distance if shown == "distance" else base.loss
