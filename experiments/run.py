@@ -82,25 +82,20 @@ def take_over(claim: str, data: str, cells: list[Cell]) -> None:
 
     Their commands stay those that made them.
     """
-    others = list(known(data))
+    left = {cell.name: seeds for cell in cells if (seeds := seeds_left(claim, data, cell))}
+    others = list(known(data)) if left else []
     register_resolvers()
-    for cell in cells:
+    for cell in (cell for cell in cells if cell.name in left):
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
             config = OmegaConf.to_container(compose("train", [*settings(data, cell), "run_dir=."]), resolve=True)
         mine = flatten(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
-        for seed in seeds_left(claim, data, cell):
+        for seed in left[cell.name]:
             twin = next((path for other, theirs, path in others if other == seed and theirs == mine), None)
             if twin is not None:
                 record = json.loads(twin.read_text(encoding="utf-8"))
                 record["config"]["sweep"] = {"name": claim, "axes": cell.axes}
-                write(
-                    json.dumps(record, indent=2, ensure_ascii=False) + "\n",
-                    twin.with_suffix(".safetensors"),
-                    claim,
-                    data,
-                    cell,
-                    seed,
-                )
+                text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+                write(text, twin.with_suffix(".safetensors"), record_of(claim, data, cell, seed))
 
 
 def run(claim: str, data: str, cell: Cell) -> int:
@@ -121,12 +116,11 @@ def records(claim: str, data: str, cell: Cell) -> Iterator[tuple[str, Path]]:
         yield path.parent.name.partition("-")[2], path
 
 
-def write(record: str, evidence: Path, claim: str, data: str, cell: Cell, seed: str) -> None:
+def write(record: str, evidence: Path, target: Path) -> None:
     """Put a record among the results, that of seed 1 with its evidence."""
-    target = record_of(claim, data, cell, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(record, encoding="utf-8")
-    if seed == "1":
+    if target.stem.endswith("-1"):
         shutil.copy(evidence, target.with_suffix(".safetensors"))
 
 
@@ -135,7 +129,7 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
     for cell in cells:
         for seed, path in records(claim, data, cell):
             record = path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
-            write(record, path.with_name("evidence.safetensors"), claim, data, cell, seed)
+            write(record, path.with_name("evidence.safetensors"), record_of(claim, data, cell, seed))
 
 
 def collect_search(cells: list[Cell]) -> None:
