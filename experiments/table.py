@@ -122,9 +122,13 @@ def main() -> None:
     bases, lines = build_lines(read_folder(given.results).runs, [])
     for base in bases:
         mine = [line for line in lines if line.base is base]
-        if mine:
+        if not mine:
+            continue
+        try:
             rows = across(base, mine, given.across, given.show) if given.across else plain(base, mine, given.against)
-            print(markdown(rows, 1 if given.across else rows[0].index("distance")))
+        except ValueError as error:
+            parser.error(str(error))
+        print(markdown(rows, 1 if given.across else rows[0].index("distance")))
 
 
 if __name__ == "__main__":
