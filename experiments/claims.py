@@ -50,6 +50,8 @@ BALANCES = {weight: f"{{importance:{weight},load:{weight}}}" for weight in ("0",
     "released": "released"
 }
 POSITIONS = (("add", "null"), ("prepend", "1"), ("prepend", "4"), ("prepend", "null"))
+CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
+INITS = ("zero", "normal", "xavier")
 LENGTHS = (250, 1_000, 4_000)
 
 
@@ -153,6 +155,13 @@ def balance_position(data: str) -> Iterator[Cell]:
         yield cell(shown.replace(" ", "_"), {"position": shown}, given)
 
 
+def condition_init(data: str) -> Iterator[Cell]:
+    for condition in CONDITIONS:
+        yield cell(f"condition_{condition}", {"condition": condition}, [f"method.condition={condition}"])
+    for init in INITS:
+        yield cell(f"init_{init}", {"init": init}, [f"method.init={init}"])
+
+
 def training_length(data: str) -> Iterator[Cell]:
     for base, method, steps in product(("raw", "ema"), GROUPS, LENGTHS):
         axes = {"base": base, "method": method, "steps": str(steps)}
@@ -171,6 +180,7 @@ CLAIMS: dict[str, Callable[[str], Iterator[Cell]]] = {
         prompt_count,
         injection_depth,
         balance_position,
+        condition_init,
         training_length,
     )
 }

@@ -24,6 +24,7 @@ CLAIMS = (
     "prompt_count",
     "injection_depth",
     "balance_position",
+    "condition_init",
     "training_length",
 )
 

@@ -22,7 +22,9 @@ from tests.processes import command
 
 SWEEPS = {  # runs of each seed
     "balance": 5,
+    "condition": 3,
     "gate_type": 8,
+    "init": 3,
     "injection_depth": 6,
     "methods": 7,
     "paper_table": 4,
