@@ -1,11 +1,11 @@
 """Run what has no result yet of a claim (see claims.py), and take the records into its folder.
 
-python experiments/run.py CLAIM DATA [--jobs N] [--only TEXT]     # from the root of the project
+python experiments/run.py CLAIM DATA [--jobs N] [--only TEXT] [--again]     # from the root of the project
 
 Runs are in CLAIM/runs/DATA and go on where they were; seeds whose record is in CLAIM/results/DATA are done, wherever
 they ran, and what another claim has run with the same settings is taken from there. Records go there without the paths
 of this machine; that of seed 1 takes its evidence along, for reports. Those of `search` become one table of losses by
-rate.
+rate, too. With `--again`, all is run here, whatever has a record, and the records of these runs take their place.
 """
 
 import argparse
@@ -63,8 +63,10 @@ def record_of(claim: str, data: str, cell: Cell, seed: str) -> Path:
     return HERE / claim / "results" / data / f"{cell.name}-{seed}.json"
 
 
-def seeds_left(claim: str, data: str, cell: Cell) -> list[str]:
-    """Those that have no record."""
+def seeds_left(claim: str, data: str, cell: Cell, again: bool = False) -> list[str]:
+    """Those that have no record, or all."""
+    if again:
+        return ["0"] if claim == "search" else list(SEEDS)
     if claim == "search":
         return [] if cell.name in searched() else ["0"]
     return [seed for seed in SEEDS if not record_of(claim, data, cell, seed).exists()]
@@ -98,9 +100,9 @@ def take_over(claim: str, data: str, cells: list[Cell]) -> None:
                 write(text, twin.with_suffix(".safetensors"), record_of(claim, data, cell, seed))
 
 
-def run(claim: str, data: str, cell: Cell) -> int:
+def run(claim: str, data: str, cell: Cell, again: bool) -> int:
     """Run what is left of a value, with the output in a file beside it, and return the exit code."""
-    seeds = seeds_left(claim, data, cell)
+    seeds = seeds_left(claim, data, cell, again)
     if not seeds:
         return 0
     folder = ROOT / runs(claim, data, cell)
@@ -128,16 +130,25 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
     """Copy what is done into the results of the claim."""
     for cell in cells:
         for seed, path in records(claim, data, cell):
-            record = path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
-            write(record, path.with_name("evidence.safetensors"), record_of(claim, data, cell, seed))
+            write(here(path), path.with_name("evidence.safetensors"), record_of(claim, data, cell, seed))
+
+
+def here(path: Path) -> str:
+    """A record with paths from the root of the project."""
+    return path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
 
 
 def collect_search(cells: list[Cell]) -> None:
-    """Write the paired loss difference at each rate."""
+    """Copy the records, which go by rate, and write the paired loss difference at each rate."""
     losses = searched()
     for cell in cells:
         for value, path in records("search", "digits", cell):
             losses.setdefault(cell.name, {})[value] = read_results(path).paired["overall"]["mean"]
+            write(
+                here(path),
+                path.with_name("evidence.safetensors"),
+                SEARCHED.with_suffix("") / cell.name / f"{value}.json",
+            )
     SEARCHED.parent.mkdir(parents=True, exist_ok=True)
     SEARCHED.write_text(json.dumps(losses, indent=1) + "\n", encoding="utf-8")
 
@@ -148,15 +159,19 @@ def main() -> int:
     parser.add_argument("data", choices=EXPERIMENT)
     parser.add_argument("--jobs", type=int, default=1, help="sweeps at once; each computes with one thread")
     parser.add_argument("--only", default="", help="a text in the names of the values to run")
+    parser.add_argument("--again", action="store_true", help="run here what has a record, too")
     given = parser.parse_args()
     if given.claim == "search" and given.data != "digits":
         parser.error("rates are searched on the digits alone: python experiments/run.py search digits")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cells = [cell for cell in CLAIMS[given.claim](given.data) if given.only in cell.name]
-    if given.claim not in ("search", "equal_seconds"):  # of the latter, the seconds of this machine are the result
+    if not given.again and given.claim not in (
+        "search",
+        "equal_seconds",
+    ):  # of the latter, the seconds of this machine are the result
         take_over(given.claim, given.data, cells)
     with ThreadPoolExecutor(given.jobs) as pool:
-        ended = pool.map(lambda cell: run(given.claim, given.data, cell), cells)
+        ended = pool.map(lambda cell: run(given.claim, given.data, cell, given.again), cells)
         failed = [cell.name for cell, code in zip(cells, tqdm(ended, total=len(cells)), strict=True) if code]
     if given.claim == "search":
         collect_search(list(CLAIMS["search"](given.data)))

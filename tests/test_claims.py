@@ -79,8 +79,28 @@ def test_seeds_with_a_record_are_done(run: ModuleType, tmp_path: Path, monkeypat
     record.parent.mkdir(parents=True)
     shutil.copy(EXPERIMENTS / "gate_type/results/digits" / f"{cell.name}-2.json", record)
     assert run.seeds_left("gate_type", "digits", cell) == ["1", "3"]
+    assert run.seeds_left("gate_type", "digits", cell, again=True) == ["1", "2", "3"]
     searched = next(run.CLAIMS["search"]("digits"))
     assert run.seeds_left("search", "digits", searched) == []
+    assert run.seeds_left("search", "digits", searched, again=True) == ["0"]
+
+
+def test_what_the_search_found_is_what_its_records_say(run: ModuleType) -> None:
+    told = {
+        (cell, rate): run.read_results(run.SEARCHED.with_suffix("") / cell / f"{rate}.json").paired["overall"]["mean"]
+        for cell, losses in run.searched().items()
+        for rate in losses
+    }
+    assert len(told) == 190
+    assert told == {(cell, rate): loss for cell, losses in run.searched().items() for rate, loss in losses.items()}
+
+
+def test_gates_are_measured_of_patches_alone(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXPERIMENTS / "gate_learned/measure.py"), "digits"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    remedy = "python experiments/run.py main_table digits --only annealed/last/dmp --again"
+    assert done.stderr.strip().splitlines()[-1].endswith(remedy)
 
 
 def test_the_table_compares_seed_by_seed() -> None:

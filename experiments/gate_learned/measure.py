@@ -84,7 +84,11 @@ def measure(run: Path) -> Results:
 
 if __name__ == "__main__":
     data = sys.argv[1]
-    for record in sorted((RUNS / data).glob("*/annealed/last/dmp/seed-*/results.json")):
+    records = sorted((RUNS / data).glob("*/annealed/last/dmp/seed-*/results.json"))
+    if not records:
+        train = f"python experiments/run.py main_table {data} --only annealed/last/dmp --again"
+        sys.exit(f"{RUNS / data} has no patches of annealed mixtures: {train}")
+    for record in records:
         run = record.parent
         base, seed = run.parents[3].name, run.name.removeprefix("seed-")
         path = RESULTS / data / f"{base}-{seed}.json"

@@ -7,7 +7,6 @@ is measured; `--parts` measures some anew and keeps the others.
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,14 +76,7 @@ def on_gpu(quick: bool) -> dict[str, Callable[[], object]]:
 
 def machine(device: str) -> dict:
     """Where and from what a part was measured."""
-    card = torch.cuda.get_device_name() if device == "cuda" else None
-    return {"threads": torch.get_num_threads(), "processor": processor(), "card": card, **provenance(device)}
-
-
-def processor() -> str:
-    """The processor's name, where Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if os.path.exists("/proc/cpuinfo") else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"threads": torch.get_num_threads(), **provenance(device)}
 
 
 def write(path: Path, text: str) -> None:

@@ -21,7 +21,8 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def where(part: dict[str, Any]) -> str:
-    on = part["card"] or f"{part['threads']} threads of {part['machine']['cpus']} cores, {part['processor']}"
+    told = part | part["machine"]  # where earlier records have card and processor beside it
+    on = told["card"] or f"{told['threads']} threads of {told['cpus']} cores, {told['processor']}"
     return f"Commit `{part['commit'][:7]}`, {on}, torch {part['versions']['torch']}: `{part['command']}`."
 
 

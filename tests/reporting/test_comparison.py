@@ -92,11 +92,16 @@ def test_a_sweep_over_bases_is_compared_along_them(tmp_path: Path) -> None:
             backbone = {"weights": f"weights/{base}.safetensors", "model": {"input_size": 8, "patch_size": 2}}
             write(tmp_path / f"{base}-{gate}.json", record(gate, 1, -4.0, sweep=sweep, backbone=backbone))
     _, lines, _ = sorted_runs(tmp_path)
-    axes = {axis.name: axis for axis in build_axes(lines)}
-    assert {name: sorted(series.name for series in axis.series) for name, axis in axes.items()} == {
-        "base": ["gate linear", "gate topk"],
-        "gate": ["base ema", "base raw"],
+    axes = {(axis.name, axis.base): axis for axis in build_axes(lines)}
+    assert {place: sorted(series.name for series in axis.series) for place, axis in axes.items()} == {
+        ("base", ""): ["gate linear", "gate topk"],
+        ("gate", "raw"): [""],
+        ("gate", "ema"): [""],
     }
+    assert {line.base.name for _, line in axes["gate", "ema"].series[0].points} == {"ema"}
+    title = axis_chart(axes["gate", "ema"], DISTANCE, "plot")
+    assert title is not None
+    assert title.title == "gate, from ema: Fréchet distance"
 
 
 def test_without_a_sweep_axes_are_what_was_turned_alone(tmp_path: Path) -> None:
@@ -159,11 +164,11 @@ def test_values_below_an_axis_are_broken_between_words_alone() -> None:
 
 def test_series_that_share_a_plot_differ_in_colour_or_shape() -> None:
     _, lines, _ = sorted_runs(Path(__file__).parents[2] / "experiments/main_table/results/digits")
-    (axis,) = [axis for axis in build_axes(lines) if axis.name == "method"]
-    chart = axis_chart(axis, DISTANCE, "method")
+    (axis,) = [axis for axis in build_axes(lines) if axis.name == "base"]
+    chart = axis_chart(axis, DISTANCE, "base")
     assert chart is not None
-    assert len(chart.legend) == 12
-    assert len({(colour, shape) for _, colour, shape in chart.legend}) == 12
+    assert len(chart.legend) == 20
+    assert len({(colour, shape) for _, colour, shape in chart.legend}) == 20
 
 
 def test_runs_of_equal_seconds_are_seeds_of_one_whatever_their_steps() -> None:

@@ -15,13 +15,20 @@ class Series:
     name: str
     points: list[tuple[str, Line]]
 
+    @property
+    def base(self) -> str:
+        """The base of all its lines, as a sweep calls it, or its name; nothing where the bases differ."""
+        bases = {line.axes.get("base", line.base.name) for _, line in self.points}
+        return bases.pop() if len(bases) == 1 else ""
+
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis and the comparisons along it, all on one measure."""
+    """One axis and the comparisons along it, all on one measure; of several bases, those on `base`."""
 
     name: str
     measure: str
+    base: str
     series: list[Series]
 
     @property
@@ -31,14 +38,16 @@ class Axis:
 
 
 def build_axes(lines: Iterable[Line]) -> list[Axis]:
-    """Every axis along which two lines or more can be compared, those of sweeps first."""
+    """Every axis along which two lines or more can be compared, those of sweeps first, one for each base."""
     axes = []
     for (measure, sweep), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
-        axes += [
-            Axis(name, measure, series)
-            for name, series in (_of_sweep(same) if sweep else _of_configs(same))
-            if any(len({value for value, _ in one.points}) > 1 for one in series)
-        ]
+        for name, series in _of_sweep(same) if sweep else _of_configs(same):
+            on = grouped(series, lambda one: one.base)
+            axes += [
+                Axis(name, measure, base if len(on) > 1 else "", told)
+                for base, told in on.items()
+                if any(len({value for value, _ in one.points}) > 1 for one in told)
+            ]
     return sorted(axes, key=lambda axis: not any(line.sweep for series in axis.series for _, line in series.points))
 
 
@@ -70,7 +79,7 @@ def _of_configs(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
             "base" if key == "backbone.weights" else short(key),
             [
                 Series(
-                    _context(same[0], told, on_base=key != "backbone.weights"),
+                    _context(same[0], told),
                     sorted(((_value(line, key), line) for line in same), key=lambda point: by_value(point[0])),
                 )
                 for same in groups.values()
@@ -99,7 +108,7 @@ def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) ->
         ),
     )
     told = [*base, *others, *[short(key) for key in keys]]
-    differ = [index for index in range(len(told)) if len({shared[index] for shared in groups}) > 1]
+    differ = [index for index in range(len(told)) if told[index] != "base" and len({of[index] for of in groups}) > 1]
     return [
         Series(
             ", ".join(f"{told[index]} {shared[index]}" for index in differ),
@@ -109,10 +118,8 @@ def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) ->
     ]
 
 
-def _context(line: Line, keys: list[str], on_base: bool) -> str:
+def _context(line: Line, keys: list[str]) -> str:
     """What a series has in common and others have not: the method and its settings are told by their names."""
     told = [key for key in keys if not key.startswith(("method.", "backbone", "recipe.learning_rates"))]
-    parts = [f"on {line.base.name}"] if on_base and any(key.startswith("backbone") for key in keys) else []
-    parts += [line.method] if "method" in told else []
-    parts += [f"{short(key)} {line.config.get(key, ABSENT)}" for key in told if key != "method"]
-    return ", ".join(parts)
+    parts = [line.method] if "method" in told else []
+    return ", ".join([*parts, *[f"{short(key)} {line.config.get(key, ABSENT)}" for key in told if key != "method"]])

@@ -20,7 +20,7 @@ MEAN, SEED = "datum.kind == 'mean'", "datum.kind == 'seed'"
 
 
 def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
-    """Change from the base along an axis: the mean over seeds with its deviation, and each seed as a point."""
+    """Change from the base along an axis: the mean over seeds with its deviation, and each seed as a circle."""
     rows = [
         row | {"x": _wrapped(value, axis), "series": series.name or "all else equal"}
         for series in axis.series
@@ -31,13 +31,14 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
         return None
     what = f"Δ {axis.measure.partition(',')[0]}" if quantity == DISTANCE else "validation loss − base"
     series = list(dict.fromkeys(row["series"] for row in rows))
-    x = alt.X("x:N", sort=[_wrapped(value, axis) for value in axis.values], title=axis.name, axis=_wrapping())
+    numeric = all(by_value(value)[0] == 0 for value in axis.values)
+    places, room = [_wrapped(value, axis) for value in axis.values], 0.7 if numeric else 0.2  # near their number
+    x = alt.X("x:N", sort=places, title=axis.name, axis=_wrapping(), scale=alt.Scale(padding=room))
     offset = alt.XOffset("series:N", sort=series) if len(series) > 1 else alt.Undefined
     y, low = _y(what, alt.Scale(zero=True), alt.Axis(grid=True))
     colour, shape = _colour("series", series), _shape("series", series)
     base = alt.Chart().encode(x=x, xOffset=offset, color=colour)
     means = base.transform_filter(MEAN)
-    numeric = all(by_value(value)[0] == 0 for value in axis.values)
     layers = [
         _zero(),
         *([means.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y)] if numeric else []),
@@ -47,9 +48,10 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
         .encode(y=y, tooltip=_tooltip(what, seed=True)),
         means.mark_point(size=75, filled=True, opacity=1).encode(y=y, shape=shape, tooltip=_tooltip(what)),
     ]
-    title = f"{axis.name}: {'Fréchet distance' if quantity == DISTANCE else 'validation loss'}"
+    along = f"{axis.name}, from {axis.base}" if axis.base else axis.name
+    title = f"{along}: {'Fréchet distance' if quantity == DISTANCE else 'validation loss'}"
     legend = list(zip(series, _colours(series), _shapes(series), strict=True)) if len(series) > 1 else []
-    return Chart(name, title, f"{what} along {axis.name}", axis.measure, _spec(layers, rows), legend, 280)
+    return Chart(name, title, f"{what} along {along}", axis.measure, _spec(layers, rows), legend, 280)
 
 
 def cost_chart(bases: Sequence[Base], lines: Sequence[Line], cost: str, name: str) -> Chart | None:

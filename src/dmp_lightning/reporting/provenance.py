@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dmp_lightning.reporting.configs import ABSENT, differing, short
 from dmp_lightning.reporting.lines import Line
@@ -32,10 +33,7 @@ def making(lines: Sequence[Line], runs: Sequence[Run]) -> Making:
     records = [run.record for run in runs]
     packages = dict.fromkeys(name for record in records for name in record.versions)
     met = {name: sorted({record.versions.get(name, ABSENT) for record in records}) for name in packages}
-    machines = (
-        f"{record.machine.get('device')}, {record.machine.get('cpus')} CPUs, {record.machine.get('platform')}"
-        for record in records
-    )
+    machines = (_machine(record.machine) for record in records)
     return Making(
         [short(key) for key in keys],
         [(line, [line.config.get(key, ABSENT) for key in keys]) for line in lines],
@@ -45,3 +43,15 @@ def making(lines: Sequence[Line], runs: Sequence[Run]) -> Making:
         Counter(machines).most_common(),
         [(str(run.path), run.record.command) for run in runs],
     )
+
+
+def _machine(told: dict[str, Any]) -> str:
+    """In words; earlier records do not name the processor and the card."""
+    parts = [
+        told.get("card"),
+        told.get("device"),
+        f"{told.get('cpus')} CPUs",
+        told.get("processor"),
+        told.get("platform"),
+    ]
+    return ", ".join(part for part in parts if part)

@@ -96,7 +96,7 @@ def build_report(records: Records, title: str) -> Report:
 def _axis_charts(axes: Sequence[Axis]) -> Iterator[Chart]:
     for number, axis in enumerate(axes, start=1):
         for quantity in (DISTANCE, LOSS):
-            chart = axis_chart(axis, quantity, f"axis-{number}-{_slug(axis.name)}-{quantity}")
+            chart = axis_chart(axis, quantity, f"axis-{number}-{_slug(f'{axis.name} {axis.base}'.strip())}-{quantity}")
             if chart is not None:
                 yield chart
 

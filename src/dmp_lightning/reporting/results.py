@@ -50,9 +50,30 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | packages,
         "commit": commit(),
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "device": device},
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "processor": processor(),
+            "device": device,
+            "card": _card(device),
+        },
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
     }
+
+
+def processor() -> str:
+    """The processor's name, where Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if os.path.exists("/proc/cpuinfo") else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _card(device: str) -> str | None:
+    """The name of a GPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch  # which a report, that only reads records, does without
+
+    return torch.cuda.get_device_name(device)
 
 
 def commit() -> str:
