@@ -97,9 +97,14 @@ def test_filters_change_table_plots_and_pictures(browser: webdriver.Chrome) -> N
     assert [option.text for option in chosen.options if option.is_enabled()] == [f"{LINEAR} – small"]
     uncheck(browser, "mixture of prompts (DMP)")
     WebDriverWait(browser, 10).until(lambda b: not b.find_element(By.ID, axis).is_displayed())
+    assert not browser.find_element(By.ID, "gates").is_displayed()  # nobody else has one
+    assert "mixture of prompts (DMP)" not in visible(browser, "#cost .legend li")
+    assert "full fine-tuning" in visible(browser, "#cost .legend li")
     browser.find_element(By.CSS_SELECTOR, ".filters button").click()
     WebDriverWait(browser, 10).until(lambda b: marks(b, axis) == 8)
     assert len(visible(browser, "#table tbody tr")) == 5
+    assert browser.find_element(By.ID, "gates").is_displayed()
+    assert browser.get_log("browser") == []
 
 
 def test_the_front_is_drawn_anew_for_what_is_left(browser: webdriver.Chrome) -> None:

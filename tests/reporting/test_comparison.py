@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 
 from dmp_lightning.entry import CONFIG_DIR, register_resolvers
 from dmp_lightning.reporting.axes import build_axes
+from dmp_lightning.reporting.axis_chart import axis_chart
 from dmp_lightning.reporting.chart_rows import DISTANCE
-from dmp_lightning.reporting.charts import axis_chart
 from dmp_lightning.reporting.comparison import build_lines
 from dmp_lightning.reporting.configs import REPEATED, flatten
+from dmp_lightning.reporting.cost_chart import cost_chart
 from dmp_lightning.reporting.lines import Base, Line
 from dmp_lightning.reporting.records import read_folder
 from dmp_lightning.reporting.statistics import OWN, SEEDS
@@ -102,6 +103,33 @@ def test_a_sweep_over_bases_is_compared_along_them(tmp_path: Path) -> None:
     title = axis_chart(axes["gate", "ema"], DISTANCE, "plot")
     assert title is not None
     assert title.title == "gate, from ema: Fréchet distance"
+
+
+def test_an_axis_tells_what_changes_along_it(tmp_path: Path) -> None:
+    for gate, rate in (("linear", 0.3), ("topk", 0.1)):
+        recipe = {"max_steps": 200, "learning_rates": {"prompts": rate}}
+        sweep = {"name": "gates", "axes": {"gate": gate}}
+        write(tmp_path / f"{gate}.json", record(gate, 1, -4.0, sweep=sweep, recipe=recipe))
+    _, lines, _ = sorted_runs(tmp_path)
+    (axis,) = build_axes(lines)
+    assert axis.settings == ["gate.top_k", "rate of prompts"]
+
+
+def test_seconds_and_memory_are_of_one_kind_of_machine(tmp_path: Path) -> None:
+    alike, mixed = record("linear", 1, -4.0), record("topk", 1, -4.0)
+    write(tmp_path / "a.json", alike)
+    write(tmp_path / "b.json", record("linear", 2, -5.0))
+    write(tmp_path / "c.json", mixed)
+    elsewhere = record("topk", 2, -5.0)
+    elsewhere["machine"] = {"platform": "Linux", "cpus": 16, "device": "cuda:0"}
+    write(tmp_path / "d.json", elsewhere)
+    (base,), (linear, topk), _ = sorted_runs(tmp_path)
+    assert linear.seconds is not None
+    assert (linear.machine, linear.seconds.mean, linear.memory and linear.memory.mean) == ("cpu, 2 CPUs", 12.0, 900.0)
+    assert (topk.machine, topk.seconds, topk.memory) == ("", None, None)
+    chart = cost_chart(base, [linear, topk], "seconds", "plot", "")
+    assert chart is not None
+    assert {row["line"] for row in chart.spec["data"]["values"]} == {"base small", linear.name}
 
 
 def test_without_a_sweep_axes_are_what_was_turned_alone(tmp_path: Path) -> None:

@@ -48,3 +48,4 @@ def test_numbers_are_printed_to_two_digits_of_their_uncertainty() -> None:
     assert spread_text(spread([14.09, 14.09])) == "14.09"
     assert spread_text(None) == "–"
     assert bounds_text(Interval(-0.0015, -0.00172, -0.00133)) == "[−0.00172, −0.00133]"
+    assert bounds_text(Interval(-1.0, -1.96, -0.04)) == "[−1.96, −0.04]"  # no end is taken for zero

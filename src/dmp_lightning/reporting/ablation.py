@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dmp_lightning.reporting.configs import ABSENT
-from dmp_lightning.reporting.formatting import count, estimate_text, spread_text
+from dmp_lightning.reporting.formatting import count, estimate_text, number, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import SEEDS, direction
@@ -55,6 +55,15 @@ def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
         f"### {measure}\n\n" + _markdown_table(same, [line for line in lines if line.base in same])
         for measure, same in grouped(bases, lambda base: base.measure).items()
     )
+
+
+def evaluation_table(run: Run) -> str:
+    """A Markdown table of what was evaluated: a row for each model."""
+    models = {name: found for name, found in run.record.metrics.items() if name != "depend_on"}
+    names = list(next(iter(models.values()), {}))
+    rows = [[f"`{run.path}`", *names], ["---", *["---:"] * len(names)]]
+    rows += [[model, *[number(value, ".5g") for value in found.values()]] for model, found in models.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def csv_table(bases: Iterable[Base], lines: Iterable[Line]) -> str:
@@ -121,7 +130,15 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
     rows = [header, ["---", "---:", "---:", "---:", "---", *["---:"] * 4]]
     for base in bases:
         rows.append(
-            [f"**{base.name}** (frozen)", ABSENT, spread_text(base.distance), *[ABSENT] * 3, "0", ABSENT, ABSENT]
+            [
+                f"**{base.name}** (frozen)",
+                ABSENT,
+                number(base.distance and base.distance.mean),
+                *[ABSENT] * 3,
+                "0",
+                ABSENT,
+                ABSENT,
+            ]
         )
         for line in (line for line in lines if line.base is base):
             over = (

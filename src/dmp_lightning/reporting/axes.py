@@ -36,9 +36,16 @@ class Axis:
         """Numbers by size, then texts."""
         return sorted({value for series in self.series for value, _ in series.points}, key=by_value)
 
+    @property
+    def settings(self) -> list[str]:
+        """The keys of the configs that change along it, its own and those that go with it, but what not all have."""
+        along = [[line.config for _, line in series.points] for series in self.series]
+        changed = {key for configs in along for key in differing(configs) if all(key in config for config in configs)}
+        return sorted(short(key) for key in changed)
+
 
 def build_axes(lines: Iterable[Line]) -> list[Axis]:
-    """Every axis along which two lines or more can be compared, those of sweeps first, one for each base."""
+    """Every axis along which two lines or more can be compared, those of sweeps first, for each base."""
     axes = []
     for (measure, sweep), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
         for name, series in _of_sweep(same) if sweep else _of_configs(same):
@@ -48,7 +55,10 @@ def build_axes(lines: Iterable[Line]) -> list[Axis]:
                 for base, told in on.items()
                 if any(len({value for value, _ in one.points}) > 1 for one in told)
             ]
-    return sorted(axes, key=lambda axis: not any(line.sweep for series in axis.series for _, line in series.points))
+    swept = {id(axis) for axis in axes if any(line.sweep for series in axis.series for _, line in series.points)}
+    return sorted(
+        axes, key=lambda axis: (id(axis) not in swept, axis.name == "base")
+    )  # which has all other axes in one
 
 
 def _of_sweep(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:

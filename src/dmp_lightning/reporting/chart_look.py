@@ -21,7 +21,7 @@ WIDTH = 620  # of a PNG, in pixels of the page
 class Chart:
     """A plot: its file's name, a title, what it shows in words, its measure, and the Vega-Lite spec without a size.
 
-    `legend` has a label, colour and shape for each entry.
+    `legend` has a label, colour and shape for each entry; `note` is what else a reader has to know.
     """
 
     name: str
@@ -31,11 +31,13 @@ class Chart:
     spec: dict[str, Any]
     legend: list[tuple[str, str, str]]
     height: int
+    note: str = ""
 
 
 def save_png(chart: Chart, path: Path, width: int = WIDTH) -> None:
     """Write a chart as it is printed: on white, twice the pixels."""
-    spec = chart.spec | {"width": width, "height": chart.height, "title": chart.title, "background": "white"}
+    title = {"text": chart.title, "subtitle": chart.measure}
+    spec = chart.spec | {"width": width, "height": chart.height, "title": title, "background": "white"}
     picture = vl_convert.vegalite_to_png(spec, vl_version=vegalite_version(), scale=2, config=config("#222"))
     with replacing(path) as temporary:
         temporary.write_bytes(picture)
@@ -57,7 +59,8 @@ def config(ink: str) -> dict[str, Any]:
         "axisX": {"grid": False},
         "legend": text
         | {"orient": "bottom", "direction": "vertical", "labelLimit": 600, "labelFontSize": 12, "symbolOpacity": 1},
-        "title": {"color": ink, "font": FONT, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 14},
+        "title": {"color": ink, "font": FONT, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 14}
+        | {"subtitleColor": ink, "subtitleFont": FONT, "subtitleFontSize": 12, "subtitlePadding": 4},
         "view": {"stroke": None},
         "rule": {"color": ink},
         "line": {"color": ink},

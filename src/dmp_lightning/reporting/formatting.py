@@ -6,6 +6,8 @@ from dmp_lightning.reporting.configs import ABSENT
 from dmp_lightning.reporting.statistics import Estimate, Spread
 from dmp_lightning.reporting.tables import Interval
 
+MOST = 8  # decimals
+
 
 def count(number: int, what: str) -> str:
     """`1 line`, `2 lines`."""
@@ -29,13 +31,15 @@ def spread_text(found: Spread | None, form: str = "") -> str:
 
 
 def bounds_text(change: Interval) -> str:
-    """`[low, high]` with signs, to two digits of half its width."""
-    form = f"+.{_decimals((change.high - change.low) / 2)}f"
-    return f"[{number(change.low, form)}, {number(change.high, form)}]"
+    """`[low, high]` with signs, to two digits of half its width, or as many as tell an end from zero."""
+    decimals = _decimals((change.high - change.low) / 2)
+    while decimals < MOST and any(end and round(end, decimals) == 0 for end in (change.low, change.high)):
+        decimals += 1
+    return f"[{number(change.low, f'+.{decimals}f')}, {number(change.high, f'+.{decimals}f')}]"
 
 
 def mean_text(change: Interval) -> str:
-    """The change itself, as `bounds_text` prints its ends."""
+    """The change itself, to two digits of half the width of its interval."""
     return number(change.mean, f"+.{_decimals((change.high - change.low) / 2)}f")
 
 
@@ -46,4 +50,4 @@ def estimate_text(found: Estimate | None) -> str:
 
 def _decimals(size: float) -> int:
     """How many places show two digits of `size`."""
-    return min(8, max(0, 1 - math.floor(math.log10(size)))) if size > 0 else 4
+    return min(MOST, max(0, 1 - math.floor(math.log10(size)))) if size > 0 else 4

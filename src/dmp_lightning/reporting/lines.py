@@ -91,14 +91,20 @@ class Line:
         return self.rows[0]["trained"]
 
     @property
+    def machine(self) -> str:
+        """The kind of machine that its runs have in common; nothing where it differs."""
+        kinds = {f"{run.record.machine.get('device')}, {run.record.machine.get('cpus')} CPUs" for run in self.runs}
+        return kinds.pop() if len(kinds) == 1 else ""
+
+    @property
     def seconds(self) -> Spread | None:
-        """Of training."""
-        return spread([row["seconds"] for row in self.rows])
+        """Of training, where the machines are of one kind: others cannot be averaged."""
+        return spread([row["seconds"] for row in self.rows]) if self.machine else None
 
     @property
     def memory(self) -> Spread | None:
-        """Its peak in MiB."""
-        return spread([row["memory"] for row in self.rows])
+        """Its peak in MiB, in the same way."""
+        return spread([row["memory"] for row in self.rows]) if self.machine else None
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:

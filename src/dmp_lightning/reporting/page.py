@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from dmp_lightning.reporting.ablation import WORDS
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
-from dmp_lightning.reporting.charts import DATA
+from dmp_lightning.reporting.chart_parts import DATA
 from dmp_lightning.reporting.formatting import bounds_text, mean_text, number, spread_text
 from dmp_lightning.reporting.gates import DEAD
 from dmp_lightning.reporting.lines import Base, Line, grouped
@@ -77,7 +77,8 @@ def _facets(report: "Report") -> list[tuple[str, str, list[str]]]:
         ("measure", "Measured on", [base.measure for base in bases]),
         ("base", "Base", [base.name for base in bases]),
     ]
-    swept = dict.fromkeys(axis for line in report.lines for axis in line.axes if axis != "method")
+    told = {"method", "base"}  # by themselves
+    swept = dict.fromkeys(axis for line in report.lines for axis in line.axes if axis not in told)
     facets += [
         (f"axis-{axis}", axis, [line.axes[axis] for line in report.lines if axis in line.axes]) for axis in swept
     ]

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmp_lightning.reporting.configs import ABSENT, differing, short
-from dmp_lightning.reporting.lines import Line
+from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run
 
 
 @dataclass(frozen=True)
 class Making:
-    """`keys` and `settings`: in what the lines differ, a row for each. `shared`: what they have in common.
+    """`settings`: in what the lines on each base differ, keys and values of each. `shared`: what all have in common.
 
     `versions`, `commits` and `machines` say with how many runs each was met; `commands` are those of all runs, by path.
     """
 
-    keys: list[str]
-    settings: list[tuple[Line, list[str]]]
+    settings: list[tuple[Base, list[tuple[Line, list[tuple[str, str]]]]]]
     shared: list[tuple[str, str]]
     versions: list[tuple[str, str]]
     commits: list[tuple[str, int]]
@@ -35,14 +34,18 @@ def making(lines: Sequence[Line], runs: Sequence[Run]) -> Making:
     met = {name: sorted({record.versions.get(name, ABSENT) for record in records}) for name in packages}
     machines = (_machine(record.machine) for record in records)
     return Making(
-        [short(key) for key in keys],
-        [(line, [line.config.get(key, ABSENT) for key in keys]) for line in lines],
+        [(same[0].base, _settings(same)) for same in grouped(lines, lambda line: line.base.id).values()],
         sorted((key, value) for key, value in first.items() if key not in keys),
         [(name.replace("_", "-") if name != "python" else "Python", ", ".join(met[name])) for name in packages],
         Counter(record.commit for record in records).most_common(),
         Counter(machines).most_common(),
         [(str(run.path), run.record.command) for run in runs],
     )
+
+
+def _settings(lines: Sequence[Line]) -> list[tuple[Line, list[tuple[str, str]]]]:
+    keys = differing(line.config for line in lines)
+    return [(line, [(short(key), line.config[key]) for key in keys if key in line.config]) for line in lines]
 
 
 def _machine(told: dict[str, Any]) -> str:

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmp_lightning.reporting.ablation import csv_table, headline, markdown
+from dmp_lightning.reporting.ablation import csv_table, evaluation_table, headline, markdown
 from dmp_lightning.reporting.axes import Axis, build_axes
+from dmp_lightning.reporting.axis_chart import axis_chart
 from dmp_lightning.reporting.chart_look import Chart, save_png
 from dmp_lightning.reporting.chart_rows import DISTANCE, LOSS
-from dmp_lightning.reporting.charts import axis_chart, cost_chart, gains_chart
 from dmp_lightning.reporting.comparison import build_lines
+from dmp_lightning.reporting.cost_chart import cost_chart
 from dmp_lightning.reporting.formatting import count
+from dmp_lightning.reporting.gains_chart import gains_chart
 from dmp_lightning.reporting.gallery import Gallery, build_gallery
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.provenance import Making, making
@@ -59,6 +61,8 @@ class Report:
         parts = [f"# {self.title}", " ".join(self.headline), markdown(self.lines, self.bases)]
         charts = [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]
         parts += [f"![{chart.title}](figures/{chart.name}.png)" for chart in charts]
+        if self.evaluations:
+            parts += ["## Evaluated at full length", *map(evaluation_table, self.evaluations)]
         if self.failures:
             parts += ["## Failed", *[f"- `{failure.path}`: {failure.error}" for failure in self.failures]]
         if self.warnings:
@@ -84,7 +88,7 @@ def build_report(records: Records, title: str) -> Report:
         axes,
         list(_axis_charts(axes)),
         list(_cost_charts(bases, lines)),
-        [(line, chart) for line in lines if (chart := gains_chart(line)) is not None],
+        [(line, chart) for base in bases for line in lines if line.base is base and (chart := gains_chart(line))],
         build_gallery(lines, warnings),
         records.evaluations,
         records.failures,
@@ -102,10 +106,15 @@ def _axis_charts(axes: Sequence[Axis]) -> Iterator[Chart]:
 
 
 def _cost_charts(bases: Sequence[Base], lines: Sequence[Line]) -> Iterator[Chart]:
-    for number, (measure, same) in enumerate(grouped(lines, lambda line: line.base.measure).items(), start=1):
-        for cost in ("parameters", "seconds"):
-            used = [base for base in bases if base.measure == measure and any(line.base is base for line in same)]
-            chart = cost_chart(used, same, cost, f"cost-{number}-{cost}")
+    """For each base its lines against their parameters, and those of one kind of machine against their seconds."""
+    used = [(base, same) for base in bases if (same := [line for line in lines if line.base is base])]
+    for number, (base, same) in enumerate(used, start=1):
+        among = f", from {base.name}" if len(used) > 1 else ""
+        machines = grouped((line for line in same if line.machine), lambda line: line.machine)
+        parts = [("parameters", same, among)]
+        parts += [("seconds", of, f"{among}, {kind}" if len(machines) > 1 else among) for kind, of in machines.items()]
+        for cost, told, where in parts:
+            chart = cost_chart(base, told, cost, f"cost-{number}-{_slug(f'{cost}{where}')}", where)
             if chart is not None:
                 yield chart
 

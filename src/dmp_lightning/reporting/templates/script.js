@@ -33,10 +33,16 @@ async function filter() {
   await Promise.all(
     [...views].map(([name, view]) => {
       const rows = plots.get(name).filter((row) => shown.has(row.id));
-      document.getElementById(name).closest("figure").hidden = !rows.some((row) => row.id.startsWith("line-"));
-      return view.data(data.rows, rows).runAsync();
+      const figure = document.getElementById(name).closest("figure");
+      figure.hidden = !rows.some((row) => row.id.startsWith("line-"));
+      const series = new Set(rows.map((row) => row.series ?? row.method));
+      for (const entry of figure.querySelectorAll("[data-series]")) entry.hidden = !series.has(entry.dataset.series);
+      return figure.hidden || view.data(data.rows, rows).runAsync();
     }),
   );
+  for (const section of document.querySelectorAll("[data-filtered]")) {
+    section.hidden = !section.querySelector("figure.chart:not([hidden]), [data-line]:not(.filtered)");
+  }
 }
 
 // Of pictures that are long, one line's at a time; in print all that are not filtered out.

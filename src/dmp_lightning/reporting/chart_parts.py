@@ -1,0 +1,66 @@
+"""What the plots of a report are put together from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from dmp_lightning.reporting.chart_look import NEUTRAL, PALETTE, SHAPES
+from dmp_lightning.reporting.chart_rows import FREE
+
+DATA = "rows"
+"""Name of the data of each chart."""
+
+MEAN, SEED = "datum.kind == 'mean'", "datum.kind == 'seed'"
+
+
+def layered(layers: list[Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A Vega-Lite spec of layers over one data set, in the page's look and not Altair's."""
+    spec = alt.layer(*layers, data=alt.InlineData(values=rows, name=DATA)).to_dict()
+    spec.pop("config", None)
+    return spec
+
+
+def vertical(title: str, scale: alt.Scale, axis: alt.Axis) -> tuple[alt.Y, alt.Y]:
+    """The mean, and the lower end of its deviation, on one vertical axis."""
+    mean, low = (alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis) for field in ("mean", "low"))
+    return mean, low
+
+
+def zero_line() -> Any:
+    """Where nothing has changed from the base."""
+    return alt.Chart(alt.InlineData(values=[{}])).mark_rule(strokeDash=[4, 3], opacity=0.6).encode(y=alt.datum(0))
+
+
+def tooltip(what: str, seed: bool = False) -> list[Any]:
+    """What a mark tells of its line, a mean of how many seeds or one seed."""
+    number = alt.Tooltip("seed:N") if seed else alt.Tooltip("seeds:Q")
+    return [alt.Tooltip("line:N"), alt.Tooltip("base:N"), number, alt.Tooltip("mean:Q", title=what, format=".4g")]
+
+
+def colours(domain: Sequence[str]) -> list[str]:
+    """A colour for each name; the base itself is grey."""
+    patched = [name for name in domain if name != FREE]
+    return [NEUTRAL if name == FREE else PALETTE[patched.index(name) % len(PALETTE)] for name in domain]
+
+
+def shapes(domain: Sequence[str]) -> list[str]:
+    """A shape for each name, shifted by one when the colours begin again, so that no two have both in common."""
+    return [SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(domain))]
+
+
+def colour_by(field: str, domain: list[str]) -> alt.Color:
+    """The colours of `domain`, as an encoding."""
+    scale = alt.Scale(domain=domain, range=colours(domain))
+    return alt.Color(f"{field}:N", title=None, scale=scale, **_without_legend(domain))
+
+
+def shape_by(field: str, domain: list[str]) -> alt.Shape:
+    """The shapes of `domain`, as an encoding."""
+    scale = alt.Scale(domain=domain, range=shapes(domain))
+    return alt.Shape(f"{field}:N", title=None, scale=scale, **_without_legend(domain))
+
+
+def _without_legend(domain: list[str]) -> dict[str, Any]:
+    """One entry needs no legend. Of several it is left to the config, which a page's own overrides."""
+    return {"legend": None} if len(domain) == 1 else {}
