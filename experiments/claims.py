@@ -50,8 +50,13 @@ BALANCES = {weight: f"{{importance:{weight},load:{weight}}}" for weight in ("0",
     "released": "released"
 }
 POSITIONS = (("add", "null"), ("prepend", "1"), ("prepend", "4"), ("prepend", "null"))
-CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
-INITS = ("zero", "normal", "xavier")
+CONDITIONS_INITS = (
+    ("timestep", "zero"),
+    ("timestep_and_label", "zero"),
+    ("log_snr", "zero"),
+    ("timestep", "normal"),
+    ("timestep", "xavier"),
+)
 LENGTHS = (250, 1_000, 4_000)
 
 
@@ -156,10 +161,9 @@ def balance_position(data: str) -> Iterator[Cell]:
 
 
 def condition_init(data: str) -> Iterator[Cell]:
-    for condition in CONDITIONS:
-        yield cell(f"condition_{condition}", {"condition": condition}, [f"method.condition={condition}"])
-    for init in INITS:
-        yield cell(f"init_{init}", {"init": init}, [f"method.init={init}"])
+    for condition, init in CONDITIONS_INITS:
+        axes = {"condition": condition, "init": init}
+        yield cell(f"{condition}/{init}", axes, [f"method.condition={condition}", f"method.init={init}"])
 
 
 def training_length(data: str) -> Iterator[Cell]:

@@ -1,10 +1,10 @@
 """Print the lines of a folder of results as a Markdown table, one below each base.
 
-python experiments/table.py RESULTS [--against VALUE]
+python experiments/table.py RESULTS [--against VALUE ...]
 python experiments/table.py RESULTS --across AXIS ... [--show distance]
 
 Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost; with
-`--against`, also how far both lie from those of the line of that value, seed by seed, with Student's 95% interval. With
+`--against`, also how far both lie from those of the line of these values, seed by seed, with Student's 95% interval. With
 axes `--across`, their values are columns, and cells hold what `--show` says.
 """
 
@@ -48,13 +48,14 @@ COLUMNS: dict[str, Show] = {
 }
 
 
-def against(value: str, lines: list[Line]) -> dict[str, Show]:
-    """Columns that compare a line with that of a value, over the seeds that both have.
+def against(values: list[str], lines: list[Line]) -> dict[str, Show]:
+    """Columns that compare a line with the first that has all `values`, over the seeds that both have.
 
     Raises:
-        ValueError: no line has it.
+        ValueError: no line has them.
     """
-    other = next((line for line in lines if value in line.axes.values()), None)
+    value = ", ".join(values)
+    other = next((line for line in lines if set(values) <= set(line.axes.values())), None)
     if other is None:
         raise ValueError(f"No line has the value {value}: {', '.join(line.name for line in lines)}")
 
@@ -77,11 +78,18 @@ def against(value: str, lines: list[Line]) -> dict[str, Show]:
     }
 
 
-def plain(base: Base, lines: list[Line], value: str | None) -> list[list[str]]:
+def plain(base: Base, lines: list[Line], values: list[str]) -> list[list[str]]:
     """A row for each line, with all that is shown of it."""
-    columns = COLUMNS | (against(value, lines) if value else {})
+    columns = COLUMNS | (against(values, lines) if values else {})
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes if axis != "base"))
-    frozen = [f"**{base.name}**", *[""] * (len(axes) - 1), spread_text(base.distance, ".2f"), "–", "0", "0"]
+    frozen = [
+        f"**{base.name}**",
+        *[""] * (len(axes) - 1),
+        number(base.distance and base.distance.mean, ".2f"),
+        "–",
+        "0",
+        "0",
+    ]
     rows = [[*[line.axes.get(axis, "") for axis in axes], *[show(line) for show in columns.values()]] for line in lines]
     return [[*axes, *columns], [*frozen, *[""] * (len(axes) + len(columns) - len(frozen))], *rows]
 
@@ -115,7 +123,7 @@ def markdown(rows: list[list[str]], texts: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results")
-    parser.add_argument("--against", help="a value on an axis, to compare the others with")
+    parser.add_argument("--against", nargs="*", default=[], help="values on axes, to compare others with their line")
     parser.add_argument("--across", nargs="*", default=[], help="axes whose values are columns")
     parser.add_argument("--show", default="distance", choices=COLUMNS)
     given = parser.parse_args()
