@@ -4,8 +4,8 @@ python experiments/table.py RESULTS [--against VALUE ...]
 python experiments/table.py RESULTS --across AXIS ... [--show distance]
 
 Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost; with
-`--against`, also how far both lie from those of the line of these values, seed by seed, with Student's 95% interval. With
-axes `--across`, their values are columns, and cells hold what `--show` says.
+`--against`, also how far both lie from those of the line of these values, seed by seed, with Student's 95% interval.
+With axes `--across`, their values are columns, and cells hold what `--show` says.
 """
 
 import argparse
