@@ -91,14 +91,33 @@ def test_a_sweep_through_joblib_shares_the_cores(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_through_joblib_ends_with_its_processes(tmp_path: Path) -> None:
+    process = start(tmp_path, "launcher=joblib", "+sweep=seeds", "seed=1,2", "recipe.max_steps=100000")
+    wait_for(tmp_path, "runs/digits/sweep-seeds/seed-1*/metrics.csv")
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    children = [int(row.split()[0]) for row in listed.splitlines()[1:] if int(row.split()[1]) == process.pid]
+    assert children
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted. To go on: the same command" in errors.splitlines()
+    assert "Traceback" not in errors
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+@pytest.mark.slow
 def test_a_sweep_over_a_ray_cluster_is_a_run_each(tmp_path: Path) -> None:
     alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*alone, "ip", "link", "set", "lo", "up"], capture_output=True).returncode:
         pytest.skip("needs the right to make a network namespace")
+    sweep = ["+sweep=seeds", "seed=1,2"]
     with TemporaryDirectory(prefix="ray") as sockets:  # whose names may not be long
         cluster = [*alone, "sh", str(Path(__file__).with_name("ray_cluster.sh")), sockets]
-        finish(start(tmp_path, "launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", "seed=1,2", under=cluster))
-    found = sorted(tmp_path.glob("runs/digits/multirun-*/*/results.json"))
+        finish(start(tmp_path, "launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", *sweep, under=cluster))
+    found = sorted(tmp_path.glob("runs/digits/sweep-seeds/*/results.json"))
     assert [read_results(path).seeds["training"] for path in found] == [1, 2]
 
 

@@ -1,7 +1,9 @@
 """The search: what it draws, how it goes on, and that runs which fall behind are ended early."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import lightning as L
@@ -9,11 +11,13 @@ import optuna
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from safetensors.torch import save_file
 
 from dmp_lightning.search import STUDY, Pruning, Search, open_study, search_space
 from dmp_lightning.sweeps import Ended, Pruned
+from hydra_plugins.dmp_lightning_sweepers import SearchSweeper
 from tests.configs import SMALL, config, random_base
 from tests.processes import command
 
@@ -88,6 +92,32 @@ def test_what_cannot_be_searched_is_told(tmp_path: Path) -> None:
     (trial,) = next(search(tmp_path).batches(1, 1))
     with pytest.raises(ValueError, match="choose a method that trains"):
         search(tmp_path).tell(trial, Ended("done", tmp_path, {"loss": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["sweeper=optuna", "method=lora"], "say what to search of another method"),
+        (["sweeper=optuna", "+sweep=gate_type"], r"leave out \+sweep=\.\.\., or sweeper=optuna"),
+    ],
+)
+def test_a_search_of_nothing_that_acts_is_refused(line: list[str], told: str, tmp_path: Path) -> None:
+    ended = command(tmp_path, line)
+    assert ended.code == 1
+    assert re.search(told, ended.stderr.splitlines()[-1])
+
+
+def test_what_is_typed_is_searched_instead_of_the_default() -> None:
+    sweeper: Any = SimpleNamespace(
+        config=OmegaConf.create({"method": {"_target_": "dmp_lightning.methods.DMP"}}),
+        hydra_context=SimpleNamespace(config_loader=None),
+        _parse_config=lambda: ["recipe.learning_rates.prompts=interval(1e-4,1e-1)"],
+    )
+    searched = [
+        search_space(SearchSweeper._overrides(sweeper, ["seed=1", *typed]).values()).keys()
+        for typed in ([], ["gate=linear,mlp"])
+    ]
+    assert searched == [{"recipe.learning_rates.prompts"}, {"gate"}]
 
 
 def test_a_run_is_pruned_where_it_is_worse_than_the_median_at_the_same_step(tmp_path: Path) -> None:

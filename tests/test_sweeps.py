@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -14,9 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
+from dmp_lightning.earlier import earlier_metrics
 from dmp_lightning.entry import CONFIG_DIR, register_resolvers
 from dmp_lightning.reporting.results import read_results
-from dmp_lightning.sweeps import Ended, conclude, earlier_metrics, job_dir
+from dmp_lightning.sweeps import Ended, conclude, job_dir
+from hydra_plugins.dmp_lightning_sweepers import GridSweeper
 from tests.configs import SMALL, random_base
 from tests.processes import command
 
@@ -112,12 +116,55 @@ def test_a_folder_is_named_by_what_its_job_is() -> None:
     assert all(len(name) <= 200 and "/" not in name for name in names)
 
 
+@pytest.mark.parametrize("launcher", ["local", "joblib", "slurm", "ray"])
+def test_a_sweep_has_its_folder_on_any_launcher(launcher: str, hydra_state: None) -> None:
+    found = composed("+sweep=position", f"launcher={launcher}").hydra.sweep.dir
+    assert Path(found).relative_to(Path.cwd() if launcher == "ray" else ".") == Path("runs/digits/sweep-position")
+
+
+def typed_axes(*arguments: str) -> list[str]:
+    groups = {"gate": ["linear", "mlp"], "method": ["dmp", "lora"]}
+    context = SimpleNamespace(config_loader=SimpleNamespace(get_group_options=lambda key: groups.get(key, [])))
+    sweeper: Any = SimpleNamespace(params={"gate": "linear,mlp", "seed": "1,2,3"}, hydra_context=context)
+    return GridSweeper._typed_axes(sweeper, list(arguments))
+
+
+def test_what_is_typed_is_an_axis_too() -> None:
+    given = ["seed=1,2", "gate=linear", "method=dmp,lora", "+method.condition=timestep,log_snr", "recipe.max_steps=7"]
+    assert typed_axes(*given) == [
+        "++sweep.axes.method=${hydra:runtime.choices.method}",
+        "++sweep.axes.condition=${method.condition}",
+    ]
+    for key in ("logger=csv,wandb_csv", "+experiment=a,b", "trainer.devices=1,2"):
+        with pytest.raises(ValueError, match="cannot be turned within a sweep: start one for each value"):
+            typed_axes(key)
+
+
+def test_a_job_that_is_another_one_again_is_told(tmp_path: Path) -> None:
+    base = {"sweep": {"name": "gates", "axes": {}}, "method": "lora", "seed": 1}
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in folders:
+        folder.mkdir()
+    assert earlier_metrics(OmegaConf.create(base | {"gate": {"top_k": 0.5}}), folders[0]) is None
+    other = OmegaConf.create(base | {"gate": {"top_k": 1.0}})
+    with pytest.raises(ValueError, match="This is the run of a again: here nothing depends on gate"):
+        earlier_metrics(other, folders[1])
+    assert earlier_metrics(OmegaConf.merge(other, {"seed": 2}), folders[1]) is None
+    searched = OmegaConf.merge(other, {"sweep": {"study": "study.journal"}})
+    assert earlier_metrics(searched, folders[2]) is None  # a search may draw a value again
+    (folders[0] / "begun.json").write_text("")
+    with pytest.raises(ValueError, match=r"begun\.json is damaged .*: delete it"):
+        earlier_metrics(OmegaConf.create(base), folders[0])
+
+
 def test_a_sweep_ends_with_one_line(capsys: pytest.CaptureFixture) -> None:
     folder = Path("runs/gate=hard")
     conclude("name", [Ended("done", folder, {}), Ended("skipped", folder, {})])
     assert capsys.readouterr().out == "name: 1 done, 1 skipped, 0 failed.\n"
     with pytest.raises(ValueError, match=r"name: 1 done, 0 skipped, 1 pruned, 1 failed \(gate=hard\)\. failed\.json"):
         conclude("name", [Ended(state, folder, {}) for state in ("failed", "done", "pruned")])
+    with pytest.raises(ValueError, match=r"5 failed \(0; 1; 2; and 2 more\)"):
+        conclude("name", [Ended("failed", Path(str(number)), {}) for number in range(5)])
 
 
 def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
@@ -134,7 +181,8 @@ def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path)
     )
     failed = json.loads((bad / "failed.json").read_text())
     assert (failed["schema"], failed["name"], failed["config"]["seed"]) == (1, "digits", 1)
-    assert failed["config"]["sweep"] == {"name": "injection_depth", "axes": {"injection": "all"}}
+    axes = {"injection": "all", "weights": "late.safetensors"}  # the latter by what was typed
+    assert failed["config"]["sweep"] == {"name": "injection_depth", "axes": axes}
     assert "late.safetensors" in failed["error"]
     assert not (bad / "results.json").exists()
     assert not (good / "failed.json").exists()

@@ -25,13 +25,14 @@ SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` 
 
 def register_resolvers() -> None:
     """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
-    `${sweep_dir:NAME,RESUME,SWEEP}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
-    `${share:WHOLE,PARTS}`: an integer, at least 1.
+    `${sweep_dir:NAME,RESUME,SWEEP,BELOW}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
+    `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+    OmegaConf.register_new_resolver("prompts", prompts, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
@@ -47,11 +48,11 @@ def run_dir(name: str, resume: str | None) -> str:
     return str(checkpoint.parent.parent)
 
 
-def sweep_dir(name: str, resume: str | None, sweep: str | None = None) -> str:
+def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: str = ".") -> str:
     """`runs/NAME/sweep-SWEEP`, where a sweep goes on by itself; without a name of its own a new folder
-    `runs/NAME/multirun-TIME` for its jobs, or the last one to resume.
+    `runs/NAME/multirun-TIME` for its jobs, or the last one to resume. All of it is `below` a folder.
     """
-    runs = Path("runs", name)
+    runs = Path(below, "runs", name)
     if sweep is not None:
         return str(runs / f"sweep-{sweep}")
     if resume in (None, AUTO):
@@ -62,6 +63,16 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None) -> str:
     if found is None:
         raise FileNotFoundError(f"{runs} has no sweep to resume: start without resume.")
     return str(found)
+
+
+def prompts(count: int | str | None, input_size: int | None, patch_size: int | None) -> int | str | None:
+    """The number of prompts that `method.prompt_count` asks for; as it is where the backbone does not say its sizes."""
+    if input_size is None or patch_size is None:
+        return count
+    from dmp_lightning.prompts.placement import counted  # which imports torch
+
+    tokens = (input_size // patch_size) ** 2
+    return tokens if count is None else counted(count, tokens)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

@@ -1,12 +1,18 @@
 """Hydra's sweepers of this package: Hydra takes them from `hydra_plugins` alone."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
-from dmp_lightning.sweeps import Ended, conclude, elsewhere
+from dmp_lightning.earlier import elsewhere
+from dmp_lightning.sweeps import Ended, conclude
 
 
 class GridSweeper(BasicSweeper):
@@ -14,9 +20,43 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
-        batches = super().sweep(arguments)
+        if self.config.sweep is not None:
+            arguments = [*arguments, *self._typed_axes(arguments)]
+        with stopping("" if self.config.sweep else " with resume=latest"):
+            batches = super().sweep(arguments)
         conclude(self.config.hydra.sweep.dir, [job.return_value for batch in batches for job in batch])
         return batches
+
+    def _typed_axes(self, arguments: list[str]) -> list[str]:
+        """Overrides that make an axis of each key that is given several values and that the sweep does not have.
+
+        Raises:
+            ValueError: one of them says where results go: its values would share a folder.
+        """
+        assert self.hydra_context is not None
+        loader, found = self.hydra_context.config_loader, []
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
+            key = override.get_key_element().lstrip("+")
+            if not override.is_sweep_override() or key == "seed" or key in (self.params or {}):
+                continue
+            if elsewhere(key):
+                raise ValueError(f"{key} cannot be turned within a sweep: start one for each value.")
+            value = f"hydra:runtime.choices.{key}" if loader.get_group_options(key) else key
+            found += [] if "@" in key else [f"++sweep.axes.{key.rpartition('.')[2]}=${{{value}}}"]
+        return found
+
+
+@contextmanager
+def stopping(how: str) -> Iterator[None]:
+    """Let SIGTERM end a sweep as Ctrl-C does, with its processes, and tell how it goes on."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"Interrupted. To go on: the same command{how}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class SearchSweeper(BasicSweeper):
@@ -41,22 +81,43 @@ class SearchSweeper(BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = parser.parse_overrides([*self._parse_config(), *arguments])
-        overrides = {override.get_key_element(): override for override in given}  # the last of a key counts
+        overrides = self._overrides(arguments)
         space = search_space(overrides.values())
         fixed = [f"{key}={overrides[key].get_value_element_as_str()}" for key in overrides if key not in space]
         folder = Path(self.config.hydra.sweep.dir)
         decisive = [text for text in fixed if not elsewhere(text)]
         search = Search(folder / STUDY, space, decisive, self.seed, self.startup_trials)
         jobs = [Ended("skipped", folder / str(trial.number), {}) for trial in search.finished()]
-        for trials in search.batches(self.n_trials, self.n_jobs):
-            batch = [[*fixed, *trial.overrides, f"sweep.trial={trial.number}"] for trial in trials]
-            self.validate_batch_is_legal(batch)
-            launched = self.launcher.launch(batch, initial_job_idx=trials[0].number)
-            ended = [job.return_value for job in launched]
-            for trial, job in zip(trials, ended, strict=True):
-                search.tell(trial, job)
-            jobs += ended
+        with stopping(""):
+            for trials in search.batches(self.n_trials, self.n_jobs):
+                batch = [[*fixed, *trial.overrides, f"sweep.trial={trial.number}"] for trial in trials]
+                self.validate_batch_is_legal(batch)
+                launched = self.launcher.launch(batch, initial_job_idx=trials[0].number)
+                ended = [job.return_value for job in launched]
+                for trial, job in zip(trials, ended, strict=True):
+                    search.tell(trial, job)
+                jobs += ended
         print(search.best())
         conclude(str(folder), jobs)
+
+    def _overrides(self, arguments: list[str]) -> dict[str, Override]:
+        """What is typed, by key, of which the last counts; where it searches nothing, with what is searched by default.
+
+        Raises:
+            ValueError: the default does not suit the method, or a sweep over seeds is to be searched.
+        """
+        assert self.config is not None
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        typed = {override.get_key_element(): override for override in parser.parse_overrides(arguments)}
+        default = {override.get_key_element(): override for override in parser.parse_overrides(self._parse_config())}
+        if "seed" in default:
+            raise ValueError("A search turns no axis over seeds: leave out +sweep=..., or sweeper=optuna.")
+        if any(override.is_sweep_override() for override in typed.values()):
+            return typed
+        if not self.config.method._target_.endswith(".DMP"):
+            raise ValueError(
+                "sweeper=optuna searches the rates of prompts and gate: say what to search of another method, such as "
+                "recipe.learning_rates.lora='tag(log,interval(1e-4,1e-1))'."
+            )
+        return default | typed
