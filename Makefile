@@ -43,7 +43,7 @@ format: $(READY)  ## format the code, and mend what can be mended
 
 docs: $(READY)  ## build the documents into site/; links that lead nowhere are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "Open site/index.html, or serve it to have the search: $(BIN)/mkdocs serve"
+	@echo "Open site/index.html"
 
 wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

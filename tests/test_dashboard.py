@@ -29,9 +29,8 @@ TARGET = "me/patches"
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of two runs of a sweep over the prompt count."""
     folder = tmp_path_factory.mktemp("sweep")
-    for count in COUNTS:
-        place = f"sweep={{name: prompt_count, axes: {{prompt_count: {count}}}}}"
-        options = ["logger=wandb_csv", f"method.prompt_count={count}", place, "evaluation.shown=5"]
+    for count, typed in zip(COUNTS, ("tokens/4", "tokens"), strict=True):
+        options = ["+sweep=prompt_count", "logger=wandb_csv", f"method.prompt_count={typed}", "evaluation.shown=5"]
         train(small(folder / str(count), *options))
     return [folder / str(count) for count in COUNTS]
 

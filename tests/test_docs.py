@@ -1,4 +1,4 @@
-"""The commands and code in docs/ do what they say: each command's config composes, and the code runs.
+"""The commands and code in docs/ and the README do what they say: each command's configs compose, and the code runs.
 
 The pages on what to add are left to test_examples.py, which runs what they say.
 """
@@ -8,51 +8,86 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
 from PIL import Image
 
 from dmp_lightning.entry import CONFIG_DIR
+from dmp_lightning.evaluation.references import FolderImages
 from dmp_lightning.mistakes import check_order, check_targets, check_top_level
+from dmp_lightning.report import with_folder
 from tests.configs import config
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!a]*.md"))]
+PLACED = ("train", "evaluate", "sample")  # commands that work in a run_dir
 
 
 def fenced(language: str) -> list[str]:
-    """The blocks of one language in all documents, with continued lines joined."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("[!a]*.md"))]
-    blocks = [block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
-    return [block.replace("\\\n", " ") for block in blocks]
+    """The blocks of one language in all documents, with continued lines joined, and a name where one is left out."""
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    blocks = [block for text in texts for block in re.findall(r"^```(.*)\n((?s:.*?))^```$", text, re.MULTILINE)]
+    return [content.replace("\\\n", " ").replace("…", "some") for found, content in blocks if found == language]
 
 
 def commands() -> list[tuple[str, list[str]]]:
     """Each command of this project: its name and its arguments."""
-    found = [re.findall(r"-m dmp_lightning\.(\w+) ([^\n&]*)", block) for block in fenced("bash")]
-    return [(name, shlex.split(arguments)) for block in found for name, arguments in block]
+    found = [re.findall(r"-m dmp_lightning\.(\w+)([^\n&]*)", block) for block in fenced("bash") + fenced("")]
+    return [(name, shlex.split(arguments, comments=True)) for block in found for name, arguments in block]
+
+
+def values(override: Override) -> list[str]:
+    """What an override becomes in the runs of a sweep; of an interval, its start."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    swept = override.value()
+    found = [swept.start] if isinstance(swept, IntervalSweep) else override.sweep_string_iterator()
+    return [f"{override.get_key_element()}={value}" for value in found]
+
+
+def runs(arguments: list[str]) -> list[list[str]]:
+    """The overrides of as many runs as show each value of a sweep."""
+    options = [values(override) for override in OverridesParser.create().parse_overrides(arguments)]
+    return [[each[run % len(each)] for each in options] for run in range(max(map(len, options), default=1))]
 
 
 @pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
 def test_commands_compose(name: str, arguments: list[str]) -> None:
-    composed = config(*arguments, *([] if name == "encode" else ["run_dir=runs/test"]), name=name)
-    if name == "encode":
-        del composed.data.batch_size, composed.data.seed  # of data it needs the folder and the VAE alone
-    OmegaConf.resolve(composed)
-    check_order(arguments)
-    check_top_level(composed, Path(CONFIG_DIR, f"{name}.yaml"))
-    check_targets(composed)
+    given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
+    for overrides in runs(given):
+        composed = config(*overrides, *(["run_dir=runs/test"] if name in PLACED else []), name=name)
+        if name == "encode":
+            del composed.data.batch_size, composed.data.seed  # of data it needs the folder and the VAE alone
+        if name == "train":
+            composed.sweep = None  # it reads what only a run of Hydra's knows
+        OmegaConf.resolve(composed)
+        check_order(overrides)
+        check_top_level(composed, Path(CONFIG_DIR, f"{name}.yaml"))
+        check_targets(composed)
 
 
 def test_no_command_is_missed() -> None:
-    assert len(commands()) == sum(block.count("dmp_lightning.") for block in fenced("bash")) >= 12
+    lines = [line for path in PAGES for line in path.read_text(encoding="utf-8").splitlines() if "`" not in line]
+    assert len(commands()) == sum("-m dmp_lightning." in line for line in lines) >= 60
 
 
-def test_the_images_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("source", "made", "names"),
+    [
+        ("images1024x1024", "ffhq-256", ["00001.png", "01002.png"]),
+        ("my-images", "my-images-256", ["00000/00001.png", "01000/01002.png"]),
+    ],
+)
+def test_the_images_are_made(
+    source: str, made: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("00000/00001.png", "01000/01002.png"):
-        (tmp_path / "images1024x1024" / name).parent.mkdir(parents=True)
-        Image.new("RGB", (1024, 1024), (10, 20, 30)).save(tmp_path / "images1024x1024" / name)
-    (code,) = fenced("python")
+        (tmp_path / source / name).parent.mkdir(parents=True)
+        Image.new("RGB", (1024, 1024), (10, 20, 30)).save(tmp_path / source / name)
+    (code,) = [block for block in fenced("python") if f'"{made}"' in block]
     exec(code, {})
-    found = sorted((tmp_path / "ffhq-256").iterdir())
-    assert [path.name for path in found] == ["00001.png", "01002.png"]
-    assert {Image.open(path).size for path in found} == {(256, 256)}
+    reference = FolderImages(tmp_path / made)
+    assert [str(path.relative_to(tmp_path / made)) for path in reference.files] == names
+    assert reference.read(range(2)).shape == (2, 3, 256, 256)

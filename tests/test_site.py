@@ -1,4 +1,4 @@
-"""The site of docs/: it builds strictly and offline, its links lead somewhere, its reference is that of conf/."""
+"""The site of docs/: it builds strictly, works from disk, its links lead somewhere, its reference is that of conf/."""
 
 import os
 import re
@@ -10,6 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from omegaconf import OmegaConf
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import visibility_of_element_located
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.browser import chromium, open_page, requested
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +65,33 @@ def test_nothing_is_loaded_from_elsewhere(site: dict[Path, Page]) -> None:
     for path, page in site.items():
         assert not [address for address in page.loads if urlsplit(address).netloc], path
         assert not re.search(r"url\([\"']?(https?:)?//", path.read_text(encoding="utf-8")), path
+
+
+def test_the_search_works_from_disk(site: dict[Path, Page]) -> None:
+    (home,) = (path for path in site if path.name == "tutorial.html")
+    with chromium() as browser:
+        open_page(browser, home)
+        browser.find_element(By.NAME, "query").send_keys("jackknife")
+        found = visibility_of_element_located((By.CSS_SELECTOR, ".md-search-result__link[href*='report.html']"))
+        WebDriverWait(browser, 10).until(found).click()
+        WebDriverWait(browser, 10).until(lambda driver: "/report.html" in driver.current_url)
+        assert not browser.get_log("browser")
+        assert requested(browser) <= {"file", "data"}
+
+
+def test_the_reference_fits_a_laptop_and_a_phone(site: dict[Path, Page]) -> None:
+    (page,) = (path for path in site if path.name == "configuration.html")
+    cut = "return [...document.querySelectorAll('.md-typeset__scrollwrap')].filter(t => t.scrollWidth > t.clientWidth)"
+    keys = "[...document.querySelectorAll('td:first-child code')].filter(key => key.textContent.length < 45)"
+    broken = f"return {keys}.filter(key => key.getClientRects().length > 1)"
+    with chromium() as browser:
+        for width in (1280, 390):
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            open_page(browser, page)
+            assert len(browser.find_elements(By.CSS_SELECTOR, ".md-typeset__scrollwrap")) > 50
+            assert not browser.execute_script(cut)
+            assert not browser.execute_script(broken)
 
 
 def test_code_and_experiments_that_documents_link_to_are_pages(site: dict[Path, Page]) -> None:

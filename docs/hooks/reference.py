@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files
 
 CONF = Path(__file__).parents[2] / "conf"
 ADDED = ("experiment", "mode", "sweep")  # groups that no default chooses
-INTRODUCTION = """# Configuration
+INTRODUCTION = """# Configuration { .keys }
 
 All keys that the commands take, with their defaults, and what the files in `conf/` say of them. A group is chosen with
 `GROUP=OPTION`, a key set with `KEY=VALUE`, dotted from the top: `method=dmp method.injection=first:2`. What a file does

@@ -120,9 +120,11 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
 
 def resume_command(checkpoint: Path) -> str:
-    """The command that goes on with this run from `checkpoint`, to be typed where this one was."""
+    """The command that goes on with this run from `checkpoint`, typed where this one was; of several, how all go on."""
     kept: list[str] = []
     if HydraConfig.initialized():
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return "the same command with resume=latest"
         own = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
         given = (override for override in HydraConfig.get().overrides.task if not override.startswith("resume="))
         kept = [*(f"--config-dir={folder}" for folder in own), *given]

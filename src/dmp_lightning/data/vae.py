@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Float
 from torch import Tensor
 
 HUB = "hf://"
 """Before the name of a VAE on the hub, hf://ORGANISATION/NAME; all else are folders."""
+
+PATIENCE = 10
+"""Seconds that the hub has to answer."""
 
 
 def has_vae(vae: str) -> bool:
@@ -28,7 +31,7 @@ def load_vae(vae: str, download: bool = False) -> Any:
     """The AutoencoderKL `vae`, frozen, in float32.
 
     Raises:
-        FileNotFoundError: there is none; with `download` it is looked for on the hub too.
+        FileNotFoundError: there is none; with `download` it is looked for on the hub too, which has to be in reach.
         ValueError: its files are damaged, or of another model.
     """
     download = download and vae.startswith(HUB) and not has_vae(vae)
@@ -36,15 +39,30 @@ def load_vae(vae: str, download: bool = False) -> Any:
         raise FileNotFoundError(
             f"There is no VAE at {vae}: set vae to a folder in diffusers' format, or {HUB}stabilityai/sd-vae-ft-ema."
         )
+    name = vae.removeprefix(HUB)
+    if download:
+        _reach_hub(name)
     from diffusers import AutoencoderKL  # slow to import, and only needed for pictures
 
-    name = vae.removeprefix(HUB)
     try:
         model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
     except Exception as error:  # what diffusers, the hub and safetensors raise is of many kinds
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
     return model.float().eval().requires_grad_(False)
+
+
+def _reach_hub(name: str) -> None:
+    """Ask for a file once: loading would try for half a minute, and then say that the file is missing."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=PATIENCE)
+    except (HfHubHTTPError, HFValidationError):
+        pass  # the hub has answered, or need not be asked: loading says what is wrong
+    except Exception as error:  # of many kinds: of requests or httpx, by the hub's version
+        raise FileNotFoundError(
+            f"The hub cannot be reached for {HUB}{name} ({error}), and its cache has none: set vae to a folder in "
+            "diffusers' format, or copy the cache (HF_HOME) from where there is a network."
+        ) from error
 
 
 def scale_and_shift(vae: Any) -> tuple[float, float]:
