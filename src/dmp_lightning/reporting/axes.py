@@ -49,12 +49,9 @@ def build_axes(lines: Iterable[Line]) -> list[Axis]:
     axes = []
     for (measure, sweep), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
         for name, series in _of_sweep(same) if sweep else _of_configs(same):
-            on = grouped(series, lambda one: one.base)
-            axes += [
-                Axis(name, measure, base if len(on) > 1 else "", told)
-                for base, told in on.items()
-                if any(len({value for value, _ in one.points}) > 1 for one in told)
-            ]
+            compared = [one for one in series if len({value for value, _ in one.points}) > 1]
+            on = grouped(compared, lambda one: one.base)
+            axes += [Axis(name, measure, base if len(on) > 1 else "", told) for base, told in on.items()]
     swept = {id(axis) for axis in axes if any(line.sweep for series in axis.series for _, line in series.points)}
     return sorted(
         axes, key=lambda axis: (id(axis) not in swept, axis.name == "base")
