@@ -127,3 +127,10 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, runs: Path)
     monkeypatch.setattr("dmp_lightning.report_job.find_spec", lambda name: None if name == "altair" else "there")
     with pytest.raises(ValueError, match=r"A report needs altair: pip install 'dmp-lightning\[report\]'"):
         make_report(config(f"dir={runs}", name="report"))
+
+
+def test_records_of_other_measurements_show_their_numbers(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "experiments/gate_learned/results/digits"
+    lines = (make_report(config(f"dir={source}", f"output={tmp_path}", name="report")) / "report.md").read_text()
+    distance = json.loads((source / "raw-1.json").read_text())["metrics"]["averaged"]["frechet_digits_classifier"]
+    assert f"| averaged | {distance:.5g} |" in lines

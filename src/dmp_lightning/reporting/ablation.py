@@ -57,9 +57,18 @@ def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
     )
 
 
+def evaluated(run: Run) -> dict[str, dict[str, float]]:
+    """The numbers of each model in the record of an evaluation."""
+    models = {model: found for model, found in run.record.metrics.items() if model != "depend_on"}
+    return {
+        model: {name: value for name, value in found.items() if isinstance(value, int | float)}
+        for model, found in models.items()
+    }
+
+
 def evaluation_table(run: Run) -> str:
     """A Markdown table of what was evaluated: a row for each model."""
-    models = {name: found for name, found in run.record.metrics.items() if name != "depend_on"}
+    models = evaluated(run)
     names = list(next(iter(models.values()), {}))
     rows = [[f"`{run.path}`", *names], ["---", *["---:"] * len(names)]]
     rows += [[model, *[number(value, ".5g") for value in found.values()]] for model, found in models.items()]

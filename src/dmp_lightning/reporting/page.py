@@ -10,7 +10,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from dmp_lightning.reporting.ablation import WORDS
+from dmp_lightning.reporting.ablation import WORDS, evaluated
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reporting.chart_parts import DATA
 from dmp_lightning.reporting.formatting import bounds_text, mean_text, number, spread_text
@@ -39,6 +39,7 @@ def render(report: "Report") -> str:
         "over_seeds": lambda values, form: spread_text(spread(values), form),
         "bounds": bounds_text,
         "mean": mean_text,
+        "evaluated": evaluated,
     }
     return environment.get_template("report.html").render(
         report=report,
