@@ -7,12 +7,13 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from dmp_lightning.build import build_backbone
+from dmp_lightning.entry import CONFIG_DIR
 from dmp_lightning.job import train
 from dmp_lightning.sampling import patched
 from tests.configs import small
 
 AXES = {
-    **{gate: [f"gate={gate}"] for gate in ("linear", "topk", "hard", "sigmoid", "mlp", "uniform", "none")},
+    **{path.stem: [f"gate={path.stem}"] for path in sorted(Path(CONFIG_DIR, "gate").glob("*.yaml"))},
     "log_snr": ["method.condition=log_snr", "diffusion=cosine"],
     "released": ["method.balance=released"],
     "prepend": ["method.position=prepend", "method.prompt_count=5"],

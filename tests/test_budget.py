@@ -1,6 +1,7 @@
 """Methods at equal cost: the rank nearest to another method's size, and as many steps as fit into another's seconds."""
 
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -43,9 +44,17 @@ def test_where_nothing_can_be_chosen_it_says_so_before_any_work(method: str, tmp
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_run_uses_records_and_exports_the_rank(tmp_path: Path) -> None:
+def test_a_method_that_trains_nothing_is_no_measure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no trained parameters .* choose another method@budget\.of"):
+        train(small(tmp_path / "run", "method=lora", "budget=parameters", "method@budget.of=frozen"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_tells_uses_records_and_exports_the_rank(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     options = ["method=lora", "budget=parameters"]
     train(small(tmp_path / "run", *options))
+    assert "Rank 1: 1,536 trained parameters, nearest to the 2,080 of mixture of prompts (DMP)." in caplog.messages
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["config"]["method"]["rank"] == 1
     assert record["rows"][-1]["trained"] == 1536

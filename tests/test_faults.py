@@ -16,7 +16,7 @@ from dmp_lightning.files import UNFINISHED
 from tests.configs import SMALL, random_base
 from tests.data.test_latents import approve, change_store, write_store
 from tests.evaluation.conftest import random_network
-from tests.processes import Result, command
+from tests.processes import ENVIRONMENT, Result, command
 
 Prepare = Callable[[Path], list[str]]
 RESULTS = (".json", ".csv", ".safetensors", ".ckpt", ".png", ".npy", ".pt")
@@ -180,6 +180,16 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("method.prompt_count=7"),
         "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",
     ),
+    "balance of nothing": (
+        given("method.balance=null"),
+        "method.balance=None: choose released, or weights of importance",
+    ),
+    "balance without a weight": (
+        given("gate=topk", "~method.balance.load"),
+        "method.balance={'importance': 1.0}: choose released, or weights of importance and load",
+    ),
+    "negative weight of balance": (given("method.balance.importance=-1"), "each a number from 0"),
+    "unknown balance": (given("method.balance=relaesed"), "method.balance=relaesed: choose released"),
     "block out of range": (given("method.injection=[0,3]"), "injection=[0, 3]: name blocks from 0 to 2"),
     "guidance without a null label": (
         given("evaluation.guidance.guidance_scale=2.0"),
@@ -190,6 +200,14 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "one sample": (given("evaluation.samples=1"), "evaluation.samples=1"),
     "sampler steps above the schedule": (given("sampler.steps=2000"), "sampler.steps=2000 does not fit a schedule"),
     "negative rate": (given("recipe.learning_rates.prompts=-1e-4"), "recipe.learning_rates.prompts=-0.0001"),
+    "scaled rate of no group": (
+        given("recipe.rates_times_prompt_count=[prompt]"),
+        "recipe.rates_times_prompt_count=['prompt']: choose a list from [prompts, gate, backbone, lora, adaln].",
+    ),
+    "scaled rates that are no list": (
+        given("recipe.rates_times_prompt_count=prompts"),
+        "recipe.rates_times_prompt_count=prompts: choose a list",
+    ),
     "rate that diverges": (
         given("recipe.learning_rates.prompts=1e30", "recipe.lr_scheduler=null"),
         "is not finite, at",
@@ -277,6 +295,12 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with FileLock(tmp_path / "here" / ".lock"):
         result = command(tmp_path, [*SMALL, "backbone.weights=base.safetensors", "hydra.run.dir=here"])
     check(result, "Another run is at work in ")
+
+
+def test_slurm_off_a_cluster_is_told_before_anything_is_queued(tmp_path: Path) -> None:
+    result = command(tmp_path, ["launcher=slurm"], ENVIRONMENT | {"PATH": str(tmp_path)})
+    check(result, "there is no srun here")
+    assert not list(tmp_path.iterdir())
 
 
 def test_spaces_and_other_alphabets_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch.distributed import TCPStore
 
 from dmp_lightning import entry
-from dmp_lightning.mistakes import explanation
+from dmp_lightning.mistakes import check_launcher, explanation
 from dmp_lightning.reporting.results import read_results
 from tests.configs import SMALL, config, random_base
 from tests.crashes import left_in
@@ -46,6 +47,15 @@ def test_a_plugin_that_is_missing_is_told_with_its_remedy(
     with pytest.raises(HydraException) as raised:
         config(f"launcher={name}")
     assert explanation(raised.value).endswith(f"is not installed: pip install 'dmp-lightning[{name}]'")
+
+
+def test_slurm_is_where_its_srun_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = OmegaConf.create({"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="choose launcher=slurm_local"):
+        check_launcher(launcher)
+    (tmp_path / "srun").touch(mode=0o755)
+    check_launcher(launcher)
 
 
 def test_processes_of_torchrun_agree_on_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
     """The config, with `budget=parameters` that of the rank whose size is nearest to the method `budget.of`.
 
     Raises:
-        ValueError: the method has another size than that one, and no rank.
+        ValueError: the method has another size than that one, and no rank; or that one trains nothing.
     """
     if config.budget is None or config.budget.equal != "parameters":
         return config
@@ -37,13 +37,20 @@ def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
         method, other = build_method(config, backbone), instantiate(config.budget.of)(backbone=backbone)
     if method.size == other.size:
         return config
+    if not other.size:
+        raise ValueError(
+            f"budget=parameters: {other.label} has no trained parameters to match: choose another method@budget.of."
+        )
     if "rank" not in config.method:
         raise ValueError(
             f"budget=parameters: {method.label} has {method.size:,} trained parameters, {other.label} has "
             f"{other.size:,}, and nothing can be chosen to make them equal: choose method=lora, or budget=null."
         )
     rank = max(1, round(config.method.rank * other.size / method.size))  # a size is proportional to its rank
-    log.info("Rank %d comes nearest to the %s parameters of %s.", rank, f"{other.size:,}", other.label)
+    size = method.size // config.method.rank * rank
+    log.info(
+        "Rank %d: %s trained parameters, nearest to the %s of %s.", rank, f"{size:,}", f"{other.size:,}", other.label
+    )
     return OmegaConf.merge(config, {"method": {"rank": rank}})  # type: ignore[return-value]
 
 

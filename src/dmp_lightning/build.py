@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dmp_lightning import checkpoints
 from dmp_lightning.backbones import Backbone, in_dtype, load_weights
@@ -180,16 +180,26 @@ def environments() -> list[ClusterEnvironment]:
 def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:
     """The LightningModule of a method."""
     recipe = config.recipe
-    scaled = recipe.rates_times_prompt_count
-    rates = {n: rate * (method.prompt_count or 1 if n in scaled else 1) for n, rate in recipe.learning_rates.items()}
     return DiffusionModule(
         method,
         instantiate(config.diffusion),
         optimizer=instantiate(recipe.optimizer),
         lr_scheduler=instantiate(recipe.lr_scheduler),
-        learning_rates=rates,
+        learning_rates=learning_rates(recipe, method),
         strata=config.evaluation.strata,
         seed=config.seed,
         validation_seed=config.evaluation.seed,
         base=base,
     )
+
+
+def learning_rates(recipe: DictConfig, method: Method) -> dict[str, float]:
+    """The rate of each parameter group, those of other methods too: methods that are compared share a recipe.
+
+    Raises:
+        ValueError: a rate is to be multiplied whose group there is not.
+    """
+    rates, scaled = recipe.learning_rates, recipe.rates_times_prompt_count
+    if not isinstance(scaled, ListConfig) or not set(scaled) <= rates.keys():
+        raise ValueError(f"recipe.rates_times_prompt_count={scaled}: choose a list from [{', '.join(rates)}].")
+    return {name: rate * (method.prompt_count or 1 if name in scaled else 1) for name, rate in rates.items()}

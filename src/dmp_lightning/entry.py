@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -111,6 +112,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 if wanted == "1":
                     raise
                 sys.exit(f"error: {explanation(error)}")
+            except KeyboardInterrupt:  # while the command starts: later, what runs ends in its own way
+                print("Interrupted.", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
             finally:
                 _set_environment(FULL_ERROR, wanted)
 

@@ -1,6 +1,7 @@
 """What users get wrong, in one sentence each: misspelt keys and groups, and configs that would run foreign code."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
@@ -78,6 +79,19 @@ def check_targets(config: DictConfig, trusted: tuple[str, ...] = TRUSTED) -> Non
                 f"{where}={target} is nothing that a config may build: use {', '.join(allowed)}; for code of your own, "
                 "set DMP_TRUSTED to its package."
             )
+
+
+def check_launcher(launcher: DictConfig) -> None:
+    """Make sure that a sweep's launcher has what it needs here.
+
+    Raises:
+        ValueError: it is SLURM's, and this machine is not of a cluster.
+    """
+    if launcher._target_.endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise ValueError(
+            "launcher=slurm needs a SLURM cluster, and there is no srun here: start it on a login node of one, or "
+            "choose launcher=slurm_local."
+        )
 
 
 def explanation(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from dmp_lightning.earlier import elsewhere
+from dmp_lightning.mistakes import check_launcher
 from dmp_lightning.sweeps import Ended, conclude
 
 
@@ -20,6 +21,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
+        check_launcher(self.config.hydra.launcher)
         if self.config.sweep is not None:
             arguments = [*arguments, *self._typed_axes(arguments)]
         with stopping("" if self.config.sweep else " with resume=latest"):
@@ -81,6 +83,7 @@ class SearchSweeper(BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
+        check_launcher(self.config.hydra.launcher)
         overrides = self._overrides(arguments)
         space = search_space(overrides.values())
         fixed = [f"{key}={overrides[key].get_value_element_as_str()}" for key in overrides if key not in space]

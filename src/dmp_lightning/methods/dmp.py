@@ -17,6 +17,7 @@ from dmp_lightning.prompts import (
 )
 
 CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
+LOSSES = {"importance", "load"}
 
 
 class DMP(Prompted):
@@ -35,7 +36,7 @@ class DMP(Prompted):
         betas: the noise schedule (steps,), which `log_snr` needs.
 
     Raises:
-        ValueError: `condition` or `balance` is unknown, or an argument does not fit the backbone.
+        ValueError: `condition` or `balance` is none of these, or an argument does not fit the backbone.
     """
 
     label = "mixture of prompts (DMP)"
@@ -55,10 +56,8 @@ class DMP(Prompted):
         super().__init__(backbone, gate, injection, prompt_count, position, init)
         if condition not in CONDITIONS:
             raise ValueError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
-        if isinstance(balance, str) and balance != "released":
-            raise ValueError(f"method.balance={balance!r} is unknown: choose released, or weights of the losses.")
         self.condition = condition
-        self.balance = balance if isinstance(balance, str) else dict(balance)
+        self.balance = checked_balance(balance)
         if condition == "log_snr":
             if betas is None:
                 raise ValueError("method.condition=log_snr needs the noise schedule: set method.betas.")
@@ -79,3 +78,23 @@ class DMP(Prompted):
         if isinstance(self.balance, str):
             return released_balance_losses(prepared.gates)
         return {name: self.balance[name] * loss for name, loss in balance_losses(prepared.gates).items()}
+
+
+def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | str:
+    """`balance` as `DMP` takes it.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(balance, str) and balance == "released":
+        return balance
+    if isinstance(balance, Mapping) and balance.keys() == LOSSES and all(map(is_weight, balance.values())):
+        return dict(balance)
+    raise ValueError(
+        f"method.balance={balance}: choose released, or weights of importance and load, each a number from 0."
+    )
+
+
+def is_weight(value: object) -> bool:
+    """Whether a loss can be weighed by it: a negative weight would reward what the loss is against."""
+    return isinstance(value, int | float) and 0 <= value < float("inf")
