@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from dmp_lightning.base import measure_base
-from dmp_lightning.build import build_evaluation, build_module, build_parts, build_trainer
+from dmp_lightning.build import build_parts
+from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.methods import DMP, Frozen
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.prompts import Gates, Mixture

@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.build import build_method, environments
+from dmp_lightning.build import build_method
+from dmp_lightning.build_training import environments
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.files import replacing
 from dmp_lightning.reporting.results import read_results

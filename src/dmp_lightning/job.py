@@ -11,14 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
 from dmp_lightning.budget import with_equal_parameters, with_equal_seconds
-from dmp_lightning.build import (
-    build_evaluation,
-    build_method,
-    build_module,
-    build_parts,
-    build_trainer,
-    set_matmul_precision,
-)
+from dmp_lightning.build import build_method, build_parts, set_matmul_precision
+from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.entry import resume_command
 from dmp_lightning.files import UNFINISHED
