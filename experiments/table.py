@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dmp_lightning.reporting.ablation import parameters_text
 from dmp_lightning.reporting.comparison import build_lines
 from dmp_lightning.reporting.configs import by_value
-from dmp_lightning.reporting.formatting import estimate_text, number, spread_text
+from dmp_lightning.reporting.formatting import alone_text, estimate_text, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run, read_folder
 from dmp_lightning.reporting.statistics import SEEDS, Estimate, spread, student_interval
@@ -82,14 +82,7 @@ def plain(base: Base, lines: list[Line], values: list[str]) -> list[list[str]]:
     """A row for each line, with all that is shown of it."""
     columns = COLUMNS | (against(values, lines) if values else {})
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes if axis != "base"))
-    frozen = [
-        f"**{base.name}**",
-        *[""] * (len(axes) - 1),
-        number(base.distance and base.distance.mean, ".2f"),
-        "–",
-        "0",
-        "0",
-    ]
+    frozen = [f"**{base.name}**", *[""] * (len(axes) - 1), alone_text(base.distance, ".2f"), "–", "0", "0"]
     rows = [[*[line.axes.get(axis, "") for axis in axes], *[show(line) for show in columns.values()]] for line in lines]
     return [[*axes, *columns], [*frozen, *[""] * (len(axes) + len(columns) - len(frozen))], *rows]
 
@@ -102,8 +95,7 @@ def across(base: Base, lines: list[Line], turned: list[str], shown: str) -> list
     )
     most = max(len(line.runs) for line in lines)
     rows = [[*axes, *[", ".join(column) for column in columns]]]
-    value = base.distance if shown == "distance" else base.loss
-    alone = number(value.mean, ".2f" if shown == "distance" else ".5f") if value else "–"
+    alone = alone_text(base.distance, ".2f") if shown == "distance" else alone_text(base.loss, ".5f")
     rows.append([f"**{base.name}**", *[""] * (len(axes) - 1), alone, *[""] * (len(columns) - 1)])
     for key, same in grouped(lines, lambda line: tuple(line.axes[axis] for axis in axes)).items():
         found = {

@@ -126,9 +126,14 @@ def test_a_sweep_over_a_ray_cluster_is_a_run_each(tmp_path: Path) -> None:
     sweep = ["+sweep=seeds", "seed=1,2"]
     with TemporaryDirectory(prefix="ray") as sockets:  # whose names may not be long
         cluster = [*alone, "sh", str(Path(__file__).with_name("ray_cluster.sh")), sockets]
-        finish(start(tmp_path, "launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", *sweep, under=cluster))
-    found = sorted(tmp_path.glob("runs/digits/sweep-seeds/*/results.json"))
-    assert [read_results(path).seeds["training"] for path in found] == [1, 2]
+        line = ["launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", *sweep]
+        finish(start(tmp_path, *line, under=cluster))
+        found = sorted(tmp_path.glob("runs/digits/sweep-seeds/*/results.json"))
+        assert [read_results(path).seeds["training"] for path in found] == [1, 2]
+        before = [path.stat().st_mtime_ns for path in found]
+        finish(start(tmp_path, *line, under=cluster))
+    assert [path.stat().st_mtime_ns for path in found] == before  # started again, it has nothing to do
+    assert [path.name for path in (tmp_path / "runs/digits").glob("*-*")] == ["sweep-seeds"]
 
 
 @pytest.mark.slow

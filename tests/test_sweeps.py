@@ -120,6 +120,9 @@ def test_a_folder_is_named_by_what_its_job_is() -> None:
 def test_a_sweep_has_its_folder_on_any_launcher(launcher: str, hydra_state: None) -> None:
     found = composed("+sweep=position", f"launcher={launcher}").hydra.sweep.dir
     assert Path(found).relative_to(Path.cwd() if launcher == "ray" else ".") == Path("runs/digits/sweep-position")
+    plain = Path(composed(f"launcher={launcher}").hydra.sweep.dir)
+    assert plain.parent == Path(found).parent
+    assert plain.name.startswith("multirun-")
 
 
 def typed_axes(*arguments: str) -> list[str]:

@@ -31,7 +31,6 @@ ELSEWHERE = (
 )
 """Keys and groups that do not change what a job finds, or that the folder of the sweep stands for."""
 
-
 INDIRECT = ("gate", "loss_weight")
 """Groups that act through the keys of others, of a method with a gate and of the diffusion."""
 

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: the folder that the overrides of each name, what has been done before, and how they ended."""
+"""Jobs of a sweep: the folder that the overrides of each name, how one is run unless it has its result, and the end."""
 
 import hashlib
 import logging

@@ -39,7 +39,7 @@ class GridSweeper(BasicSweeper):
         loader, found = self.hydra_context.config_loader, []
         for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
             key = override.get_key_element().lstrip("+")
-            if not override.is_sweep_override() or key == "seed" or key in (self.params or {}):
+            if not override.is_sweep_override() or key == "seed" or key in self.params:
                 continue
             if elsewhere(key):
                 raise ValueError(f"{key} cannot be turned within a sweep: start one for each value.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dmp_lightning.reporting.configs import ABSENT
-from dmp_lightning.reporting.formatting import count, estimate_text, number, spread_text
+from dmp_lightning.reporting.formatting import alone_text, count, estimate_text, number, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import SEEDS, direction
@@ -72,7 +72,7 @@ def evaluation_table(run: Run) -> str:
     names = list(next(iter(models.values()), {}))
     rows = [[f"`{run.path}`", *names], ["---", *["---:"] * len(names)]]
     rows += [[model, *[number(value, ".5g") for value in found.values()]] for model, found in models.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _lines(rows)
 
 
 def csv_table(bases: Iterable[Base], lines: Iterable[Line]) -> str:
@@ -142,7 +142,7 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
             [
                 f"**{base.name}** (frozen)",
                 ABSENT,
-                number(base.distance and base.distance.mean),
+                alone_text(base.distance),
                 *[ABSENT] * 3,
                 "0",
                 ABSENT,
@@ -158,6 +158,11 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
             )
             rows[-1] += [estimate_text(line.loss), parameters_text(line)]
             rows[-1] += [spread_text(line.seconds, ",.0f"), spread_text(line.memory, ",.0f")]
+    return _lines(rows)
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table in Markdown."""
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
 
 

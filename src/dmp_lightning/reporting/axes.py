@@ -53,9 +53,8 @@ def build_axes(lines: Iterable[Line]) -> list[Axis]:
             on = grouped(compared, lambda one: one.base)
             axes += [Axis(name, measure, base if len(on) > 1 else "", told) for base, told in on.items()]
     swept = {id(axis) for axis in axes if any(line.sweep for series in axis.series for _, line in series.points)}
-    return sorted(
-        axes, key=lambda axis: (id(axis) not in swept, axis.name == "base")
-    )  # which has all other axes in one
+    # The axis of bases comes last: it has all others in one plot.
+    return sorted(axes, key=lambda axis: (id(axis) not in swept, axis.name == "base"))
 
 
 def _of_sweep(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:

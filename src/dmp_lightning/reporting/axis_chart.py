@@ -9,11 +9,8 @@ from dmp_lightning.reporting.chart_look import Chart
 from dmp_lightning.reporting.chart_parts import (
     MEAN,
     SEED,
-    colour_by,
-    colours,
     layered,
-    shape_by,
-    shapes,
+    told_apart,
     tooltip,
     vertical,
     zero_line,
@@ -42,7 +39,7 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
     x = alt.X("x:N", sort=places, title=axis.name, axis=_labels(len(places)), scale=alt.Scale(padding=room))
     offset = alt.XOffset("series:N", sort=series) if len(series) > 1 else alt.Undefined
     y, low = vertical(what, alt.Scale(zero=True), alt.Axis(grid=True))
-    colour, shape = colour_by("series", series), shape_by("series", series)
+    colour, shape, legend = told_apart("series", series)
     base = alt.Chart().encode(x=x, xOffset=offset, color=colour)
     means = base.transform_filter(MEAN)
     layers = [
@@ -56,7 +53,6 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
     ]
     along = f"{axis.name}, from {axis.base}" if axis.base else axis.name
     title = f"{along}: {'Fréchet distance' if quantity == DISTANCE else 'validation loss'}"
-    legend = list(zip(series, colours(series), shapes(series), strict=True)) if len(series) > 1 else []
     note = f"Along it change: {', '.join(axis.settings)}."
     return Chart(name, title, f"{what} along {along}", axis.measure, layered(layers, rows), legend, 280, note)
 

@@ -1,6 +1,5 @@
 """What the plots of a report are put together from."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -38,29 +37,19 @@ def tooltip(what: str, seed: bool = False) -> list[Any]:
     return [alt.Tooltip("line:N"), alt.Tooltip("base:N"), number, alt.Tooltip("mean:Q", title=what, format=".4g")]
 
 
-def colours(domain: Sequence[str]) -> list[str]:
-    """A colour for each name; the base itself is grey."""
-    patched = [name for name in domain if name != FREE]
-    return [NEUTRAL if name == FREE else PALETTE[patched.index(name) % len(PALETTE)] for name in domain]
+def told_apart(field: str, names: list[str]) -> tuple[alt.Color, alt.Shape, list[tuple[str, str, str]]]:
+    """Colours and shapes of the `names` in `field` as encodings, and a legend of them; one name needs none.
 
-
-def shapes(domain: Sequence[str]) -> list[str]:
-    """A shape for each name, shifted by one when the colours begin again, so that no two have both in common."""
-    return [SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(domain))]
-
-
-def colour_by(field: str, domain: list[str]) -> alt.Color:
-    """The colours of `domain`, as an encoding."""
-    scale = alt.Scale(domain=domain, range=colours(domain))
-    return alt.Color(f"{field}:N", title=None, scale=scale, **_without_legend(domain))
-
-
-def shape_by(field: str, domain: list[str]) -> alt.Shape:
-    """The shapes of `domain`, as an encoding."""
-    scale = alt.Scale(domain=domain, range=shapes(domain))
-    return alt.Shape(f"{field}:N", title=None, scale=scale, **_without_legend(domain))
-
-
-def _without_legend(domain: list[str]) -> dict[str, Any]:
-    """One entry needs no legend. Of several it is left to the config, which a page's own overrides."""
-    return {"legend": None} if len(domain) == 1 else {}
+    The base itself is grey. Shapes shift by one when the colours begin again, so that no two have both in common.
+    """
+    patched = [name for name in names if name != FREE]
+    colours = [NEUTRAL if name == FREE else PALETTE[patched.index(name) % len(PALETTE)] for name in names]
+    shapes = [SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(names))]
+    # Of several names the drawn legend is left to the config, which a page's own overrides.
+    drawn: dict[str, Any] = {"title": None} | ({"legend": None} if len(names) == 1 else {})
+    legend = list(zip(names, colours, shapes, strict=True)) if len(names) > 1 else []
+    return (
+        alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), **drawn),
+        alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=shapes), **drawn),
+        legend,
+    )

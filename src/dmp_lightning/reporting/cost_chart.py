@@ -8,11 +8,8 @@ from dmp_lightning.reporting.chart_look import Chart
 from dmp_lightning.reporting.chart_parts import (
     MEAN,
     SEED,
-    colour_by,
-    colours,
     layered,
-    shape_by,
-    shapes,
+    told_apart,
     tooltip,
     vertical,
 )
@@ -35,7 +32,7 @@ def cost_chart(base: Base, lines: Sequence[Line], cost: str, name: str, among: s
     means = alt.Chart().transform_filter(MEAN)
     cheaper: list[alt.SortField | dict[str, str]] = [alt.SortField("cost"), alt.SortField("mean")]
     front = means.transform_window(best="min(mean)", sort=cheaper, frame=[None, 0], ignorePeers=True)
-    colour, shape = colour_by("method", methods), shape_by("method", methods)
+    colour, shape, legend = told_apart("method", methods)
     seeds = alt.Chart().transform_filter(SEED).mark_point(size=22, opacity=0.7)
     details = [*tooltip(measure), alt.Tooltip("cost:Q", title=title, format=",.0f")]
     layers = [
@@ -46,7 +43,6 @@ def cost_chart(base: Base, lines: Sequence[Line], cost: str, name: str, among: s
         seeds.encode(x=x, y=y, color=colour, tooltip=tooltip(measure, seed=True)),
         means.mark_point(size=85, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=details),
     ]
-    legend = list(zip(methods, colours(methods), shapes(methods), strict=True))
     heading = f"Quality against {title}{among}"
     caption = f"{measure} against {title}{among}; lower and further left is better"
     return Chart(name, heading, caption, measure, layered(layers, rows), legend, 340)
@@ -55,9 +51,8 @@ def cost_chart(base: Base, lines: Sequence[Line], cost: str, name: str, among: s
 def _cost_scale(cost: str, amounts: Sequence[float]) -> alt.Scale:
     if cost == "seconds":
         return alt.Scale(zero=True, nice=False, padding=14)
-    return alt.Scale(
-        type="symlog", constant=min(filter(None, amounts)) / 2, nice=False, padding=14
-    )  # zero has its place
+    # Logarithmic, and zero has its place.
+    return alt.Scale(type="symlog", constant=min(filter(None, amounts)) / 2, nice=False, padding=14)
 
 
 def _cost_axis(cost: str, amounts: Sequence[float]) -> alt.Axis:

@@ -30,6 +30,11 @@ def spread_text(found: Spread | None, form: str = "") -> str:
     return f"{number(found.mean, form)} ± {number(deviation, form)}"
 
 
+def alone_text(found: Spread | None, form: str = ".4g") -> str:
+    """The mean without a deviation: of a base, which is one model, whatever machines have measured it."""
+    return number(found and found.mean, form)
+
+
 def bounds_text(change: Interval) -> str:
     """`[low, high]` with signs, to two digits of half its width, or as many as tell an end from zero."""
     decimals = _decimals((change.high - change.low) / 2)

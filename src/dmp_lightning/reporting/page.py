@@ -13,7 +13,7 @@ from markupsafe import Markup
 from dmp_lightning.reporting.ablation import WORDS, evaluated
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reporting.chart_parts import DATA
-from dmp_lightning.reporting.formatting import bounds_text, mean_text, number, spread_text
+from dmp_lightning.reporting.formatting import alone_text, bounds_text, mean_text, number, spread_text
 from dmp_lightning.reporting.gates import DEAD
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.statistics import SEEDS, direction, spread
@@ -36,6 +36,7 @@ def render(report: "Report") -> str:
     environment.filters |= {
         "number": number,
         "spread": spread_text,
+        "alone": alone_text,
         "over_seeds": lambda values, form: spread_text(spread(values), form),
         "bounds": bounds_text,
         "mean": mean_text,
@@ -95,8 +96,7 @@ def _data(report: "Report") -> str:
         for line in report.lines
     ]
     shown += [{"id": base.id, "measure": base.measure, "base": base.name} for base in report.bases]
-    charts = [*report.axis_charts, *report.cost_charts, *[chart for _, chart in report.gains_charts]]
-    content = {"lines": shown, "rows": DATA, "charts": [_chart(chart) for chart in charts]}
+    content = {"lines": shown, "rows": DATA, "charts": [_chart(chart) for chart in report.charts]}
     return json.dumps(content, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")  # no end of the script
 
 

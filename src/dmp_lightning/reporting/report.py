@@ -48,6 +48,11 @@ class Report:
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"{count(runs, 'run')} in {count(len(self.lines), 'line')} on {count(len(self.bases), 'base')}{failed}"
 
+    @property
+    def charts(self) -> list[Chart]:
+        """All plots, in the order of the page."""
+        return [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]
+
     def texts(self) -> Iterator[tuple[str, str]]:
         """Each text file's name and content."""
         from dmp_lightning.reporting.page import render  # it imports this module for the types
@@ -59,8 +64,7 @@ class Report:
     def markdown(self) -> str:
         """The report without its pictures, which it links to."""
         parts = [f"# {self.title}", " ".join(self.headline), markdown(self.lines, self.bases)]
-        charts = [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]
-        parts += [f"![{chart.title}](figures/{chart.name}.png)" for chart in charts]
+        parts += [f"![{chart.title}](figures/{chart.name}.png)" for chart in self.charts]
         if self.evaluations:
             parts += ["## Evaluated at full length", *map(evaluation_table, self.evaluations)]
         if self.failures:
@@ -71,7 +75,7 @@ class Report:
 
     def draw(self, folder: Path) -> None:
         """Write every plot and picture as PNG."""
-        for chart in [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]:
+        for chart in self.charts:
             save_png(chart, folder / f"{chart.name}.png")
         self.gallery.draw(folder)
 
