@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dmp_lightning.reporting.configs import value_at
 from dmp_lightning.reporting.lines import Base, Line
 from dmp_lightning.reporting.statistics import spread
 
@@ -40,19 +41,21 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
     if not found:
         return []
     count = len(found[0][1]["mean"])
-    steps = line.runs[0].record.config.get("diffusion", {}).get("betas", {}).get("steps", STEPS)
+    said = value_at(line.runs[0].record.config, "diffusion.betas.steps")
+    steps = said if type(said) is int and 0 < said < 2**31 else STEPS
     rows: list[dict[str, Any]] = []
     for index in range(count):
         t = (index + 0.5) * steps / count
         values = [strata["mean"][index] for _, strata in found]
+        whole = spread(values)
+        if whole is None:
+            continue
         for (run, _), value in zip(found, values, strict=True):
             rows.append(
                 {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": value}
             )
-        whole = spread(values)
-        if whole is None:
-            continue
         low, high = (found[0][1][end][index] for end in ("low", "high"))
+        low, high = (whole.mean if end is None else end for end in (low, high))
         if whole.deviation is not None:
             low, high = whole.mean - whole.deviation, whole.mean + whole.deviation
         rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | _ends(whole.mean, low, high))
