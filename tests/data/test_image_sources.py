@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from dmp_lightning.data.crop import centre_crop
-from dmp_lightning.data.encode_images import choose_labels
-from dmp_lightning.data.image_sources import Images, open_images
+from dmp_lightning.data.image_labels import choose_labels
+from dmp_lightning.data.image_sources import Images
+from dmp_lightning.data.open_images import open_images
 
 SYNSETS = ("n02000000", "n01000000", "n03000000")
 

@@ -1,9 +1,8 @@
 """Images that are to be encoded: how they are read, labelled, and turned into latents."""
 
 import logging
-import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ from torch.utils.data import Dataset
 
 from dmp_lightning.data.crop import CROP, centre_crop
 from dmp_lightning.data.encoding import Work
-from dmp_lightning.data.image_sources import Images, folder_labels, open_images
+from dmp_lightning.data.image_labels import choose_labels
+from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
+from dmp_lightning.data.open_images import open_images
 from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
 
 log = logging.getLogger(__name__)
-
-SYNSET = r"n\d{8}"
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,6 @@ def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, 
 
     items = Pixels(images, plan.resolution, model.config.in_channels)
     return Work(plan, items, images.names, numbers, convert)
-
-
-def choose_labels(images: Images, labels: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """The label of each image, (N,), and the names of the classes where these are folders."""
-    if labels == "auto" and images.labels is not None:
-        return images.labels, None
-    if labels == "folders" or (labels == "auto" and _in_synsets(images)):
-        return folder_labels(images.names)
-    return np.zeros(len(images), np.int64), None
-
-
-def _in_synsets(images: Images) -> bool:
-    return all(re.fullmatch(SYNSET, PurePosixPath(name).parent.name) for name in images.names)
 
 
 def make_plan(
