@@ -16,7 +16,7 @@ from dmp_lightning.data.crop import CROP, centre_crop
 from dmp_lightning.data.encoding import Work
 from dmp_lightning.data.image_sources import Images, folder_labels, open_images
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
-from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
+from dmp_lightning.data.vae import downsampling, load_vae, posterior, scaling, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def make_plan(
         raise ValueError(f"resolution={resolution}: the VAE {vae} takes images of a multiple of {factor} pixels.")
     side = resolution // factor
     shape = (model.config.latent_channels, side, side)
-    scale, shift = scale_and_shift(model)
+    scale, shift, _ = scaling(model.config)
     return Plan(
         shape=shape,
         scale=scale,
