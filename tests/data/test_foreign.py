@@ -152,10 +152,13 @@ def cut(folder: Path) -> None:
         (change_features(lambda x: x[0]), r"shape \(4, 8, 8\), not \(1, C, H, W\)"),
         (change_features(lambda x: x[:, :0]), r"shape \(1, 0, 8, 8\), not \(1, C, H, W\)"),
         (change_features(lambda x: x[:, :3]), "latents of 3 channels, the VAE has 4"),
-        (change_features(lambda x: x / 0.18215), r"deviation of 5\.4.*should be near 1.*multiplied by .* 0\.5, once"),
-        (change_features(lambda x: x * 0.18215), r"a standard deviation of 0\.18.*should be near 1"),
-        (change_features(lambda x: x + 10), r"a mean of 10"),
-        (change_feature(lambda x: x * 6), r"/3\.npy holds a latent with a standard deviation of 5\\.29"),
+        (
+            change_features(lambda x: x / 0.18215),
+            r"size \(RMS\) of 5\.5.*should be near 1.*multiplied by .* 0\.5, once",
+        ),
+        (change_features(lambda x: x * 0.08), r"size \(RMS\) of 0\.0.*should be near 1"),
+        (change_features(lambda x: x + 10), r"size \(RMS\) of 10"),
+        (change_feature(lambda x: x * 6), r"/3\.npy holds a latent of size \(RMS\) 5\.\d"),
         (change_feature(put_nan), r"/3\.npy\) is not finite"),
         (change_features(lambda x: x * np.array([1, 1, 0, 1], np.float32)[:, None, None]), "channel 2 is the same"),
         (cut, r"/3\.npy is no readable array \(372 of 1024 bytes are there\)"),
@@ -188,6 +191,7 @@ def test_features_that_are_no_scaled_latents_are_refused_by_name(tmp_path: Path,
         (change_features(lambda x: x.astype(">f4")), []),
         (change_features(lambda x: x.astype(np.float64)), ["latents of type float64 are read as float32"]),
         (change_feature(lambda x: x.astype(np.float64)), ["latents of type float32 and float64 are read as float32"]),
+        (change_features(lambda x: x), []),
         (label(4.0), ["labels of type float64 are read as whole numbers"]),
         (lambda folder: (folder / "imagenet256_features" / ".DS_Store").touch(), ["left out 1 that are no .npy files"]),
     ],
@@ -242,7 +246,7 @@ def statistics(**values):
         (both(lambda x: x.int()), r"shard001\.safetensors holds numbers of type int32"),
         (both(lambda x: x[:, :, :4]), r"shard001\.safetensors holds latents of shape \(1, 4, 4, 8\), other files"),
         (both(lambda x: x * float("nan")), r"of .*shard001\.safetensors\) is not finite"),
-        (both(lambda x: x * 20), r"number \d of .*shard001.* standard deviation of|holds latents with a standard dev"),
+        (both(lambda x: x * 20), r"number \d of .*shard001.* holds a latent of size \(RMS\)"),
         (both(lambda x: x[:0]), r"shard001\.safetensors holds latents \(0, 4, 8, 8\)"),
         (
             shard(latents=lambda x: x.half()),
@@ -258,7 +262,7 @@ def statistics(**values):
         (statistics(std=torch.full((4,), torch.nan)), r"latents_stats\.pt has a std of \[nan"),
         (statistics(mean=torch.full((4,), torch.inf)), r"latents_stats\.pt has a mean of \[inf"),
         (statistics(std=torch.ones(32)), r"latents_stats\.pt has a std of 32 channels, the latents have 4"),
-        (statistics(std=torch.full((4,), 9.0)), r"deviation of 0\.1.*latents_stats\.pt is of other latents"),
+        (statistics(std=torch.full((4,), 19.0)), r"size \(RMS\) of 0\.05.*latents_stats\.pt is of other latents"),
     ],
 )
 def test_shards_that_are_no_latents_are_refused_by_name(tmp_path: Path, vae: Path, change, message: str) -> None:
@@ -277,3 +281,10 @@ def test_shards_of_other_types_are_read_and_it_is_said(tmp_path: Path, vae: Path
     assert torch.equal(source.draw(source.read([15]).x)[0], expected)
     name = str(dtype).removeprefix("torch.")
     assert f"latents of type {' and '.join(sorted(['float32', name]))} are read as float32" in caplog.text
+
+
+def test_latents_that_were_scaled_twice_are_said(tmp_path: Path, vae: Path, caplog) -> None:
+    write_fast_dit(tmp_path / "features")
+    change_features(lambda x: x * 0.18215)(tmp_path / "features")
+    Latents(tmp_path / "features", True, vae)
+    assert "typical size (RMS) of 0.18" in caplog.text

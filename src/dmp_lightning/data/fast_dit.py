@@ -39,14 +39,18 @@ class Files:
 
 
 class Found(NamedTuple):
-    """The headers of the features by their files, in order of the names, and their labels, (N,)."""
+    """The features' files in order of their names, the headers of the good ones, and the labels of all, (N,)."""
 
+    paths: list[Path]
     headers: dict[Path, Header]
     labels: Int[Tensor, " N"]
 
 
-def read_files(features: Path, named: Path) -> Found:
+def read_files(features: Path, named: Path, damaged: bool) -> Found:
     """Read the headers of all features, and all labels, which lie in the folder `named`.
+
+    Args:
+        damaged: leave features that are damaged to their reading.
 
     Raises:
         ValueError: the folders do not go together, or a file is damaged, or no label.
@@ -62,11 +66,15 @@ def read_files(features: Path, named: Path) -> Found:
     others = sum(path.suffix != ".npy" for path in features.iterdir())
     if others:
         log.warning("%s: left out %s that are no .npy files.", features, f"{others:,}")
-    headers, labels = {}, []
+    headers, labels = dict[Path, Header](), []
     for path in tqdm(paths, "Reading labels", unit="file", leave=False, delay=2):
-        headers[path] = _header(path)
+        try:
+            headers[path] = _header(path)
+        except ValueError:
+            if not damaged:
+                raise
         labels.append(_label(named / path.name))
-    return Found(headers, check_labels(np.array(labels), lambda index: str(named / paths[index].name)))
+    return Found(paths, headers, check_labels(np.array(labels), lambda index: str(named / paths[index].name)))
 
 
 def read_array(path: Path) -> np.ndarray:
