@@ -15,7 +15,18 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
+from dmp_lightning.data.held_out import draw_held_out
+from dmp_lightning.data.manifest import (
+    MANIFEST,
+    Manifest,
+    Plan,
+    Shard,
+    read_manifest,
+    read_plan,
+    read_shard,
+    write_record,
+)
+from dmp_lightning.data.store import read_tensors
 from dmp_lightning.data.workers import ignore_interrupts
 from dmp_lightning.files import UNFINISHED, replacing
 
@@ -162,6 +173,8 @@ def write_plan(plan: Plan, out: Path) -> None:
 def finish(plan: Plan, out: Path) -> bool:
     """Write the manifest if all shards are there; every process may, as they write the same.
 
+    A complete store keeps the manifest that it has, and with it its held-out images.
+
     Raises:
         ValueError: no image could be read.
     """
@@ -172,11 +185,25 @@ def finish(plan: Plan, out: Path) -> bool:
     count = sum(shard.count for shard in shards)
     if not count:
         raise ValueError("None of the images could be read: set source to where they are.")
-    manifest = Manifest(plan, count, tuple(shard for shard in shards if shard.count))
+    kept = tuple(shard for shard in shards if shard.count)
+    manifest = Manifest(plan, count, kept, None if plan.held_out is not None else _draw(out, kept))
     with FileLock(out / RECORDS / "manifest.lock"):
         _clear(out / MANIFEST)
-        write_record(manifest, out / MANIFEST)
+        if not _is_readable(out / MANIFEST):
+            write_record(manifest, out / MANIFEST)
     return True
+
+
+def _draw(out: Path, shards: Sequence[Shard]) -> tuple[int, ...]:
+    labels = torch.cat([read_tensors(out / shard.name, ["labels"])[0] for shard in shards])
+    return tuple(draw_held_out(labels.numpy()).tolist())
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return path.exists() and bool(read_manifest(path))
+    except ValueError:
+        return False
 
 
 def _clear(path: Path) -> None:
