@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
 from dmp_lightning.sampling import Sampling, build_sampling, draw
+from dmp_lightning.trusted import build
 
 DECISIVE = (
     "backbone.model",
@@ -60,7 +60,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
-    sampling, features = build_sampling(config), instantiate(config.features).eval()
+    sampling, features = build_sampling(config), build(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
     reference = (
         SourceImages(source, sampling.device) if config.reference is None else open_reference(Path(config.reference))
