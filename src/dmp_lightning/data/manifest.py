@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a store: `count` latents, its SHA-256, and the images that could not be read."""
+    """One file of a store: `count` latents, its SHA-256, and the images that could not be read.
+
+    `notes` says of how many images what was done to show them as they are: "composed on white".
+    """
 
     name: str
     count: int
     sha256: str
     skipped: tuple[str, ...] = ()
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Plan:
     latents are from it. `classes` are the names of the labels in their order, where they have names. `held_out` is how
     many images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images`
     those of a shard, unreadable ones included. `mirrors` is 2 where each image's mirror is stored too, else 1;
-    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good.
+    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good. `background` is what
+    transparent pictures were composed on; earlier versions took the colours that were hidden, and have None.
     """
 
     shape: tuple[int, int, int]
@@ -51,10 +56,16 @@ class Plan:
     mirrors: int = 2
     moments: int = 2
     scaled: bool = False
+    background: str | None = None
 
     def differences(self, other: "Plan") -> list[str]:
-        """The names of what is another in `other`; the VAE's name is not: its weights are."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        """The names of what is another in `other`, with both values where they are short."""
+        values = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        return [
+            f"{name} ({mine}, not {its})" if len(f"{mine}{its}") <= 40 else name
+            for name, (mine, its) in values.items()
+            if mine != its
+        ]
 
 
 @dataclass(frozen=True)
