@@ -37,7 +37,7 @@ class Pixels(Dataset):
             picture = self.images.read(index)
         except Exception as error:  # what damaged images raise is of many kinds
             return f"{self.images.names[index]} cannot be read ({error})"
-        pixels, notes = fit_picture(picture, self.channels, self.resolution)
+        pixels, notes = fit_picture(picture, (self.channels, self.resolution, self.resolution))
         return Item(pixels, notes)
 
 

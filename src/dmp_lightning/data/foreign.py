@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmp_lightning.data.fast_dit import Files, read_files
 from dmp_lightning.data.foreign_checks import check_labels, check_numbers, check_shape, common_shape, common_type
+from dmp_lightning.data.held_out import draw_held_out
 from dmp_lightning.data.lightningdit import STATISTICS, Pairs, Shard, read_shard, read_statistics
 from dmp_lightning.data.store import Part, Store
 from dmp_lightning.data.vae import Scaling
@@ -112,7 +113,7 @@ def _store(
         num_classes=int(labels.max()) + 1,
         scale=scale,
         shift=shift,
-        held_out=None,
+        held_out=draw_held_out(labels.numpy()),
         vae_sha256=None,
         digest=digest,
         scaled=scaled,

@@ -14,6 +14,8 @@ from dmp_lightning.data.pictures import LeftOut, Picture, check_bytes, decode_pi
 class ZipImages(Images):
     """All images in a zip archive, by name. Of several with one name it is the last, as for all that unpack it."""
 
+    by_content = True
+
     def __init__(self, archive: Path) -> None:
         self.files, self.left_out = [archive], LeftOut()
         members: dict[str, zipfile.ZipInfo] = {}

@@ -3,23 +3,22 @@
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
+from PIL import Image
 
 from dmp_lightning.data.checksums import sha256
+from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.npy import read_header
+from dmp_lightning.data.pictures import MAX_PIXELS, LeftOut, Picture, check_bytes
 from dmp_lightning.evaluation.moments import Moments
 from dmp_lightning.evaluation.reference_statistics import check_arrays, checked
 
 STATISTICS = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 
 
-class NpzImages:
+class NpzImages(Images):
     """A file of the ADM evaluator: images `arr_0` (N, H, W, C), uint8; or statistics, `mu` and `sigma`; or both.
 
     The Fréchet distance is taken to the statistics where there are some; what else is measured needs the images. These
@@ -30,11 +29,16 @@ class NpzImages:
             reading: it is damaged.
     """
 
+    by_content = True
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.files, self.left_out = path, [path], LeftOut()
         try:
             with np.load(path, allow_pickle=False) as content:
                 names = content.files
+                for member in content.zip.infolist():
+                    if member.filename != "arr_0.npy":  # which is read an image at a time
+                        check_bytes(member.file_size)
             arrays = {name: _Array(path, name) for name in ("arr_0", *sum(STATISTICS.values(), ())) if name in names}
         except Exception as error:  # what numpy and zipfile raise on damaged files is of many kinds
             raise ValueError(f"{path} is damaged, or holds more than arrays ({error}): choose another.") from error
@@ -48,18 +52,14 @@ class NpzImages:
         }
         if not arrays:
             raise ValueError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {names}.")
+        count = 0 if self.images is None else self.images.shape[0]
+        self.names = [f"image {index} of {path}" for index in range(count)]
         self.fingerprint = f"npz-{sha256(path)[:16]}"
 
-    def __len__(self) -> int:
-        return 0 if self.images is None else self.images.shape[0]
-
-    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "B C H W"]:
+    def read(self, index: int) -> Picture:
         assert self.images is not None  # or nobody would ask
-        try:
-            pixels = np.stack([self.images[index] for index in indices])
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise ValueError(f"{self.path} is damaged ({error}): restore it, or choose another.") from error
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        pixels = self.images[index]
+        return Picture(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
     def _statistics(self, arrays: dict[str, "_Array"], pair: tuple[str, str]) -> Moments:
         missing = next((name for name in pair if name not in arrays), None)
@@ -79,11 +79,14 @@ class _Array:
     """An array of an `.npz` file, compressed or not, whose rows are read from where they lie."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.file = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115, as long as the array is in use
+        archive = zipfile.ZipFile(path)
+        self.file = archive.open(f"{name}.npy")
         self.shape, self.by_columns, self.dtype = read_header(self.file)
         if self.dtype.hasobject:
             raise ValueError(f"{name} holds objects")
         self.start = self.file.tell()
+        if archive.getinfo(f"{name}.npy").file_size != self.start + math.prod(self.shape) * self.dtype.itemsize:
+            raise ValueError(f"{name} is not of the size that its header says")
 
     def __getitem__(self, index: int) -> np.ndarray:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -101,3 +104,5 @@ def _check_images(path: Path, images: _Array) -> None:
         raise ValueError(
             f"{path}: arr_0 is {images.dtype} of shape {shape}, not uint8 of shape (N, H, W, C) C 1 or 3: {remedy}."
         )
+    if math.prod(shape[1:3]) > MAX_PIXELS:
+        raise ValueError(f"{path} holds images of shape {shape[1:]}: one may have {MAX_PIXELS:,} pixels.")
