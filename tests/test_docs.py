@@ -15,8 +15,9 @@ from PIL import Image
 
 from dmp_lightning.entry import CONFIG_DIR
 from dmp_lightning.evaluation.references import open_reference
-from dmp_lightning.mistakes import check_order, check_targets, check_top_level
+from dmp_lightning.mistakes import check_order, check_top_level
 from dmp_lightning.report import with_folder
+from dmp_lightning.trusted import check_targets
 from tests.configs import config
 
 ROOT = Path(__file__).parents[1]

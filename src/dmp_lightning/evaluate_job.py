@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
@@ -20,11 +19,12 @@ from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure
 from dmp_lightning.evaluation.reference_pictures import PictureReference
-from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
+from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
 from dmp_lightning.sampling import Sampling, build_sampling, draw
+from dmp_lightning.trusted import build
 
 DECISIVE = (
     "backbone.model",
@@ -61,11 +61,12 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
-    sampling, features = build_sampling(config), instantiate(config.features).eval()
+    sampling, features = build_sampling(config), build(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
     reference: Reference = SourceImages(source, sampling.device)
     if config.reference is not None:
         reference = open_reference(Path(config.reference), shape_of_samples(sampling))
+    check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
     features.to(sampling.device)
 
