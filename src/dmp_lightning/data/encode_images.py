@@ -11,12 +11,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dmp_lightning.data.crop import CROP, centre_crop
-from dmp_lightning.data.encoding import Work
+from dmp_lightning.data.crop import CROP
+from dmp_lightning.data.encoding import Item, Work
+from dmp_lightning.data.fit_pictures import fit_picture
 from dmp_lightning.data.image_labels import choose_labels
 from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.open_images import open_images
+from dmp_lightning.data.picture_colours import BACKGROUND
 from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
 
 log = logging.getLogger(__name__)
@@ -30,13 +32,13 @@ class Pixels(Dataset):
     resolution: int
     channels: int
 
-    def __getitem__(self, index: int) -> UInt8[Tensor, "C R R"] | str:
+    def __getitem__(self, index: int) -> Item | str:
         try:
-            image = self.images.read(index).convert("L" if self.channels == 1 else "RGB")
+            picture = self.images.read(index)
         except Exception as error:  # what damaged images raise is of many kinds
             return f"{self.images.names[index]} cannot be read ({error})"
-        pixels = np.array(centre_crop(image, self.resolution))
-        return torch.from_numpy(pixels).view(self.resolution, self.resolution, -1).permute(2, 0, 1)
+        pixels, notes = fit_picture(picture, (self.channels, self.resolution, self.resolution))
+        return Item(pixels, notes)
 
 
 def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, shard_mb: int) -> Work:
@@ -94,4 +96,5 @@ def make_plan(
         num_classes=int(labels.max()) + 1,
         classes=classes,
         held_out=images.held_out,
+        background=BACKGROUND,
     )

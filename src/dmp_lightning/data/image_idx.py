@@ -9,13 +9,15 @@ from PIL import Image
 
 from dmp_lightning.data.idx import read_idx
 from dmp_lightning.data.image_sources import Images
-from dmp_lightning.data.pictures import LeftOut
+from dmp_lightning.data.pictures import LeftOut, Picture
 
 
 class IdxImages(Images):
     """MNIST's four IDX files: the training images, then the test images, which are held out."""
 
     splits: ClassVar = ("train", "t10k")
+
+    by_content = True
 
     def __init__(self, folder: Path) -> None:
         images, labels = (
@@ -27,8 +29,11 @@ class IdxImages(Images):
             raise ValueError(f"{folder} holds {len(self.pixels)} images and {len(self.labels)} labels: restore it.")
         self.names = [f"image {index} of {folder}" for index in range(len(self.pixels))]
         self.held_out = len(images[1])
-        self.left_out = LeftOut()
+        self.files, self.left_out = [file for file in folder.iterdir() if "-ubyte" in file.name], LeftOut()
+        for file in folder.iterdir():
+            if file not in self.files:
+                self.left_out.add_file(file.name)
         self.fingerprint = hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()
 
-    def read(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])
+    def read(self, index: int) -> Picture:
+        return Picture(Image.fromarray(self.pixels[index]))
