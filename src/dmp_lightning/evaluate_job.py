@@ -19,7 +19,7 @@ from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure, of_too_few
 from dmp_lightning.evaluation.reference_pictures import PictureReference
-from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
+from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
@@ -66,6 +66,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     reference: Reference = SourceImages(source, sampling.device)
     if config.reference is not None:
         reference = open_reference(Path(config.reference), shape_of_samples(sampling))
+    check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
     features.to(sampling.device)
 

@@ -26,7 +26,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
     if profile and image.mode != "LAB":  # whose colours are known
         transform, note = _transform(profile, colours.mode)
         if transform is not None:
-            converted = transform.apply(colours)
+            converted = transform.apply(colours.convert(transform.input_mode))
             colours = converted.convert("L") if colours.mode == "L" else converted
     colours = colours if colours.mode == "L" else colours.convert("RGB")
     if alpha is not None:
@@ -67,6 +67,8 @@ def _transform(profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | 
         return None, NO_CMS
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if mode == "L" and given.profile.xcolor_space.strip() == "RGB":
+            mode = "RGB"  # grey is a colour too
         if given.profile.xcolor_space.strip() != SPACES[mode]:
             return None, DAMAGED
         intent = ImageCms.Intent(ImageCms.getDefaultIntent(given))

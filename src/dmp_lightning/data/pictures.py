@@ -1,6 +1,7 @@
 """Pictures of all formats that are read, decoded as a viewer shows them; and a count of what is left out."""
 
 import io
+import re
 import warnings
 from collections import Counter
 from functools import cache
@@ -65,8 +66,9 @@ class LeftOut(Counter[str]):
 
 
 def _plural(kind: str, count: int) -> str:
-    first, *rest = kind.split(" ", 1) if kind.startswith("file ") else (kind,)
-    return kind if count == 1 or kind.startswith(".") else " ".join([f"{first}s", *rest])
+    if count == 1 or kind.startswith("."):
+        return kind
+    return re.sub(r"(?= (?:to|of|without) |$)", "s", kind, count=1)
 
 
 @cache
