@@ -11,10 +11,12 @@ from dmp_lightning.reporting.names import name_bases, name_lines, name_methods, 
 from dmp_lightning.reporting.record_shape import is_distance
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import spread
+from dmp_lightning.reporting.tables import FEW
 from dmp_lightning.reporting.texts import cut
 
 MEASURE = ("features", "evaluation", "sampler", "data", "diffusion.betas")
 """Parts of a config without which quality cannot be compared."""
+INCEPTION = 2048  # features of an FID
 
 
 def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[Line]]:
@@ -28,7 +30,7 @@ def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[
     lines: list[Line] = []
     for (measure, *_), group in grouped(runs, lambda run: _base_key(run, flat[id(run)])).items():
         config = flat[id(group[0])]
-        base = _base(group, config, _features(group[0]) + measures[measure])
+        base = _base(group, config, measures[measure])
         bases.append(base)
         patched = [run for run in group if len(run.record.rows) > 1]
         for seeds in grouped(patched, lambda run: without(flat[id(run)], ())).values():
@@ -62,9 +64,19 @@ def metric_of(run: Run) -> str:
     return next(filter(is_distance, run.record.metrics["final"]))
 
 
+def too_few(run: Run) -> bool:
+    """Whether its distance is of no more images than features; a record of before this was counted tells it of FID."""
+    counts = run.record.metrics.get("counts")
+    if counts:
+        return counts["too_few"]
+    samples = value_at(run.record.config, "evaluation.samples")
+    return metric_of(run) == "fid" and type(samples) is int and samples <= INCEPTION
+
+
 def _features(run: Run) -> str:
     metric = cut(metric_of(run))
-    return "FID" if metric == "fid" else f"Fréchet distance ({metric.removeprefix('frechet_').replace('_', ' ')})"
+    name = "FID" if metric == "fid" else f"Fréchet distance ({metric.removeprefix('frechet_').replace('_', ' ')})"
+    return name + FEW if too_few(run) else name
 
 
 def _base_key(run: Run, config: Flat) -> tuple[Hashable, ...]:
@@ -72,12 +84,13 @@ def _base_key(run: Run, config: Flat) -> tuple[Hashable, ...]:
     return part(config, MEASURE), part(config, ("backbone", "diffusion")), metric_of(run), size
 
 
-def _base(runs: list[Run], config: Flat, measure: str) -> Base:
+def _base(runs: list[Run], config: Flat, conditions: str) -> Base:
+    measure = _features(runs[0]) + conditions
     metric, found = metric_of(runs[0]), [run.record.metrics["base"] for run in runs]
     distance, loss = (spread([metrics.get(name) for metrics in found]) for name in (metric, "loss"))
     weights = config.get("backbone.weights", "null")
     name = "random weights" if weights == "null" else Path(weights).stem
-    return Base(name, measure, metric, distance, loss, runs[0].record.rows[0]["base"], runs)
+    return Base(name, measure, metric, distance, loss, runs[0].record.rows[0]["base"], runs, too_few(runs[0]))
 
 
 def _alike(runs: list[Run], warnings: list[str]) -> list[Run]:

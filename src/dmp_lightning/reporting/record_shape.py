@@ -67,9 +67,14 @@ class Quality(Shape):
         return others | {"distances": distances, "changes": changes}
 
 
+class Counts(Shape):
+    too_few: bool
+
+
 class Metrics(Shape):
     base: Quality
     final: Quality
+    counts: Counts | None = None
 
 
 class Row(Shape):
@@ -84,6 +89,7 @@ class Row(Shape):
     base: int = Field(ge=1, lt=2**63)
     seconds: Number | None
     memory: Number | None
+    too_few: bool = False
 
 
 class Seeds(Shape):
