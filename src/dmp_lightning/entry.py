@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
-from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
+from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.sweeps import job_dir, run_job
+from dmp_lightning.trusted import check_targets
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
@@ -19,11 +18,13 @@ from dmp_lightning.data.images import to_uint8
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure
+from dmp_lightning.evaluation.reference_pictures import PictureReference
 from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
 from dmp_lightning.sampling import Sampling, build_sampling, draw
+from dmp_lightning.trusted import build
 
 DECISIVE = (
     "backbone.model",
@@ -60,11 +61,11 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
-    sampling, features = build_sampling(config), instantiate(config.features).eval()
+    sampling, features = build_sampling(config), build(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
-    reference = (
-        SourceImages(source, sampling.device) if config.reference is None else open_reference(Path(config.reference))
-    )
+    reference: Reference = SourceImages(source, sampling.device)
+    if config.reference is not None:
+        reference = open_reference(Path(config.reference), shape_of_samples(sampling))
     known = fingerprints(config, sampling, features, reference)
     features.to(sampling.device)
 
@@ -75,6 +76,8 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     seen = _key(sampling.device.type, known["features"], known.get("vae"))
     kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
+    if isinstance(reference, PictureReference):
+        reference.tell()
     compared, metrics = kept.load(), dict[str, dict[str, float]]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
@@ -86,6 +89,14 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     if _rank() == 0:
         _report(config, sampling, metrics, known | {"reference_images": len(reference)})
     return metrics
+
+
+@torch.no_grad()
+def shape_of_samples(sampling: Sampling) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that are drawn: a VAE says it by decoding."""
+    source = sampling.source
+    _, channels, height, width = source.decode(torch.zeros(1, *source.sample_shape, device=sampling.device)).shape
+    return channels, height, width
 
 
 def fingerprints(config: DictConfig, sampling: Sampling, features: Features, reference: Reference) -> dict[str, str]:

@@ -142,7 +142,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "manifest of another version": (
         lambda store: (store / MANIFEST).write_text('{"format": 0}'),
-        r"manifest\.json is no readable record of latents \(format 0, not 1\)",
+        r"manifest\.json is no readable record of latents \(format 0, not 2\)",
     ),
     "half a manifest": (lambda store: os.truncate(store / MANIFEST, 200), r"manifest\.json is no readable record"),
 }

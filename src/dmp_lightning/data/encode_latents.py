@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dmp_lightning.data.encoding import Work
+from dmp_lightning.data.encoding import Item, Work
 from dmp_lightning.data.foreign import is_fast_dit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.store import Store
@@ -26,13 +25,13 @@ class Drawn(Dataset):
     store: Store
     names: Sequence[str]
 
-    def __getitem__(self, index: int) -> Float[Tensor, "M 1 C H W"] | str:
+    def __getitem__(self, index: int) -> Item | str:
         mirrors = np.arange(self.store.mirrors)
         try:
             latents = self.store.gather(np.full_like(mirrors, index), mirrors).half()
         except ValueError as error:
             return f"{self.names[index]} cannot be read ({error})"
-        return latents if latents.isfinite().all() else f"{self.names[index]} is too large for half precision"
+        return Item(latents) if latents.isfinite().all() else f"{self.names[index]} is too large for half precision"
 
 
 def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None, shard_mb: int) -> Work:
@@ -62,7 +61,7 @@ def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None,
         shard_images=images_of_a_shard(shard_mb, store.mirrors * moments, shape),
         num_classes=int(numbers.max()) + 1,
         classes=None,
-        held_out=store.held_out,
+        held_out=None,
         mirrors=store.mirrors,
         moments=moments,
         scaled=store.scaled,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dmp_lightning.data.held_out import draw_held_out
 from dmp_lightning.data.store import Part, Store, read_tensors
 
 STATISTICS = "latents_stats.pt"
@@ -138,7 +139,7 @@ def _store(
         num_classes=int(labels.max()) + 1,
         scale=scale,
         shift=shift,
-        held_out=None,
+        held_out=draw_held_out(labels.numpy()),
         vae_sha256=None,
         digest=digest,
         scaled=scaled,

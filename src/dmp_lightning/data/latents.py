@@ -1,6 +1,7 @@
 """Latents of images on disk as a `Source`: each draw of a training sample is new."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from dmp_lightning.data.source import Stored
 from dmp_lightning.data.store import Store, open_store
 from dmp_lightning.data.vae import configured_scale, decode, has_vae, load_vae, weights_hash
 
-HELD_OUT = 1_000  # images at the end of the store for the validation loss, where their source sets none apart
+log = logging.getLogger(__name__)
 
 
 class Latents:
@@ -31,7 +32,8 @@ class Latents:
     Args:
         folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
             Or as fast-DiT or LightningDiT wrote them: without statistics, each image has the one latent.
-        train: all but the held-out images, or these.
+        train: all but the held-out images, or these; which they are stands in the manifest. Where there is none, they
+            are drawn as `encode` draws them.
         vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
     Raises:
@@ -48,18 +50,20 @@ class Latents:
         self.sample_shape = self.store.shape[1:]
         self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
         self.moments = self.store.shape[0] == 2
-        total = len(self.store)
-        held_out = min(HELD_OUT, total // 10) if self.store.held_out is None else self.store.held_out
-        self.range = range(total - held_out) if train else range(total - held_out, total)
-        digest = hashlib.sha256(self.store.digest.encode()).hexdigest()[:16]
+        held_out = self.store.held_out
+        self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out
+        if not train:
+            self._tell_held_out()
+        content = f"{self.store.digest} without {held_out.tolist()}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.fingerprint = f"latents-{digest}-{'train' if train else 'held-out'}"
         self.cache = self.folder / "statistics"
 
     def __len__(self) -> int:
-        return len(self.range)
+        return len(self.indices)
 
     def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
-        chosen = np.array([self.range[index] for index in indices])
+        chosen = self.indices[np.asarray(indices)]
         mirrors = np.zeros_like(chosen) if mirrored is None else np.array(mirrored)
         try:
             x = self.store.gather(chosen, mirrors)
@@ -91,6 +95,20 @@ class Latents:
     def vae_sha256(self) -> str:
         """Hash of the weights of the VAE that decodes; errors as of decoding."""
         return self._decoder[1]
+
+    def _tell_held_out(self) -> None:
+        if not len(self):
+            raise ValueError(
+                f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
+                "or encode with labels=none."
+            )
+        if self.store.undrawn:
+            log.warning(
+                "%s is of an earlier version and keeps its held-out images, the last %s in the order of names: encode "
+                "into another folder to have them drawn evenly over classes.",
+                self.folder,
+                f"{len(self):,}",
+            )
 
     def _scale(self, device: torch.device) -> list[Tensor]:
         return [torch.as_tensor(value, device=device) for value in (self.store.scale, self.store.shift)]

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dmp_lightning.data.checksums import check_shards
+from dmp_lightning.data.held_out import HELD_OUT, last
 from dmp_lightning.data.manifest import MANIFEST, Manifest, read_manifest
 
 
@@ -33,7 +34,8 @@ class Store:
     """Latents of images in order, with all that is known of them.
 
     `shape` is (S, C, H, W). For the model a latent of the VAE is `(latent - shift) * scale`, each a number or of shape
-    (C, 1, 1); with `scaled` the latents are stored so.
+    (C, 1, 1); with `scaled` the latents are stored so. `held_out` are indices in order; `undrawn` says that they are
+    the last ones for want of a draw, as in stores of format 1.
     """
 
     parts: Sequence[Part]
@@ -42,10 +44,11 @@ class Store:
     num_classes: int
     scale: float | Tensor
     shift: float | Tensor
-    held_out: int | None
+    held_out: Int[np.ndarray, " H"]
     vae_sha256: str | None
     digest: str
     scaled: bool = False
+    undrawn: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,6 +103,7 @@ def open_store(folder: Path) -> Store:
     check_shards(folder, manifest.shards)
     opened = [_open_shard(folder / shard.name, shard.count, manifest) for shard in manifest.shards]
     plan = manifest.plan
+    held_out, undrawn = _held_out(manifest, folder)
     return Store(
         parts=[moments for moments, _ in opened],
         shape=(plan.moments, *plan.shape),
@@ -107,10 +111,11 @@ def open_store(folder: Path) -> Store:
         num_classes=plan.num_classes,
         scale=_by_channel(plan.scale),
         shift=_by_channel(plan.shift),
-        held_out=plan.held_out,
+        held_out=held_out,
         vae_sha256=plan.vae_sha256,
         digest=",".join(shard.sha256 for shard in manifest.shards),
         scaled=plan.scaled,
+        undrawn=undrawn,
     )
 
 
@@ -136,6 +141,17 @@ def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Te
     if moments.dtype != torch.float16:
         raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
     return Moments(moments.numpy()), labels.long()
+
+
+def _held_out(manifest: Manifest, folder: Path) -> tuple[np.ndarray, bool]:
+    """Indices of the held-out images, and whether they are the last ones for want of better."""
+    count, apart = manifest.count, manifest.plan.held_out
+    if manifest.held_out is None:
+        return last(min(HELD_OUT, count // 10) if apart is None else apart, count), apart is None
+    known = all(type(index) is int and 0 <= index < count for index in manifest.held_out)
+    if not known or sorted(set(manifest.held_out)) != list(manifest.held_out):
+        raise ValueError(f"{folder / MANIFEST} holds out images that there are not, or out of order: encode again.")
+    return np.array(manifest.held_out, np.int64), False
 
 
 def _by_channel(value: float | tuple[float, ...]) -> float | Tensor:
