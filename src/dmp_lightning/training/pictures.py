@@ -54,7 +54,9 @@ class Pictures(L.Callback):
             drawn["gates"] = self.draw_gates(weights, timesteps, mixture.blocks, folder / "gates.png")
             evidence |= {"gate_weights": weights, "gate_timesteps": timesteps, "gate_blocks": np.array(mixture.blocks)}
             evidence["prompt_norms"] = mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
-        save_tensors({name: torch.from_numpy(value) for name, value in evidence.items()}, self.run_dir / EVIDENCE)
+        # Copied: of the base, samples before and after are the same memory, which safetensors refuses.
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in evidence.items()}
+        save_tensors(tensors, self.run_dir / EVIDENCE)
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
             width = pl_module.diffusion.schedule.steps / pl_module.strata
