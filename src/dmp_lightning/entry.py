@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
-from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
+from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
 from dmp_lightning.sweeps import job_dir, run_job
+from dmp_lightning.trusted import check_targets
 from dmp_lightning.values import check_values
 
 PACKAGE = Path(__file__).parent

@@ -162,7 +162,7 @@ def _check_arguments(group: DictConfig, where: str, unread: str | None) -> None:
         key = f"{where}.{name}".lstrip(".")
         inner = None if key in ("hydra", unread) or OmegaConf.is_interpolation(group, name) else group._get_node(name)
         if isinstance(inner, DictConfig) and not inner._is_none():
-            if "_target_" in inner:
+            if "_target_" in inner and not OmegaConf.is_interpolation(inner, "_target_"):
                 _check_call(inner, key)
             _check_arguments(inner, key, unread)
 
@@ -188,9 +188,9 @@ def _check_call(group: DictConfig, key: str) -> None:
 
 def _annotated(place: Place) -> Kind | None:
     """The kind of an argument that the table does not have, by the annotation of what takes it."""
-    target = place.group.get("_target_")
-    if not isinstance(target, str):
+    if "_target_" not in place.group or OmegaConf.is_interpolation(place.group, "_target_"):
         return None
+    target = str(place.group._target_)
     try:
         built = get_object(target)
         hint = get_type_hints(built.__init__ if inspect.isclass(built) else built).get(place.name)

@@ -1,6 +1,7 @@
 """From images, or latents that others extracted, to a store of latents; and checking one."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 from dmp_lightning.data.checksums import problems
@@ -55,6 +56,10 @@ def encode(
         manifest = read_manifest(Path(out) / MANIFEST)
         skipped = work.plan.images - manifest.count
         log.info("%s: %s latents in %s shards.", out, f"{manifest.count:,}", len(manifest.shards))
+        done = sum((Counter(shard.notes) for shard in manifest.shards), Counter())
+        if done:
+            told = ", ".join(f"{count:,} {note}" for note, count in sorted(done.items()))
+            log.info("Of these images were %s.", told)
         if skipped:
             log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
     else:
