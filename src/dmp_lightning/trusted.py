@@ -98,8 +98,16 @@ TRUSTED = frozenset(
     }.items()
     for name in names.split()
 )
-"""Exact names of constructors. None of them runs code that its arguments name, reads pickles, or writes files where
-nobody asked for them: see `config_files.check_written` for the loggers."""
+"""Exact names of constructors. None of them runs code that its arguments name, or reads pickles."""
+
+
+LOGGERS = {
+    "dmp_lightning.training.csv_log.CSVLog": "path",
+    "dmp_lightning.training.loggers.wandb_logger": "save_dir",
+    "lightning.pytorch.loggers.CSVLogger": "save_dir",
+    "lightning.pytorch.loggers.TensorBoardLogger": "save_dir",
+}
+"""Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
 
 def own_packages() -> tuple[str, ...]:
@@ -167,6 +175,8 @@ def check_target(where: str, target: object) -> None:
         ValueError: it may not, or there is no such thing.
     """
     if isinstance(target, str) and (target in TRUSTED or is_own(where, target)):
+        if target in LOGGERS and not where.startswith("logger."):
+            raise ValueError(f"{where}={target} is a logger: it stands below logger.")
         return
     close = get_close_matches(str(target), TRUSTED, n=1, cutoff=0.8)
     hint = f"did you mean {close[0]}? For" if close else "dmp_lightning/trusted.py lists what it may; for"
