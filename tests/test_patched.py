@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         GOOD | {"betas": GOOD["betas"] | {"start": -3.0}},
         r"method\.betas is no schedule of numbers between 0 and 1",
     ),
-    "a schedule of no steps": (GOOD | {"betas": GOOD["betas"] | {"steps": 0}}, r"method\.betas"),
+    "a schedule of no steps": (GOOD | {"betas": GOOD["betas"] | {"steps": 0}}, r"betas\.steps=0 is too few"),
     "a schedule of many steps": (GOOD | {"betas": GOOD["betas"] | {"steps": 10**12}}, r"betas\.steps=.* is too large"),
     "another option": (GOOD | {"gaet": 1}, r"method\.gaet is no option of"),
     "another option of the gate": (

@@ -110,6 +110,9 @@ LOGGERS = {
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
 
+SWITCHES = ("_partial_", "_recursive_")
+
+
 def own_packages() -> tuple[str, ...]:
     """Prefixes of the packages whose code the user lets configs build: `DMP_TRUSTED=mygates,lab.models`."""
     names = (name.strip() for name in os.environ.get("DMP_TRUSTED", "").split(","))
@@ -164,6 +167,8 @@ def check_node(plain: Any, where: str, resolved: bool = True) -> None:
     for path, key, value in _leaves(plain, where):
         if key == "_target_":
             check_target(path, value)
+        elif resolved and key in SWITCHES and not isinstance(value, bool):
+            raise ValueError(f"{path}={value}: choose true or false.")
         elif resolved and isinstance(value, str) and "${" in value:
             raise ValueError(f"{path}={value} is an interpolation inside a value: write the value itself.")
 
@@ -197,11 +202,11 @@ def is_own(where: str, target: str) -> bool:
 
 
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
-    """Path, key and value of all that nested containers hold; what stands at `_target_` as a whole."""
+    """Path, key and value of all that nested containers hold; what stands at Hydra's own keys as a whole."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         path = f"{where}.{key}".lstrip(".")
-        if key == "_target_" or not isinstance(value, dict | list):
+        if key in ("_target_", *SWITCHES) or not isinstance(value, dict | list):
             yield path, key, value
         else:
             yield from _leaves(value, path)

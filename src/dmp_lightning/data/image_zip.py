@@ -22,21 +22,23 @@ class ZipImages(Images):
         for member in _open_zip(archive, os.getpid()).infolist():
             if member.is_dir():
                 continue
+            name = member.filename.replace("\\", "/")  # which some programs for Windows write
             if stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["link"] += 1
-            elif is_picture(member.filename):
-                self.left_out["earlier file of the same name"] += member.filename in members
-                members[member.filename] = member
+            elif is_picture(name):
+                self.left_out["earlier file of the same name"] += name in members
+                members[name] = member
             else:
-                self.left_out.add_file(member.filename)
+                self.left_out.add_file(name)
         self.names = sorted(members)
+        self.members = [members[name].filename for name in self.names]
         self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
 
     def read(self, index: int) -> Picture:
         archive = _open_zip(self.files[0], os.getpid())
-        check_bytes(archive.getinfo(self.names[index]).file_size)
+        check_bytes(archive.getinfo(self.members[index]).file_size)
         try:
-            return decode_picture(archive.read(self.names[index]))
+            return decode_picture(archive.read(self.members[index]))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise OSError(str(error)) from error
         except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
