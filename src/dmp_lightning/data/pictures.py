@@ -23,7 +23,10 @@ MAX_BYTES = 2**29
 """Of one picture's file, unpacked."""
 
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".npz"})
-CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+CLUTTER = frozenset(
+    {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN"}
+    | {"System Volume Information", "__pycache__"}
+)
 """What systems leave in folders: nobody misses it."""
 
 FIRST_FRAME = "taken as their first frame, of several"
@@ -77,9 +80,13 @@ def suffixes() -> frozenset[str]:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name, with folders, is taken for a picture; hidden ones and clutter are not."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in suffixes() and not hidden and not CLUTTER.intersection(path.parts)
+    return PurePosixPath(name).suffix.lower() in suffixes() and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name, with folders, is hidden, or what systems leave."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") for part in parts) or bool(CLUTTER.intersection(parts))
 
 
 def check_bytes(size: int) -> None:
