@@ -4,6 +4,7 @@ import shutil
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from PIL import Image
 from dmp_lightning.data import pictures
 from dmp_lightning.data.crop import centre_crop
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.evaluation.references import SourceImages, open_reference
+from dmp_lightning.evaluation.features import Features
+from dmp_lightning.evaluation.references import SourceImages, check_reference, open_reference
+from tests.picture_files import png_of
 
 MANY = np.random.default_rng(1).integers(0, 256, (3000, 32, 32, 3), np.uint8)
 SHAPE = (3, 6, 4)
@@ -85,7 +88,7 @@ def test_archives_give_what_their_folder_gives(kind: str, tmp_path: Path) -> Non
 
 
 def test_a_reference_of_many_pixels_is_refused_by_name(tmp_path: Path) -> None:
-    Image.new("1", (2, 100_000_000)).save(tmp_path / "large.png", compress_level=1)
+    (tmp_path / "large.png").write_bytes(png_of(20_000, 10_000, 1, 0, b"\0"))
     with pytest.raises(ValueError, match=r"large\.png cannot be read \(it claims more than .* pixels"):
         open_reference(tmp_path, SHAPE).read([0])
 
@@ -108,8 +111,9 @@ def test_a_bad_image_is_named(tmp_path: Path, change, message: str) -> None:
         open_reference(found, SHAPE).read(range(5))
 
 
-def test_an_npz_gives_images_and_statistics(tmp_path: Path) -> None:
-    mu, sigma = np.arange(3.0), np.eye(3)
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8"])
+def test_an_npz_gives_images_and_statistics(tmp_path: Path, dtype: str) -> None:
+    mu, sigma = np.arange(3.0, dtype=dtype), np.eye(3, dtype=dtype)
     np.savez(tmp_path / "adm.npz", arr_0=PIXELS, mu=mu, sigma=sigma, mu_s=mu + 1, sigma_s=2 * sigma)
     found = open_reference(tmp_path / "adm.npz", SHAPE)
     assert np.array_equal(found.read([1, 2]).permute(0, 2, 3, 1), PIXELS[1:3])
@@ -150,12 +154,20 @@ def test_an_npz_that_is_damaged_within_is_told_on_reading(save: Callable, tmp_pa
         (lambda path: np.savez(path, arr_0=np.array([{}], object)), "damaged, or holds more than arrays"),
         (lambda path: np.savez(path, arr_0=np.asfortranarray(PIXELS)), "column by column"),
         (lambda path: np.savez(path, other=PIXELS), "holds neither arr_0"),
-        (lambda path: np.savez(path, arr_0=PIXELS.astype(float)), "holds neither arr_0"),
-        (lambda path: np.savez(path, arr_0=PIXELS[..., :2]), "holds neither arr_0"),
+        (
+            lambda path: np.savez(path, arr_0=PIXELS.astype(float)),
+            r"arr_0 is float64 of shape \(5, 6, 4, 3\), not uint8",
+        ),
+        (lambda path: np.savez(path, arr_0=PIXELS.transpose(0, 3, 1, 2)), "channels come first, transpose"),
+        (lambda path: np.savez(path, arr_0=PIXELS[..., :2]), r"shape \(5, 6, 4, 2\), not uint8 .* C 1 or 3: save it"),
+        (lambda path: np.savez(path, arr_0=PIXELS[..., 0]), r"arr_0 is uint8 of shape \(5, 6, 4\)"),
+        (lambda path: np.savez(path, arr_0=PIXELS[:0]), r"arr_0 is uint8 of shape \(0, 6, 4, 3\)"),
+        (lambda path: np.savez(path, mu=np.zeros(3)), "has no sigma beside mu"),
+        (lambda path: np.savez(path, arr_0=PIXELS, sigma_s=np.eye(3)), "has no mu_s beside sigma_s"),
         (lambda path: npz_that_claims(path, "arr_0", (5, 6, 4, 3), 7), "not of the size that its header says"),
         (lambda path: npz_that_claims(path, "mu", (2**18,), 2**21), "bytes, and a picture may have"),
     ],
-    ids=["damaged", "objects", "columns", "other", "floats", "channels", "short", "bomb"],
+    ids=str,
 )
 def test_a_bad_npz_is_refused(tmp_path: Path, write, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_BYTES", 2**20)
@@ -177,6 +189,72 @@ def npz_that_claims(path: Path, name: str, shape: tuple[int, ...], size: int) ->
     if name == "mu":
         with zipfile.ZipFile(path, "a") as archive, archive.open("sigma.npy", "w") as file:
             np.lib.format.write_array(file, np.eye(2))
+
+
+def uneven(by: float) -> np.ndarray:
+    matrix = np.eye(5)
+    matrix[0, 1] += by
+    return matrix
+
+
+@pytest.mark.parametrize("kind", ["", "_s"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mu": np.zeros((1, 5))}, r"has shape \(1, 5\) and sigma\w* \(5, 5\), not \(F,\) and \(F, F\)"),
+        ({"mu": np.zeros(6)}, r"has shape \(6,\) and sigma\w* \(5, 5\)"),
+        ({"sigma": np.ones(5)}, r"has shape \(5,\) and sigma\w* \(5,\)"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, r"has shape \(0,\) and"),
+        ({"mu": np.zeros(5, int)}, r"mu\w* is of type int64, not of floating-point"),
+        ({"sigma": np.eye(5, dtype=complex)}, r"sigma\w* is of type complex128"),
+        ({"sigma": np.eye(5, dtype=np.float16)}, r"sigma\w* is of type float16"),
+        ({"sigma": np.eye(5).astype(object)}, "damaged, or holds more than arrays"),
+        ({"mu": np.full(5, np.nan)}, r"mu\w* holds numbers that are not finite"),
+        ({"sigma": np.eye(5) * np.nan}, r"sigma\w* holds numbers that are not finite"),
+        ({"sigma": np.diag([1.0, 1, np.inf, 1, 1])}, r"sigma\w* holds numbers that are not finite"),
+        ({"mu": np.full(5, 1e12)}, r"mu\w* holds 1e\+12, more than any features"),
+        ({"sigma": np.eye(5) * 1e20}, r"sigma\w* holds 1e\+20, more than any features"),
+        ({"sigma": np.zeros((5, 5))}, r"sigma\w* is zero, as if it were made of one image"),
+        ({"sigma": np.ones((5, 5))}, r"sigma\w* has rank 1, as if it were made of 2 images"),
+        ({"sigma": uneven(0.01)}, r"sigma\w* is not symmetric \(entries differ by 0\.01"),
+        ({"sigma": np.eye(5) - 2 * np.diag([0, 0, 0, 0, 1.0])}, r"sigma\w* has the eigenvalue -1: a covariance has"),
+        ({"sigma": np.diag([1, 1, 1, 1, -1e-3])}, r"sigma\w* has the eigenvalue -0\.001"),
+    ],
+    ids=str,
+)
+def test_statistics_of_no_features_are_refused(tmp_path: Path, changes: dict, message: str, kind: str) -> None:
+    arrays = {"mu": np.zeros(5), "sigma": np.eye(5)} | changes
+    np.savez(tmp_path / "bad.npz", **{f"{name}{kind}": value for name, value in arrays.items()})
+    with pytest.raises(ValueError, match=rf"bad\.npz.*{message}"):
+        open_reference(tmp_path / "bad.npz", SHAPE)
+
+
+@pytest.mark.parametrize(("images", "warned"), [(20, True), (100, False)])
+def test_statistics_of_few_images_are_marked(tmp_path: Path, caplog, images: int, warned: bool) -> None:
+    features = np.random.default_rng(0).standard_normal((images, 40)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", mu=features.mean(0), sigma=np.cov(features, rowvar=False).astype(np.float32))
+    open_reference(tmp_path / "a.npz", SHAPE)
+    assert ("sigma has rank 19 of 40" in caplog.text) is warned
+
+
+class Two(Features):
+    name, num_features = "frechet_two", 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"mu": np.zeros(5), "sigma": np.eye(5)}, "statistics are of 5 features, frechet_two has 2"),
+        ({"arr_0": PIXELS[:3]}, "holds 3 images: metrics need 4 or more"),
+        ({"arr_0": PIXELS[:4]}, None),
+        ({"arr_0": PIXELS[:1], "mu": np.zeros(2), "sigma": np.eye(2)}, None),
+    ],
+    ids=str,
+)
+def test_a_reference_that_gives_no_distance_is_refused(tmp_path: Path, arrays: dict, message: str | None) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        check_reference(open_reference(tmp_path / "a.npz", SHAPE), Two())
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dmp_lightning.data.manifest import MANIFEST
 from dmp_lightning.data.remote import fetch_store, is_remote
 from dmp_lightning.data.source import Stored
 from dmp_lightning.data.store import Store, open_store
-from dmp_lightning.data.vae import configured_scale, decode, has_vae, load_vae, weights_hash
+from dmp_lightning.data.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,7 @@ class Latents:
         latents = x[:, 0].float()
         if noise is not None and self.moments:
             latents = latents.addcmul(x[:, 1].float(), noise)
-        if self.store.scaled:
-            return latents
-        scale, shift = self._scale(x.device)
-        return (latents - shift) * scale
+        return self.store.scale_for_model(latents)
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
         for start in range(0, len(self), batch_size):
@@ -89,7 +86,7 @@ class Latents:
             yield to_uint8(self.decode(self.draw(latents)))
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-        scale, shift = self._scale(x.device)
+        scale, shift = self.store.scaling(x.device)
         return decode(self._decoder[0], x.float() / scale + shift)
 
     @property
@@ -111,9 +108,6 @@ class Latents:
                 f"{len(self):,}",
             )
 
-    def _scale(self, device: torch.device) -> list[Tensor]:
-        return [torch.as_tensor(value, device=device) for value in (self.store.scale, self.store.shift)]
-
     @cached_property
     def _decoder(self) -> tuple[Any, str]:
         vae = load_vae(self.vae)
@@ -127,7 +121,7 @@ def _open(folder: Path, vae: str) -> Store:
     if (folder / MANIFEST).is_file():
         return open_store(folder)
     read = open_fast_dit if is_fast_dit(folder) else open_lightningdit
-    return read(folder, *configured_scale(vae))
+    return read(folder, configured_scaling(vae))
 
 
 def _check_prepared(folder: Path, vae: str) -> None:

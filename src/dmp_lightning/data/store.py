@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -27,6 +27,9 @@ class Part(Protocol):
 
     def row(self, index: int, mirror: int) -> np.ndarray:
         """(S, C, H, W): mean and standard deviation (S = 2), or a latent that is drawn already (S = 1)."""
+
+    def name(self, index: int) -> str:
+        """The file that it is in, for a sentence."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,26 @@ class Store:
     def mirrors(self) -> int:
         return self.parts[0].mirrors
 
+    def name(self, index: int) -> str:
+        """Where the latent at `index` is, for a sentence."""
+        starts = np.cumsum([0, *map(len, self.parts)])
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        return self.parts[part].name(index - int(starts[part]))
+
+    def scaling(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Scale and shift, on `device`."""
+        return torch.as_tensor(self.scale, device=device), torch.as_tensor(self.shift, device=device)
+
+    def scale_for_model(self, latents: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Latents as they are stored, as the model takes them."""
+        scale, shift = self.scaling(latents.device)
+        return latents if self.scaled else (latents - shift) * scale
+
     def gather(self, indices: Int[np.ndarray, " B"], mirrored: Int[np.ndarray, " B"]) -> Num[Tensor, "B S C H W"]:
         """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, as they are stored.
 
         Raises:
-            ValueError: one is not finite; the sentence gives its index.
+            ValueError: one is not finite; the sentence gives its index and file.
         """
         starts = np.cumsum([0, *map(len, self.parts)])
         parts = np.searchsorted(starts, indices, side="right") - 1
@@ -76,21 +94,25 @@ class Store:
         if not latents.sum(dtype=torch.float32).isfinite():  # a quick look, enough unless something is wrong
             finite = latents.isfinite().flatten(1).all(1)
             if not finite.all():
-                raise ValueError(f"Latent {indices[int(finite.int().argmin())]} is not finite")
+                index = int(indices[int(finite.int().argmin())])
+                raise ValueError(f"Latent {index} ({self.name(index)}) is not finite")
         return latents
 
 
 class Moments:
     """A shard of ours: `moments` (n, M, S, C, H, W), memory-mapped."""
 
-    def __init__(self, moments: np.ndarray) -> None:
-        self.moments, self.mirrors = moments, moments.shape[1]
+    def __init__(self, path: Path, moments: np.ndarray) -> None:
+        self.path, self.moments, self.mirrors = path, moments, moments.shape[1]
 
     def __len__(self) -> int:
         return len(self.moments)
 
     def row(self, index: int, mirror: int) -> np.ndarray:
         return self.moments[index, mirror]
+
+    def name(self, index: int) -> str:
+        return str(self.path)
 
 
 def open_store(folder: Path) -> Store:
@@ -142,7 +164,9 @@ def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Te
         raise ValueError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
     if moments.dtype != torch.float16:
         raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
-    return Moments(moments.numpy()), labels.long()
+    if labels.is_floating_point() or not ((labels >= 0) & (labels < plan.num_classes)).all():
+        raise ValueError(f"{path} holds labels that are not whole numbers below {plan.num_classes}: encode again.")
+    return Moments(path, moments.numpy()), labels.long()
 
 
 def _held_out(manifest: Manifest, folder: Path) -> tuple[np.ndarray, bool]:
