@@ -143,16 +143,16 @@ def killed(place: Path, out: Path, time: int) -> None:
         return write
 
     encoding.save_file = counted(encoding.save_file)
-    original = manifest.json.dumps
+    original = manifest.write_json
 
-    def dumps(*arguments: Any, **keywords: Any) -> str:
+    def write_json(*arguments: Any, **keywords: Any) -> None:
         nonlocal passed
         passed += 1
         if passed == time:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **keywords)
+        original(*arguments, **keywords)
 
-    manifest.json = type("json", (), {"dumps": staticmethod(dumps), "loads": staticmethod(manifest.json.loads)})
+    manifest.write_json = write_json
     encode(place, out)
 
 
