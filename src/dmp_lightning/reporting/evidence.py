@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dmp_lightning.files import check_tensors
 from dmp_lightning.reporting.record_shape import LARGEST
 
 SAMPLES, GATES = ("samples_before", "samples_after"), ("gate_weights", "gate_timesteps", "gate_blocks", "prompt_norms")
@@ -25,6 +26,7 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
     try:
         if not path.is_file():
             raise ValueError("it is no file")
+        check_tensors(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
             wanted = [name for name in (*SAMPLES, *GATES) if name in names]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dmp_lightning.files import read_json
 from dmp_lightning.reporting.record_shape import LARGEST as MOST
 from dmp_lightning.reporting.record_shape import FailedRecord, check
 from dmp_lightning.reporting.results import SCHEMA, Results, record_of
 from dmp_lightning.reporting.texts import visible, visible_all
-from dmp_lightning.strict_json import parse
 
 RESULTS, FAILED, BEGUN = "results.json", "failed.json", "begun.json"
 EVIDENCE = "evidence.safetensors"
@@ -138,15 +138,11 @@ def _content(path: Path) -> Any:
             raise ValueError("is a link to nothing" if path.is_symlink() else "is no file")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"has more than {LARGEST >> 20} MiB, which no record has")
-        text = path.read_text(encoding="utf-8")
+        return read_json(path)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not JSON ({error})") from error
-    try:
-        return parse(text)
     except ValueError as error:
-        raise ValueError(f"is not JSON ({error})") from error
+        raise ValueError(str(error).removeprefix(f"{path} ")) from error
 
 
 def _failure(path: Path, content: dict[str, Any]) -> Failure:

@@ -1,6 +1,5 @@
 """The record of a run, `results.json`: what was measured, and all that is needed to measure it again."""
 
-import json
 import logging
 import math
 import os
@@ -14,9 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.reporting.record_shape import OtherRecord, RunRecord, check
-from dmp_lightning.strict_json import parse
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +100,8 @@ def write_results(results: Results, path: str | Path) -> Path:
         OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    write_json(content, Path(path))
+    return Path(path)
 
 
 def read_results(path: str | Path) -> Results:
@@ -120,9 +115,9 @@ def read_results(path: str | Path) -> Results:
     if not path.is_file():
         raise FileNotFoundError(f"There are no results at {path}: run the command that writes them, or check the path.")
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): restore it, or run again.") from error
+        raise ValueError(f"{error}: restore it, or run again.") from error
     try:
         return record_of(content)
     except ValueError as error:
