@@ -113,6 +113,16 @@ def given(*overrides: str) -> Prepare:
     return lambda folder: list(overrides)
 
 
+def users_files(folder: Path) -> Path:
+    """A folder with files whose names are ours."""
+    for name in ("metrics.csv", "evidence.safetensors", "patch.safetensors", "results.json", "figures/samples.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml.json").write_text("mine")
+    return folder
+
+
 FAULTS: dict[str, tuple[Prepare, str]] = {
     "no weights": (given("backbone.weights=none.pt"), "no weights of the base at none.pt"),
     "empty weights": (weights(Path.touch), "weights.pt is not a readable weights file"),
@@ -233,6 +243,16 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         lambda folder: [(folder / "file").write_text("x") and "hydra.run.dir=file/run"],
         "file",
     ),
+    "a folder of the user's": (
+        lambda folder: [users_files(folder / "mine") and "hydra.run.dir=mine"],
+        "mine holds files that are not ours (evidence.safetensors, figures, metrics.csv and 2 more): choose a new",
+    ),
+    "a folder of the user's for a job": (
+        lambda folder: [users_files(folder / "mine") and "hydra.sweep.subdir=mine", "hydra.sweep.dir=.", "-m"],
+        "or an empty folder with hydra.sweep.dir=",
+    ),
+    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be part of a path"),
+    "a sweep's name that does": (given("+sweep=seeds", "sweep.name=.."), "sweep.name='..' cannot be part of a path"),
     "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
     "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
     "mode before the experiment": (

@@ -15,11 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
 
+from dmp_lightning.checkpoints import EVALUATION, check_folder
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.earlier import begin
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure
 from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
+from dmp_lightning.files import component
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
@@ -51,6 +54,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         raise ValueError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
+        if _rank() == 0:
+            check_folder(Path(config.run_dir), component(config.name, "name"), EVALUATION)
         return _evaluate(config)
     except KeyboardInterrupt:
         sys.exit(f"Interrupted. What has been made is kept in {config.run_dir}: the same command goes on.")
@@ -62,6 +67,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     sampling, features = build_sampling(config), instantiate(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
+    if _rank() == 0:
+        begin(folder, config, EVALUATION)
     reference = (
         SourceImages(source, sampling.device) if config.reference is None else open_reference(Path(config.reference))
     )
