@@ -280,3 +280,12 @@ def test_the_log_names_the_run_that_is_resumed(run_dir: Path, caplog: pytest.Log
     with caplog.at_level(logging.INFO, "dmp_lightning.job"):
         train(small(run_dir, *TINY, "resume=latest"))
     assert f"Going on with the run in {run_dir} from step-4.ckpt." in caplog.text
+
+
+def test_a_csv_of_the_users_is_not_gone_on_with(run_dir: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "numbers.csv"
+    theirs.write_text("my,numbers\n1,2\n")
+    for more in (["resume=latest"], [f"run_dir={tmp_path}/new"]):
+        with pytest.raises(ValueError, match=r"logger\.csv\.path=.*numbers\.csv is there already"):
+            train(small(run_dir, *TINY, f"logger.csv.path={theirs}", *more))
+    assert theirs.read_text() == "my,numbers\n1,2\n"

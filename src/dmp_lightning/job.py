@@ -5,18 +5,16 @@ import sys
 from pathlib import Path
 
 import lightning as L
-from filelock import FileLock, Timeout
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
 from dmp_lightning.budget import with_equal_parameters, with_equal_seconds
 from dmp_lightning.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.checkpoints import RESULTS, RUN, check_folder, checkpoint_to_resume, latest_in, saved_in
-from dmp_lightning.earlier import begin, settings_of
+from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in
+from dmp_lightning.claim import claim
+from dmp_lightning.earlier import settings_of
 from dmp_lightning.entry import resume_command
-from dmp_lightning.files import TakenError, component, remove_unfinished
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.preflight import fingerprints, preflight, read_checkpoint
@@ -86,32 +84,6 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
         rows.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
     return summarise(config, rows, evaluation, backbone, trainer, run_dir)
-
-
-def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLock:
-    """Take the folder of a run for this process and those it starts.
-
-    Raises:
-        TakenError: it holds files that are not ours, or another run is at work in it.
-        ValueError: another has been, and is not to be resumed.
-    """
-    lock = FileLock(run_dir / ".lock")
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        run_dir.mkdir(parents=True, exist_ok=True)
-        return lock
-    check_folder(run_dir, component(config.name, "name"), RUN)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TakenError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
-    if config.resume is None and ((run_dir / RESULTS).exists() or saved_in(run_dir)):
-        raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
-    if checkpoint is None:
-        (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-    remove_unfinished(run_dir)
-    begin(run_dir, config, resuming=checkpoint is not None)
-    return lock
 
 
 def describe(method: Method) -> None:
