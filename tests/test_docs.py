@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dmp_lightning.entry import CONFIG_DIR
-from dmp_lightning.evaluation.references import FolderImages
-from dmp_lightning.mistakes import check_order, check_targets, check_top_level
+from dmp_lightning.evaluation.references import open_reference
+from dmp_lightning.mistakes import check_order, check_top_level
 from dmp_lightning.report import with_folder
+from dmp_lightning.trusted import check_targets
 from tests.configs import config
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +89,6 @@ def test_the_images_are_made(
         Image.new("RGB", (1024, 1024), (10, 20, 30)).save(tmp_path / source / name)
     (code,) = [block for block in fenced("python") if f'"{made}"' in block]
     exec(code, {})
-    reference = FolderImages(tmp_path / made)
-    assert [str(path.relative_to(tmp_path / made)) for path in reference.files] == names
+    reference = open_reference(tmp_path / made, (3, 256, 256))
+    assert reference.images.names == names
     assert reference.read(range(2)).shape == (2, 3, 256, 256)

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.backbones import Backbone
@@ -19,6 +18,7 @@ from dmp_lightning.files import replacing
 from dmp_lightning.reporting.results import read_results
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.trusted import build
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
     if config.budget is None or config.budget.equal != "parameters":
         return config
     with torch.random.fork_rng(devices=[]):  # the weights of the run itself are those of any other
-        method, other = build_method(config, backbone), instantiate(config.budget.of)(backbone=backbone)
+        method, other = build_method(config, backbone), build(config.budget.of)(backbone=backbone)
     if method.size == other.size:
         return config
     if not other.size:
@@ -105,7 +105,7 @@ def seconds_per_step(config: DictConfig, module: DiffusionModule, data: Diffusio
     if config.compile:
         module.method.compile()
     timer = StepTimer()
-    trainer = instantiate(
+    trainer = build(
         config.trainer,
         max_steps=WARM_UP + TIMED,
         limit_val_batches=0,

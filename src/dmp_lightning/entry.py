@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.files import component
-from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
+from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.resuming import keep_settings
 from dmp_lightning.sweeps import job_dir, run_job
+from dmp_lightning.trusted import check_targets
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")

@@ -229,7 +229,10 @@ def test_nothing_readable_is_an_error(place: Path, tmp_path: Path) -> None:
 
 MISTAKES: dict[str, tuple[dict, str]] = {
     "another VAE": ({"vae": "grey_vae"}, "latents of another vae, vae_sha256: choose another folder"),
-    "another resolution": ({"resolution": 64}, "latents of another shape, resolution, shard_images"),
+    "another resolution": (
+        {"resolution": 64},
+        r"latents of another shape .*, resolution \(128, not 64\), shard_images",
+    ),
     "odd resolution": ({"resolution": 127}, "takes images of a multiple of 2 pixels"),
     "labels": ({"labels": "folder"}, "labels=folder is none of auto, folders, none"),
     "on_error": ({"on_error": "ignore"}, "on_error=ignore is none of fail, skip"),

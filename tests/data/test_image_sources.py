@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from dmp_lightning.data.crop import centre_crop
-from dmp_lightning.data.encode_images import choose_labels
-from dmp_lightning.data.image_sources import Images, open_images
+from dmp_lightning.data.image_labels import choose_labels
+from dmp_lightning.data.image_sources import Images
+from dmp_lightning.data.open_images import open_images
 
 SYNSETS = ("n02000000", "n01000000", "n03000000")
 
@@ -67,7 +68,7 @@ def check_all(images: Images) -> None:
     assert len(images) == len(expected)
     for index, (name, pixels) in enumerate(expected):
         assert images.names[index].endswith(name)
-        assert np.array_equal(images.read(index), pixels)
+        assert np.array_equal(images.read(index).image, pixels)
 
 
 @pytest.mark.parametrize("make", [as_folder, as_zip, as_tars])
@@ -121,7 +122,7 @@ def test_idx_files_give_the_training_images_and_hold_out_the_test_images(place: 
     images = open_images(tmp_path)
     assert (len(images), images.held_out) == (7, 2)
     assert images.labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
-    assert np.array_equal(images.read(6), arrays["t10k", "images-idx3"][1])
+    assert np.array_equal(images.read(6).image, arrays["t10k", "images-idx3"][1])
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """From images, or latents that others extracted, to a store of latents; and checking one."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 from dmp_lightning.data.checksums import problems
 from dmp_lightning.data.encode_images import prepare_images
 from dmp_lightning.data.encode_latents import prepare_latents
-from dmp_lightning.data.encoding import RECORDS, Encoder
+from dmp_lightning.data.encoding import Encoder
 from dmp_lightning.data.foreign import is_fast_dit, is_lightningdit
 from dmp_lightning.data.manifest import MANIFEST, is_manifest, read_manifest
+from dmp_lightning.data.plans import RECORDS
 from dmp_lightning.files import check_free
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ def encode(
         manifest = read_manifest(Path(out) / MANIFEST)
         skipped = work.plan.images - manifest.count
         log.info("%s: %s latents in %s shards.", out, f"{manifest.count:,}", len(manifest.shards))
+        done = sum((Counter(shard.notes) for shard in manifest.shards), Counter())
+        if done:
+            told = ", ".join(f"{count:,} {note}" for note, count in sorted(done.items()))
+            log.info("Of these images were %s.", told)
         if skipped:
             log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
     else:

@@ -1,9 +1,8 @@
 """Images that are to be encoded: how they are read, labelled, and turned into latents."""
 
 import logging
-import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dmp_lightning.data.crop import CROP, centre_crop
-from dmp_lightning.data.encoding import Work
-from dmp_lightning.data.image_sources import Images, folder_labels, open_images
+from dmp_lightning.data.crop import CROP
+from dmp_lightning.data.encoding import Item, Work
+from dmp_lightning.data.fit_pictures import fit_picture
+from dmp_lightning.data.image_labels import choose_labels
+from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
-from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
+from dmp_lightning.data.open_images import open_images
+from dmp_lightning.data.picture_colours import BACKGROUND
+from dmp_lightning.data.vae import downsampling, load_vae, posterior, scaling, weights_hash
 
 log = logging.getLogger(__name__)
-
-SYNSET = r"n\d{8}"
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Pixels(Dataset):
     resolution: int
     channels: int
 
-    def __getitem__(self, index: int) -> UInt8[Tensor, "C R R"] | str:
+    def __getitem__(self, index: int) -> Item | str:
         try:
-            image = self.images.read(index).convert("L" if self.channels == 1 else "RGB")
+            picture = self.images.read(index)
         except Exception as error:  # what damaged images raise is of many kinds
             return f"{self.images.names[index]} cannot be read ({error})"
-        pixels = np.array(centre_crop(image, self.resolution))
-        return torch.from_numpy(pixels).view(self.resolution, self.resolution, -1).permute(2, 0, 1)
+        pixels, notes = fit_picture(picture, (self.channels, self.resolution, self.resolution))
+        return Item(pixels, notes)
 
 
 def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, shard_mb: int) -> Work:
@@ -60,19 +61,6 @@ def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, 
     return Work(plan, items, images.names, numbers, convert)
 
 
-def choose_labels(images: Images, labels: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """The label of each image, (N,), and the names of the classes where these are folders."""
-    if labels == "auto" and images.labels is not None:
-        return images.labels, None
-    if labels == "folders" or (labels == "auto" and _in_synsets(images)):
-        return folder_labels(images.names)
-    return np.zeros(len(images), np.int64), None
-
-
-def _in_synsets(images: Images) -> bool:
-    return all(re.fullmatch(SYNSET, PurePosixPath(name).parent.name) for name in images.names)
-
-
 def make_plan(
     images: Images,
     labels: np.ndarray,
@@ -93,7 +81,7 @@ def make_plan(
         raise ValueError(f"resolution={resolution}: the VAE {vae} takes images of a multiple of {factor} pixels.")
     side = resolution // factor
     shape = (model.config.latent_channels, side, side)
-    scale, shift = scale_and_shift(model)
+    scale, shift, _ = scaling(model.config)
     return Plan(
         shape=shape,
         scale=scale,
@@ -108,4 +96,5 @@ def make_plan(
         num_classes=int(labels.max()) + 1,
         classes=classes,
         held_out=images.held_out,
+        background=BACKGROUND,
     )

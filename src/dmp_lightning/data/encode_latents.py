@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dmp_lightning.data.encoding import Work
+from dmp_lightning.data.encoding import Item, Work
 from dmp_lightning.data.foreign import is_fast_dit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.store import Store
-from dmp_lightning.data.vae import downsampling, load_vae, scale_and_shift
+from dmp_lightning.data.vae import downsampling, load_vae, scaling
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +25,13 @@ class Drawn(Dataset):
     store: Store
     names: Sequence[str]
 
-    def __getitem__(self, index: int) -> Float[Tensor, "M 1 C H W"] | str:
+    def __getitem__(self, index: int) -> Item | str:
         mirrors = np.arange(self.store.mirrors)
         try:
             latents = self.store.gather(np.full_like(mirrors, index), mirrors).half()
         except ValueError as error:
             return f"{self.names[index]} cannot be read ({error})"
-        return latents if latents.isfinite().all() else f"{self.names[index]} is too large for half precision"
+        return Item(latents) if latents.isfinite().all() else f"{self.names[index]} is too large for half precision"
 
 
 def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None, shard_mb: int) -> Work:
@@ -44,7 +43,7 @@ def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None,
     if labels == "folders" or resolution is not None:
         raise ValueError(f"{source} holds latents with labels, of one resolution: leave labels and resolution alone.")
     model = load_vae(vae, download=True)
-    store = (open_fast_dit if is_fast_dit(source) else open_lightningdit)(source, *scale_and_shift(model))
+    store = (open_fast_dit if is_fast_dit(source) else open_lightningdit)(source, scaling(model.config), damaged=True)
     numbers = np.zeros(len(store), np.int64) if labels == "none" else store.labels.numpy()
     names = [f"latent {index} of {source}" for index in range(len(store))]
     moments, channels, height, width = store.shape
@@ -62,7 +61,7 @@ def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None,
         shard_images=images_of_a_shard(shard_mb, store.mirrors * moments, shape),
         num_classes=int(numbers.max()) + 1,
         classes=None,
-        held_out=store.held_out,
+        held_out=None,
         mirrors=store.mirrors,
         moments=moments,
         scaled=store.scaled,

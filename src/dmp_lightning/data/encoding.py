@@ -1,9 +1,11 @@
 """Filling a store of latents shard by shard, by as many processes as are started."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +17,19 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
+from dmp_lightning.data.manifest import Plan, Shard, read_plan, write_record
+from dmp_lightning.data.plans import changing_plan, clear, finish, plan_path, record_path, shard_ranges, write_plan
 from dmp_lightning.data.workers import ignore_interrupts
-from dmp_lightning.files import UNFINISHED, replacing
+from dmp_lightning.files import replacing
 
 log = logging.getLogger(__name__)
 
-RECORDS = ".encoding"
-"""Folder of a store with the plan, and a record and a lock for each shard."""
+
+class Item(NamedTuple):
+    """What `convert` takes of one image; and what was done to the image, as in `Shard.notes`."""
+
+    value: Tensor
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Work:
     """What a plan is carried out on.
 
     Args:
-        items: of each image what `convert` takes, or a text: what is wrong with it. names: of the images.
+        items: of each image an `Item`, or a text: what is wrong with it. names: of the images.
         labels: of the images, (N,). convert: from a batch of items to their latents in half precision.
     """
 
@@ -85,8 +92,12 @@ class Encoder:
                 if not record.exists():
                     path = self.out / f"{record.stem}.safetensors"
                     for file in (path, record):
-                        _clear(file)
-                    write_record(self._encode(path, span, bar), record)
+                        clear(file)
+                    shard = self._encode(path, span, bar)
+                    with changing_plan(self.out):
+                        if read_plan(plan_path(self.out)) != self.work.plan:
+                            raise ValueError(f"{self.out} was meanwhile begun anew with other options: leave it alone.")
+                        write_record(shard, record)
         except Timeout:
             pass  # another process is at it
 
@@ -95,11 +106,13 @@ class Encoder:
         work = self.work
         shape = work.plan.mirrors, work.plan.moments, *work.plan.shape
         converted, kept, skipped = [torch.empty(0, *shape, dtype=torch.float16)], [], []
+        notes: Counter[str] = Counter()
         for batch, indices in self._batches(span):
             good = []
             for item, index in zip(batch, indices, strict=True):
                 if not isinstance(item, str):
-                    good.append(item)
+                    good.append(item.value)
+                    notes.update(item.notes)
                     kept.append(index)
                 elif self.skip:
                     log.warning("%s: left out.", item)
@@ -112,7 +125,7 @@ class Encoder:
         tensors = {"moments": torch.cat(converted), "labels": torch.from_numpy(work.labels[kept]).long()}
         with replacing(path) as temporary:
             save_file(tensors, temporary)
-        return Shard(path.name, len(kept), sha256(path), tuple(work.names[index] for index in skipped))
+        return Shard(path.name, len(kept), sha256(path), tuple(work.names[index] for index in skipped), dict(notes))
 
     def _batches(self, span: range) -> Iterator[tuple[list, list[int]]]:
         batches = [list(span[start : start + self.batch_size]) for start in range(0, len(span), self.batch_size)]
@@ -127,59 +140,3 @@ class Encoder:
 
     def _record(self, number: int) -> Path:
         return record_path(self.out, number)
-
-
-def shard_ranges(plan: Plan) -> list[range]:
-    """The images of each shard."""
-    images = range(plan.images)
-    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
-
-
-def record_path(out: Path, number: int) -> Path:
-    """Of a shard that is written and whole."""
-    return out / RECORDS / f"shard-{number:05d}.json"
-
-
-def write_plan(plan: Plan, out: Path) -> None:
-    """Write the plan into a new store, or make sure that it is the one that was begun.
-
-    Raises:
-        ValueError: it is another.
-    """
-    path = out / RECORDS / "plan.json"
-    if path.exists():
-        different = read_plan(path).differences(plan)
-        if different:
-            raise ValueError(
-                f"{out} holds latents of another {', '.join(different)}: choose another folder with out=, or remove it."
-            )
-        return
-    if (out / MANIFEST).exists():
-        raise ValueError(f"{out} holds latents already: choose another folder with out=, or remove it.")
-    write_record(plan, path)
-
-
-def finish(plan: Plan, out: Path) -> bool:
-    """Write the manifest if all shards are there; every process may, as they write the same.
-
-    Raises:
-        ValueError: no image could be read.
-    """
-    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
-    if not all(record.exists() for record in records):
-        return False
-    shards = [read_shard(record) for record in records]
-    count = sum(shard.count for shard in shards)
-    if not count:
-        raise ValueError("None of the images could be read: set source to where they are.")
-    manifest = Manifest(plan, count, tuple(shard for shard in shards if shard.count))
-    with FileLock(out / RECORDS / "manifest.lock"):
-        _clear(out / MANIFEST)
-        write_record(manifest, out / MANIFEST)
-    return True
-
-
-def _clear(path: Path) -> None:
-    """Remove what one that was killed has left of `path`; nobody else may be writing it."""
-    for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
-        left.unlink()

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,23 @@ from dmp_lightning.files import component, replacing
 
 MANIFEST = "manifest.json"
 SHARDS = ".safetensors"  # how their names end
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""Stores of format 1 do not say which images are held out."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a store: `count` latents, its SHA-256, and the images that could not be read."""
+    """One file of a store: `count` latents, its SHA-256, and the images that could not be read.
+
+    `notes` says of how many images what was done to show them as they are: "composed on white".
+    """
 
     name: str
     count: int
     sha256: str
     skipped: tuple[str, ...] = ()
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Plan:
     latents are from it. `classes` are the names of the labels in their order, where they have names. `held_out` is how
     many images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images`
     those of a shard, unreadable ones included. `mirrors` is 2 where each image's mirror is stored too, else 1;
-    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good.
+    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good. `background` is what
+    transparent pictures were composed on; earlier versions took the colours that were hidden, and have None.
     """
 
     shape: tuple[int, int, int]
@@ -53,19 +60,30 @@ class Plan:
     mirrors: int = 2
     moments: int = 2
     scaled: bool = False
+    background: str | None = None
 
     def differences(self, other: "Plan") -> list[str]:
-        """The names of what is another in `other`; the VAE's name is not: its weights are."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        """The names of what is another in `other`, with both values where they are short."""
+        values = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        return [
+            f"{name} ({mine}, not {its})" if len(f"{mine}{its}") <= 40 else name
+            for name, (mine, its) in values.items()
+            if mine != its
+        ]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A plan that is carried out: `count` latents in `shards`."""
+    """A plan that is carried out: `count` latents in `shards`.
+
+    `held_out` are the indices of those that were drawn for the validation loss, in order; None where the source sets
+    some apart itself, and in format 1.
+    """
 
     plan: Plan
     count: int
     shards: tuple[Shard, ...]
+    held_out: tuple[int, ...] | None = None
 
 
 def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int]) -> int:
@@ -96,10 +114,12 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ValueError: it is damaged, or of another version of the format.
     """
-    return _read(
-        path,
-        lambda plan, count, shards: Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards)),
-    )
+    return _read(path, _manifest)
+
+
+def _manifest(plan: Any, count: int, shards: Iterable[Any], held_out: Iterable[int] | None = None) -> Manifest:
+    drawn = None if held_out is None else tuple(held_out)
+    return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
 
 
 def is_manifest(path: Path) -> bool:
@@ -130,7 +150,7 @@ def _read(path: Path, build: Any) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("format")
-        if version != FORMAT:
+        if version not in READABLE:
             raise ValueError(f"format {version}, not {FORMAT}")
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -69,8 +69,10 @@ def read_patch(path: str | Path) -> Patch:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:  # of containers nested by the thousand
         raise ValueError(f"{path} is damaged, or not a patch.") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no patch: what it says about itself is no mapping.")
     return Patch(tensors, about.get("base"), about)
 
 
@@ -95,12 +97,21 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
             f"({ours[:12]}...): load its own base's weights."
         )
     expected = method.exported()
-    for name in sorted(expected.keys() | tensors.keys()):
-        here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
-        if here != there:
-            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")
+    check_shapes(expected, tensors, path)
     if strength != 1:
         tensors = method.scale(tensors, strength)
     for name, value in expected.items():
         value.copy_(tensors[name])
     return method
+
+
+def check_shapes(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Make sure that the `tensors` of a patch file are those that a method has.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    for name in sorted(expected.keys() | tensors.keys()):
+        here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
+        if here != there:
+            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")

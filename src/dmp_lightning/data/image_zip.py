@@ -1,0 +1,49 @@
+"""A zip archive of images."""
+
+import os
+import stat
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+from dmp_lightning.data.image_sources import Images, fingerprint_of
+from dmp_lightning.data.pictures import LeftOut, Picture, check_bytes, decode_picture, is_picture
+
+
+class ZipImages(Images):
+    """All images in a zip archive, by name. Of several with one name it is the last, as for all that unpack it."""
+
+    by_content = True
+
+    def __init__(self, archive: Path) -> None:
+        self.files, self.left_out = [archive], LeftOut()
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in _open_zip(archive, os.getpid()).infolist():
+            if member.is_dir():
+                continue
+            if stat.S_ISLNK(member.external_attr >> 16):
+                self.left_out["link"] += 1
+            elif is_picture(member.filename):
+                self.left_out["earlier file of the same name"] += member.filename in members
+                members[member.filename] = member
+            else:
+                self.left_out.add_file(member.filename)
+        self.names = sorted(members)
+        self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
+
+    def read(self, index: int) -> Picture:
+        archive = _open_zip(self.files[0], os.getpid())
+        check_bytes(archive.getinfo(self.names[index]).file_size)
+        try:
+            return decode_picture(archive.read(self.names[index]))
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise OSError(str(error)) from error
+        except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
+            raise ValueError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _open_zip(archive: Path, process: int) -> zipfile.ZipFile:
+    """One for each process: they would move each other's position in the file."""
+    return zipfile.ZipFile(archive)
