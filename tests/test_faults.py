@@ -146,8 +146,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "step-3.ckpt is damaged",
     ),
     "checkpoint that runs code": (checkpoint(lambda path: torch.save(Evil(), path)), "holds more than tensors"),
-    "checkpoint of another method": (trained(resume=("method=prompt_tuning",)), "of another method or other options"),
-    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "mixture.prompts"),
+    "checkpoint of another method": (
+        trained(resume=("method=prompt_tuning",)),
+        "method._target_ is dmp_lightning.methods.DMP there, dmp_lightning.methods.PromptTuning here",
+    ),
+    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "method.injection is all there"),
     "checkpoint of another base": (
         trained(resume=("backbone.weights=other.safetensors",)),
         "trained on another base",

@@ -81,7 +81,8 @@ def checked(kind: str) -> bool:
     Raises:
         TakenError: the folder holds files that are not ours.
     """
-    if not any(int(os.environ.get(key, 0)) for key in ("LOCAL_RANK", "RANK", "SLURM_PROCID")):
+    first = not any(int(os.environ.get(key, 0)) for key in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+    if first and HydraConfig.initialized():  # it is not where a config is only shown
         job = HydraConfig.get()
         option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
         folder = Path(job.runtime.output_dir)

@@ -68,13 +68,13 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     sampling, features = build_sampling(config), build(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
-    if _rank() == 0:
-        begin(folder, config, EVALUATION)
     reference: Reference = SourceImages(source, sampling.device)
     if config.reference is not None:
         reference = open_reference(Path(config.reference), shape_of_samples(sampling))
     check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
+    if _rank() == 0:
+        begin(folder, config, EVALUATION)
     features.to(sampling.device)
 
     def reference_images(part: range) -> Iterator[Tensor]:
