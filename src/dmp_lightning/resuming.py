@@ -26,7 +26,6 @@ RESUMABLE = (
     "evaluation.shown",
     "label",
     "recipe.checkpoint_every",
-    "recipe.validate_every",
     "trainer.accelerator",
     "trainer.benchmark",
     "trainer.detect_anomaly",
@@ -36,7 +35,6 @@ RESUMABLE = (
     "trainer.inference_mode",
     "trainer.log_every_n_steps",
     "trainer.profiler",
-    "trainer.val_check_interval",
 )
 """Keys that a resumed run may change: they do not change what it finds, or are looked at by themselves."""
 
