@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dmp_lightning.files import UNFINISHED, TakenError, check_free, component, remove_unfinished, replacing
+from dmp_lightning.files import UNFINISHED, replacing
+from dmp_lightning.folders import TakenError, check_free, component, remove_unfinished
 
 Write = Callable[[Path], object]
 

@@ -144,7 +144,10 @@ def test_other_data_at_the_same_place_is_refused(run_dir: Path) -> None:
         checkpoint = torch.load(path, weights_only=True)
         checkpoint["fingerprints"]["training data"] = "others"
         torch.save(checkpoint, path)
-    with pytest.raises(ValueError, match=r"was made with other training data \(others there, sklearn-digits-train-1437 here\)"):
+    message = r"made with other training data \(others there, sklearn-digits-train-1437 here\)"
+    with pytest.raises(ValueError, match=message):
+        ValueError, match=r"was made with other training data \(others there, sklearn-digits-train-1437 here\)"
+    ):
         train(small(run_dir, *TINY, "resume=latest"))
 
 

@@ -1,6 +1,5 @@
 """Finding the run to go on with, and its checkpoint; it needs nothing but the file system."""
 
-import json
 import logging
 import re
 import zipfile
@@ -8,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import TakenError, check_free
+from dmp_lightning.files import DamagedError, check_zip, read_json
+from dmp_lightning.folders import TakenError, check_free
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def is_run(folder: Path) -> bool:
 def _record(path: Path) -> dict[str, Any]:
     """A JSON file that tells the config of a run; empty where there is none, or it is something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     ours = isinstance(content, dict) and "schema" in content and isinstance(content.get("config"), dict)
@@ -141,8 +141,12 @@ def saved_in(run_dir: Path) -> list[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is a complete archive; the directory of one stands at its end."""
-    return zipfile.is_zipfile(path)
+    """Whether a checkpoint is as it was written."""
+    try:
+        check_zip(path)
+    except DamagedError:
+        return False
+    return True
 
 
 def is_ours(path: Path) -> bool:

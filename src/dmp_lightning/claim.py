@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from dmp_lightning.checkpoints import RESULTS, RUN, check_folder, read_begun, saved_in
 from dmp_lightning.earlier import begin
-from dmp_lightning.files import TakenError, component, remove_unfinished
+from dmp_lightning.folders import TakenError, component, remove_unfinished
 
 
 def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLock:

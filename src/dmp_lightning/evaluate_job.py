@@ -22,7 +22,7 @@ from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure, of_too_few
 from dmp_lightning.evaluation.reference_pictures import PictureReference
 from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
-from dmp_lightning.files import component
+from dmp_lightning.folders import component
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics

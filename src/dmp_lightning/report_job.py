@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from dmp_lightning.files import check_free, replacing
+from dmp_lightning.files import replacing
+from dmp_lightning.folders import check_free
 
 if TYPE_CHECKING:
     from dmp_lightning.reporting.records import Records

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dmp_lightning.checkpoints import SAMPLES, check_folder
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.earlier import begin
-from dmp_lightning.files import component
+from dmp_lightning.folders import component
 from dmp_lightning.reporting.figures import samples_figure
 from dmp_lightning.reporting.pictures import write_grid, write_picture
 from dmp_lightning.sampling import Sampling, build_sampling, draw

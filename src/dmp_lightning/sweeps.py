@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import RUN, check_folder
 from dmp_lightning.earlier import earlier_metrics, elsewhere, settings_of, write_settings
-from dmp_lightning.files import TakenError, component
+from dmp_lightning.folders import TakenError, component
 from dmp_lightning.mistakes import MISTAKES, explanation
 
 log = logging.getLogger(__name__)

@@ -281,3 +281,11 @@ def test_what_is_left_out_is_counted_by_kind() -> None:
         str(left_out)
         == "2 .heic, 1 .txt, 2 archives, 1 file without a suffix, 1 hidden file, 2 links to a folder above it"
     )
+
+
+@pytest.mark.parametrize(("exponent", "level"), [(1.0, 186), (1 / 2.2, 128), (0.45, 128)])
+def test_gamma_of_a_png_is_heeded(exponent: float, level: int) -> None:
+    gamma = chunk(b"gAMA", struct.pack(">I", round(100_000 * exponent)))
+    assert abs(int(shown(png_of(1, 1, 8, 0, b"\0\x80", gamma))[0, 0]) - level) <= 1  # 255 * 0.502 ** (1 / 2.2)
+    named = png_of(1, 1, 8, 0, b"\0\x80", chunk(b"sRGB", b"\0"), gamma)
+    assert shown(named)[0, 0] == 128

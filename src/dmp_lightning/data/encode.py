@@ -11,7 +11,7 @@ from dmp_lightning.data.encoding import Encoder
 from dmp_lightning.data.foreign import is_fast_dit, is_lightningdit
 from dmp_lightning.data.manifest import MANIFEST, is_manifest, read_manifest
 from dmp_lightning.data.plans import RECORDS
-from dmp_lightning.files import check_free
+from dmp_lightning.folders import check_free
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def encode(
         done = sum((Counter(shard.notes) for shard in manifest.shards), Counter())
         if done:
             told = ", ".join(f"{count:,} {note}" for note, count in sorted(done.items()))
-            log.info("Of these images were %s.", told)
+            log.info("Converted: %s.", told)
         if skipped:
             log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
     else:

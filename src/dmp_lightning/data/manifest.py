@@ -1,6 +1,5 @@
 """What a store of latents says about itself: `manifest.json`, and the record of each shard."""
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -8,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import component, replacing
+from dmp_lightning.files import read_json, write_json
+from dmp_lightning.folders import component
 
 MANIFEST = "manifest.json"
 SHARDS = ".safetensors"  # how their names end
@@ -93,9 +93,7 @@ def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int])
 
 def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
-    content = {"format": FORMAT, **asdict(record)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json({"format": FORMAT, **asdict(record)}, path, indent=1)
 
 
 def read_plan(path: Path) -> Plan:
@@ -125,7 +123,7 @@ def _manifest(plan: Any, count: int, shards: Iterable[Any], held_out: Iterable[i
 def is_manifest(path: Path) -> bool:
     """Whether there is a manifest, damaged or not of this version too, and no other JSON."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and {"format", "plan", "shards"} <= content.keys()
@@ -148,7 +146,7 @@ def _shard(name: str, skipped: Iterable[str], **rest: Any) -> Shard:
 
 def _read(path: Path, build: Any) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version = content.pop("format")
         if version not in READABLE:
             raise ValueError(f"format {version}, not {FORMAT}")
