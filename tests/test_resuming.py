@@ -146,8 +146,6 @@ def test_other_data_at_the_same_place_is_refused(run_dir: Path) -> None:
         torch.save(checkpoint, path)
     message = r"made with other training data \(others there, sklearn-digits-train-1437 here\)"
     with pytest.raises(ValueError, match=message):
-        ValueError, match=r"was made with other training data \(others there, sklearn-digits-train-1437 here\)"
-    ):
         train(small(run_dir, *TINY, "resume=latest"))
 
 
