@@ -247,11 +247,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "gate acts on nothing here: method=LoRA has no gate",
     ),
     "a wrong value in the middle of a sweep": (
-        given("-m", "seed=1,2", "recipe.max_steps=4,abc"),
+        given("seed=1,2", "recipe.max_steps=4,abc", "-m"),
         "recipe.max_steps=abc: choose a whole number from 1.",
     ),
     "a name that refers to nothing": (given("name=${foo}"), "'foo' not found"),
-    "a name that refers to itself": (given("name=${name}"), "name"),
+    "a name that refers to itself": (given("name=${name}"), "(See name=${name}.)"),
     "a value that cannot be read": (given("recipe.max_steps=1=2"), """'recipe.max_steps='"'"'1=2'"'"''"""),
     "a path with an equals sign": (
         given("backbone.weights=epoch=1-step=8.pt"),

@@ -121,7 +121,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             except MISTAKES as error:
                 if wanted == "1":
                     raise
-                sys.exit(f"error: {explanation(error)}")
+                referring = [each for each in sys.argv[1:] if "${" in each]
+                hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone
+                sys.exit(f"error: {explanation(error)}{hint}")
             except KeyboardInterrupt:  # while the command starts: later, what runs ends in its own way
                 print("Interrupted.", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
