@@ -1,13 +1,12 @@
 """What a store of latents says about itself: `manifest.json`, and the record of each shard."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -91,9 +90,7 @@ def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int])
 
 def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
-    content = {"format": FORMAT, **asdict(record)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json({"format": FORMAT, **asdict(record)}, path, indent=1)
 
 
 def read_plan(path: Path) -> Plan:
@@ -132,7 +129,7 @@ def _shard(skipped: Iterable[str], **rest: Any) -> Shard:
 
 def _read(path: Path, build: Any) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version = content.pop("format")
         if version not in READABLE:
             raise ValueError(f"format {version}, not {FORMAT}")
