@@ -261,6 +261,25 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
         "+mode=... changes the experiment: name it after",
     ),
+    "a key that the method does not read": (
+        given("method=lora", "gate.top_k=0.5"),
+        "gate.top_k acts on nothing here: method=LoRA has no gate",
+    ),
+    "a sweep over what the method does not read": (
+        given("+sweep=gate_type", "method=lora"),
+        "gate acts on nothing here: method=LoRA has no gate",
+    ),
+    "a wrong value in the middle of a sweep": (
+        given("seed=1,2", "recipe.max_steps=4,abc", "-m"),
+        "recipe.max_steps=abc: choose a whole number from 1.",
+    ),
+    "a name that refers to nothing": (given("name=${foo}"), "'foo' not found"),
+    "a name that refers to itself": (given("name=${name}"), "(See name=${name}.)"),
+    "a value that cannot be read": (given("recipe.max_steps=1=2"), """'recipe.max_steps='"'"'1=2'"'"''"""),
+    "a path with an equals sign": (
+        given("backbone.weights=epoch=1-step=8.pt"),
+        "no weights of the base at epoch=1-step=8.pt",
+    ),
     "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "nothing that a config may build"),
 }
 

@@ -38,6 +38,7 @@ def register_resolvers() -> None:
     `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
     of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
@@ -46,6 +47,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
+    OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
@@ -148,7 +150,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             except MISTAKES as error:
                 if wanted == "1":
                     raise
-                sys.exit(f"error: {explanation(error)}")
+                referring = [each for each in sys.argv[1:] if "${" in each]
+                hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone
+                sys.exit(f"error: {explanation(error)}{hint}")
             except KeyboardInterrupt:  # while the command starts: later, what runs ends in its own way
                 print("Interrupted.", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
