@@ -59,6 +59,6 @@ def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _open_zip(archive: Path, process: int) -> zipfile.ZipFile:
+def _open_zip(archive: Path | str, process: int) -> zipfile.ZipFile:
     """One for each process: they would move each other's position in the file."""
     return zipfile.ZipFile(archive)
