@@ -1,5 +1,6 @@
 """Building what a run works with from its config: data, features, the base and the method."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,14 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.backbones import Backbone, in_dtype, load_weights
+from dmp_lightning.backbones import Backbone, check_prediction, in_dtype, load_weights
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
 from dmp_lightning.trusted import build
+
+log = logging.getLogger(__name__)
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -61,7 +64,15 @@ def build_backbone(config: DictConfig) -> Backbone:
     model = in_dtype(settings.dtype, lambda: build(settings.model))
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
-    return model if settings.weights is None else load_weights(model, given["weights"], given["part"], given["labels"])
+    if settings.weights is None:
+        return model
+    model = load_weights(model, given["weights"], given["part"], given["labels"], given["predicts"])
+    check_prediction(model, given["weights"])
+    if OmegaConf.is_interpolation(settings.model, "heads"):
+        log.info(
+            "The base as its file has it, heads and null label (class_dropout_prob) as guessed: %s", given["model"]
+        )
+    return model
 
 
 def set_matmul_precision(config: DictConfig) -> None:

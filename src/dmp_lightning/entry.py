@@ -29,12 +29,15 @@ def register_resolvers() -> None:
     """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
     `${sweep_dir:NAME,RESUME,SWEEP,BELOW}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.from_file`.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
+    OmegaConf.register_new_resolver("in_weights", _in_weights, replace=True)
+    OmegaConf.register_new_resolver("null_label", _null_label, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
@@ -75,6 +78,18 @@ def prompts(count: int | str | None, input_size: int | None, patch_size: int | N
 
     tokens = (input_size // patch_size) ** 2
     return tokens if count is None else counted(count, tokens)
+
+
+def _in_weights(*arguments: Any) -> int:
+    from dmp_lightning.backbones.from_file import in_weights  # which imports torch
+
+    return in_weights(*arguments)
+
+
+def _null_label(*arguments: Any) -> float:
+    from dmp_lightning.backbones.from_file import null_label
+
+    return null_label(*arguments)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
