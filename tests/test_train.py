@@ -40,6 +40,11 @@ def test_the_record_holds_all_that_was_measured(finished: Path) -> None:
     assert np.mean(by_stratum) == pytest.approx(mean)
     assert record["seeds"] == {"training": 0, "evaluation": 0}
     assert record["config"]["recipe"]["max_steps"] == 6
+    assert record["metrics"]["counts"] == {
+        "samples": 60, "reference_images": 1437, "features": 64, "too_few": True
+    }  # fmt: skip
+    assert base["too_few"]
+    assert patched["too_few"]
     assert {"torch", "lightning", "python"} <= record["versions"].keys()
 
 
@@ -149,8 +154,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: tuple[str, .
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=prompt_tuning"], "of another method or other options"),
-        (["method.injection=first:2"], "mixture.prompts"),
+        (["method=prompt_tuning"], r"method\._target_ is \S+DMP there, \S+PromptTuning here"),
+        (["method.injection=first:2"], r"method\.injection is all there, first:2 here"),
         (["backbone.weights={other}"], "another base"),
     ],
 )

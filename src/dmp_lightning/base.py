@@ -8,11 +8,9 @@ from pathlib import Path
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from dmp_lightning.data.module import DiffusionData
-from dmp_lightning.files import replacing
+from dmp_lightning.files import DamagedError, load_tensors, save_tensors
 from dmp_lightning.training.evaluation import Evaluation, Outcome
 from dmp_lightning.training.module import DiffusionModule
 
@@ -41,11 +39,11 @@ def measure_base(
 ) -> Outcome:
     """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
     path = Path(config.base_results) / f"{_key(config, control.base, data)}.safetensors"
-    state = _read(path)
+    state = _read(path, len(data.validation), config.evaluation.samples)
     if state is None:
         trainer.validate(control, datamodule=data, verbose=False)
         if trainer.is_global_zero:
-            _write(evaluation.base_state(), path)
+            save_tensors(evaluation.base_state(), path)
         return evaluation.outcome()
     outcome = evaluation.restore_base(state)
     log.info("The base has been evaluated before: %s", path)
@@ -66,14 +64,14 @@ def _key(config: DictConfig, base: str, data: DiffusionData) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> dict[str, torch.Tensor] | None:
+def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | None:
+    """What was found, or None where there is nothing, or not of all held-out samples and all generated ones."""
     try:
-        return load_file(path) if path.is_file() else None
-    except SafetensorError:
-        log.warning("%s is damaged: evaluating the base again.", path)
+        state = load_tensors(path) if path.is_file() else None
+    except DamagedError as error:
+        log.warning("%s: evaluating the base again.", error)
         return None
-
-
-def _write(state: dict[str, torch.Tensor], path: Path) -> None:
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+    if state is not None and (len(state["losses"]), len(state["features"])) != (held_out, samples):
+        log.warning("%s is of another number of samples: evaluating the base again.", path)
+        return None
+    return state

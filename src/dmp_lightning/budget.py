@@ -1,6 +1,5 @@
 """Equal cost: a method made as large as another one, or trained for as long as another was."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from dmp_lightning.backbones import Backbone
 from dmp_lightning.build import build_method
 from dmp_lightning.build_training import environments
 from dmp_lightning.data.module import DiffusionData
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.reporting.results import read_results
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.module import DiffusionModule
@@ -71,11 +70,10 @@ def with_equal_seconds(
         return config
     seconds, path = reference_seconds(config.budget), run_dir / FILE
     if resuming and path.exists():
-        step = json.loads(path.read_text(encoding="utf-8"))["seconds_per_step"]
+        step = read_json(path)["seconds_per_step"]
     else:
         step = seconds_per_step(config, module, data)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"seconds_per_step": step}) + "\n", encoding="utf-8")
+        write_json({"seconds_per_step": step}, path)
     steps = max(1, round(seconds / step))
     log.info("%.1f seconds of training are %d steps of %.2f ms.", seconds, steps, 1000 * step)
     return OmegaConf.merge(config, {"recipe": {"max_steps": steps}})  # type: ignore[return-value]
@@ -93,7 +91,8 @@ def reference_seconds(budget: DictConfig) -> float:
     if budget.of is None:
         where, seconds = "budget.seconds", float(budget.seconds)
     else:
-        where, seconds = str(budget.of), read_results(budget.of).metrics["final"]["training_seconds"]
+        where, final = str(budget.of), read_results(budget.of).metrics.get("final", {})
+        seconds = final.get("training_seconds") or 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{where}: {seconds} seconds are none to train for.")
     return seconds

@@ -14,12 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
 
+from dmp_lightning.checkpoints import EVALUATION, check_folder
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.earlier import begin
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
-from dmp_lightning.evaluation.metrics import measure
+from dmp_lightning.evaluation.metrics import measure, of_too_few
 from dmp_lightning.evaluation.reference_pictures import PictureReference
 from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
+from dmp_lightning.folders import component
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
@@ -52,6 +55,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         raise ValueError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
+        if _rank() == 0:
+            check_folder(Path(config.run_dir), component(config.name, "name"), EVALUATION)
         return _evaluate(config)
     except KeyboardInterrupt:
         sys.exit(f"Interrupted. What has been made is kept in {config.run_dir}: the same command goes on.")
@@ -68,6 +73,8 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         reference = open_reference(Path(config.reference), shape_of_samples(sampling))
     check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
+    if _rank() == 0:
+        begin(folder, config, EVALUATION)
     features.to(sampling.device)
 
     def reference_images(part: range) -> Iterator[Tensor]:
@@ -79,16 +86,18 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     _complete(kept, reference_images, "Reference", sampling.device)
     if isinstance(reference, PictureReference):
         reference.tell()
-    compared, metrics = kept.load(), dict[str, dict[str, float]]()
+    compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
         _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
         if _rank() == 0:
-            metrics[name] = measure(chunks.load(), compared, reference.statistics, features.name)
+            found = chunks.load()
+            metrics[name] = measure(found, compared, reference.statistics, features.name)
+            few = of_too_few(found, compared, reference.statistics, features.name)
             if config.npz:
                 chunks.write_npz(folder / f"{name}.npz")
     if _rank() == 0:
-        _report(config, sampling, metrics, known | {"reference_images": len(reference)})
+        _report(config, sampling, metrics, known | {"reference_images": len(reference), "too_few": few})
     return metrics
 
 
@@ -141,7 +150,7 @@ def _report(
         **provenance(str(sampling.device)),
     )
     path = write_results(results, Path(config.run_dir) / "results.json")
-    print_metrics(metrics)
+    print_metrics(metrics, known["too_few"])
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 
 

@@ -16,10 +16,6 @@ PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "
 """Hydra's launchers, and the extra of this package that installs each."""
 
 
-class BusyError(ValueError):
-    """Another process is at work in the folder of a run."""
-
-
 def check_top_level(config: DictConfig, primary: Path) -> None:
     """Make sure that `+KEY=VALUE` has not quietly added a key that nothing reads.
 
@@ -67,6 +63,9 @@ def explanation(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and isinstance(error.parent_node, DictConfig):
         keys = [str(key) for key in error.parent_node]
+        if not keys:
+            where = str(error.full_key).rpartition(".")[0]
+            return f"The config has no {error.full_key}: there is nothing in {where}."
         hint = f" (+{error.full_key}=... hands it on all the same.)" if "_target_" in error.parent_node else ""
         return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}{hint}"
     if isinstance(error, MissingConfigException) and error.options:
@@ -75,7 +74,17 @@ def explanation(error: BaseException) -> str:
             extra = PLUGINS[name]
             return f"launcher={extra} needs a plugin that is not installed: pip install 'dmp-lightning[{extra}]'"
         return f"There is no {group}={name}.{_suggest(name, error.options)}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _in_one_line(error)
     return str(error).strip()
+
+
+def _in_one_line(error: Exception) -> str:
+    """What Hydra or OmegaConf say over several lines, with the key that it is about, without links and types."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http")))
+    key = getattr(error, "full_key", None)
+    return f"{key}: {said}" if key and key not in said else said
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

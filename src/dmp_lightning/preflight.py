@@ -1,5 +1,6 @@
 """What would stop a run half-way is found before it starts."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -9,13 +10,15 @@ from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.training.generation import Generation
 from dmp_lightning.training.module import DiffusionModule
 
+log = logging.getLogger(__name__)
+
 NEEDED = 2  # samples at least, to know their spread
 
 
 def preflight(
     config: DictConfig, module: DiffusionModule, data: DiffusionData, generation: Generation, checkpoint: Path | None
 ) -> None:
-    """Make sure that training, sampling and comparing will be possible.
+    """Make sure that training, sampling and comparing will be possible, and warn where it will prove nothing.
 
     Raises:
         ValueError: of the first thing that will not.
@@ -35,8 +38,28 @@ def preflight(
         )
     check_numbers(config, module)
     generation.check(module)
+    counts = generation.counts(len(data.train))
+    if counts.too_few:
+        log.warning("%s", counts.warning)
     if checkpoint is not None:
-        module.on_load_checkpoint(read_checkpoint(checkpoint))
+        content = read_checkpoint(checkpoint)
+        module.on_load_checkpoint(content)
+        for what, here in fingerprints(data, generation).items():
+            there = content.get("fingerprints", {}).get(what, here)
+            if there != here:
+                raise ValueError(
+                    f"{checkpoint} was made with other {what} ({there} there, {here} here): resume with those, or "
+                    "start a run of its own, without resume."
+                )
+
+
+def fingerprints(data: DiffusionData, generation: Generation) -> dict[str, str]:
+    """Of what a run reads and the config only names; the base's own is in each checkpoint as well."""
+    return {
+        "training data": data.train.fingerprint,
+        "held-out data": data.validation.fingerprint,
+        "features": generation.frechet.features.fingerprint,
+    }
 
 
 def check_numbers(config: DictConfig, module: DiffusionModule) -> None:

@@ -13,29 +13,31 @@ NAMES = {
 """By which a DiT's weights are found in a file, before its depth is known."""
 
 
-def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float) -> int:
-    """One of the sizes of the DiT in `path`: an argument of `DiT`.
+def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float | None) -> int | None:
+    """One of the sizes of the DiT in `path`: an argument of `DiT`; None where no file is named.
 
     The heads, which no shape tells, are diffusers' config's, or guessed; of the rows of the class table the last is the
     null label's if `class_dropout_prob` is above zero and there are several.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no file is named, or there is no DiT in it.
+        ValueError: there is no DiT in it.
     """
     if path is None:
-        raise ValueError("backbone=from_file takes the sizes from the weights: set backbone.weights to their file.")
+        return None
     sizes = _sizes(path, part)
     if key == "num_classes":
-        return sizes["rows"] - (class_dropout_prob > 0)
+        return sizes["rows"] - bool(class_dropout_prob)
     if key == "heads":
         return sizes.get("heads") or guess_heads(sizes["width"], sizes["depth"])
     return sizes[key]
 
 
-def null_label(path: str | None, part: str | None) -> float:
+def null_label(path: str | None, part: str | None) -> float | None:
     """The `class_dropout_prob` that is guessed: DiT's own, which gives a null label, where there are several rows."""
-    return 0.1 if in_weights("rows", path, part, 0.0) > 1 else 0.0
+    if path is None:
+        return None
+    return 0.1 if _sizes(path, part)["rows"] > 1 else 0.0
 
 
 @lru_cache(maxsize=1)

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import CHECKSUM, check_tensors, save_tensors
 from dmp_lightning.methods.base import Method
+
+UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
+"""What was said of a patch by versions that wrote no checksum."""
 
 
 def fingerprint(backbone: nn.Module) -> str:
@@ -37,10 +39,7 @@ def _otherwise(backbone: nn.Module, found: str) -> str:
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
-    # Under one key: safetensors writes several in an order of chance, and equal patches would be different files.
-    metadata = {"about": json.dumps({"base": base} | about, sort_keys=True)}
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
+    save_tensors(tensors, path, {"base": base} | about)
 
 
 class Patch(NamedTuple):
@@ -49,6 +48,15 @@ class Patch(NamedTuple):
     tensors: dict[str, Tensor]
     base: str | None
     about: dict[str, Any]
+
+
+def is_patch(path: Path) -> bool:
+    """Whether a file is a patch, or other weights that a run of ours has shipped."""
+    try:
+        with safe_open(path, "pt") as file:
+            return "base" in json.loads((file.metadata() or {}).get("about", "{}"))
+    except (SafetensorError, OSError, ValueError, TypeError):
+        return False
 
 
 def read_patch(path: str | Path) -> Patch:
@@ -62,13 +70,17 @@ def read_patch(path: str | Path) -> Patch:
     if not path.is_file():
         raise FileNotFoundError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
     try:
+        sealed = check_tensors(path)
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, ValueError, RecursionError) as error:  # of containers nested by the thousand
-        raise ValueError(f"{path} is damaged, or not a patch.") from error
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # of containers nested by the thousand
+        raise ValueError(f"{path} is damaged, or not a patch: copy it again, or export it again.") from error
     if not isinstance(about, dict):
         raise ValueError(f"{path} is no patch: what it says about itself is no mapping.")
+    about.pop(CHECKSUM, None)
+    if not (sealed or about.keys() <= UNSEALED):  # or what was the checksum is something else now
+        raise ValueError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
     return Patch(tensors, about.get("base"), about)
 
 

@@ -10,13 +10,14 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from dmp_lightning.reporting.ablation import WORDS, evaluated
+from dmp_lightning.reporting.ablation import TOO_FEW, WORDS, evaluated, metric_names, word
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reporting.chart_parts import DATA
 from dmp_lightning.reporting.formatting import alone_text, bounds_text, mean_text, number, spread_text
 from dmp_lightning.reporting.gates import DEAD
 from dmp_lightning.reporting.lines import Base, Line, grouped
-from dmp_lightning.reporting.statistics import SEEDS, direction, spread
+from dmp_lightning.reporting.statistics import SEEDS, spread
+from dmp_lightning.reporting.tables import FEW_NOTE
 
 if TYPE_CHECKING:
     from dmp_lightning.reporting.report import Report
@@ -26,6 +27,28 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(report: "Report") -> str:
     """The page."""
+    return _template().render(
+        report=report,
+        tables=_tables(report.bases, report.lines),
+        facets=_facets(report),
+        data=Markup(_data(report)),
+        vega=Markup(_vega()),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
+        word=word,
+        OPEN=WORDS[0],
+        TOO_FEW=TOO_FEW,
+        over=lambda found: "" if found is None else found.over,
+        forest=_forest,
+        gates_alike=lambda maps: maps.weights[1] - maps.weights[0] <= 0.011 * abs(maps.weights[1]),
+        dead=DEAD,
+        SEEDS=SEEDS,
+        FEW_NOTE=FEW_NOTE,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -41,22 +64,9 @@ def render(report: "Report") -> str:
         "bounds": bounds_text,
         "mean": mean_text,
         "evaluated": evaluated,
+        "metric_names": metric_names,
     }
-    return environment.get_template("report.html").render(
-        report=report,
-        tables=_tables(report.bases, report.lines),
-        facets=_facets(report),
-        data=Markup(_data(report)),
-        vega=Markup(_vega()),
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
-        verdict=lambda found: "" if found is None else WORDS[direction(found.interval)],
-        over=lambda found: "" if found is None else found.over,
-        forest=_forest,
-        gates_alike=lambda maps: maps.weights[1] - maps.weights[0] <= 0.011 * abs(maps.weights[1]),
-        dead=DEAD,
-        SEEDS=SEEDS,
-    )
+    return environment.get_template("report.html")
 
 
 def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]]:

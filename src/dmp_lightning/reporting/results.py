@@ -1,6 +1,5 @@
 """The record of a run, `results.json`: what was measured, and all that is needed to measure it again."""
 
-import json
 import logging
 import math
 import os
@@ -14,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
+from dmp_lightning.reporting.record_shape import OtherRecord, RunRecord, check
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +100,8 @@ def write_results(results: Results, path: str | Path) -> Path:
         OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    write_json(content, Path(path))
+    return Path(path)
 
 
 def read_results(path: str | Path) -> Results:
@@ -118,18 +115,36 @@ def read_results(path: str | Path) -> Results:
     if not path.is_file():
         raise FileNotFoundError(f"There are no results at {path}: run the command that writes them, or check the path.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): restore it, or run again.") from error
+        raise ValueError(f"{error}: restore it, or run again.") from error
+    try:
+        return record_of(content)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}: restore it, or run again.") from error
+
+
+def record_of(content: Any) -> Results:
+    """The record that the content of a file is.
+
+    Raises:
+        ValueError: it is no record of this schema, lacks a field, or has one of another type.
+    """
     if not isinstance(content, dict) or "schema" not in content:
-        raise ValueError(f"{path} is not the record of a run: it has no `schema`.")
-    if content.pop("schema") != SCHEMA:
-        raise ValueError(f"{path} is not in results schema {SCHEMA}, which this version reads: run again with it.")
+        raise ValueError("is not the record of a run, it has no `schema`")
+    if type(content["schema"]) is not int or content["schema"] != SCHEMA:
+        raise ValueError(f"is not in results schema {SCHEMA}, which this version reads")
+    held = {key: value for key, value in content.items() if key != "schema"}
     names = {field.name for field in fields(Results)}
-    if names != content.keys():
-        wrong = ", ".join(sorted(names ^ content.keys()))
-        raise ValueError(f"{path} lacks, or has without need, the fields {wrong}: restore it, or run again.")
-    return Results(**content)
+    if names != held.keys():
+        wrong = ", ".join(sorted(names ^ held.keys()))
+        raise ValueError(f"lacks, or has without need, the fields {wrong[:200]}")
+    trained = isinstance(held["metrics"], dict) and "final" in held["metrics"]
+    try:
+        check(RunRecord if trained else OtherRecord, held)
+    except ValueError as error:
+        raise ValueError(f"is not the record of a run, {error}") from error
+    return Results(**held)
 
 
 def _plain(value: Any, where: str) -> Any:
