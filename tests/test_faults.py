@@ -131,7 +131,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "weights.safetensors is not a readable weights file",
     ),
     "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
-    "weights of another depth": (given("backbone.model.depth=4"), "lacks blocks.3"),
+    "weights of another depth": (given("backbone.model.depth=4"), "the backbone needs backbone.model.depth=4"),
     "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
     "pickled weights that run code": (
         weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
