@@ -113,6 +113,16 @@ def given(*overrides: str) -> Prepare:
     return lambda folder: list(overrides)
 
 
+def users_files(folder: Path) -> Path:
+    """A folder with files whose names are ours."""
+    for name in ("metrics.csv", "evidence.safetensors", "patch.safetensors", "results.json", "figures/samples.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml.json").write_text("mine")
+    return folder
+
+
 FAULTS: dict[str, tuple[Prepare, str]] = {
     "no weights": (given("backbone.weights=none.pt"), "no weights of the base at none.pt"),
     "empty weights": (weights(Path.touch), "weights.pt is not a readable weights file"),
@@ -121,7 +131,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "weights.safetensors is not a readable weights file",
     ),
     "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
-    "weights of another depth": (given("backbone.model.depth=4"), "lacks blocks.3"),
+    "weights of another depth": (given("backbone.model.depth=4"), "the backbone needs backbone.model.depth=4"),
     "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
     "pickled weights that run code": (
         weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
@@ -136,8 +146,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "step-3.ckpt is damaged",
     ),
     "checkpoint that runs code": (checkpoint(lambda path: torch.save(Evil(), path)), "holds more than tensors"),
-    "checkpoint of another method": (trained(resume=("method=prompt_tuning",)), "of another method or other options"),
-    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "mixture.prompts"),
+    "checkpoint of another method": (
+        trained(resume=("method=prompt_tuning",)),
+        "method._target_ is dmp_lightning.methods.DMP there, dmp_lightning.methods.PromptTuning here",
+    ),
+    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "method.injection is all there"),
     "checkpoint of another base": (
         trained(resume=("backbone.weights=other.safetensors",)),
         "trained on another base",
@@ -232,6 +245,16 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         lambda folder: [(folder / "file").write_text("x") and "hydra.run.dir=file/run"],
         "file",
     ),
+    "a folder of the user's": (
+        lambda folder: [users_files(folder / "mine") and "hydra.run.dir=mine"],
+        "mine holds files that are not ours (evidence.safetensors, figures, metrics.csv and 2 more): choose a new",
+    ),
+    "a folder of the user's for a job": (
+        lambda folder: [users_files(folder / "mine") and "hydra.sweep.subdir=mine", "hydra.sweep.dir=.", "-m"],
+        "or an empty folder with hydra.sweep.dir=",
+    ),
+    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be part of a path"),
+    "a sweep's name that does": (given("+sweep=seeds", "sweep.name=.."), "sweep.name='..' cannot be part of a path"),
     "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
     "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
     "mode before the experiment": (

@@ -16,11 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.acting import check_acting, keys_of
-from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
+from dmp_lightning.checkpoints import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.config_files import check_written, typed_keys
 from dmp_lightning.config_loader import CONFIG_DIR, install
+from dmp_lightning.folders import component
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
+from dmp_lightning.resuming import keep_settings
 from dmp_lightning.sweeps import job_dir, run_job
 from dmp_lightning.trusted import check_targets
 from dmp_lightning.values import check_values
@@ -33,21 +35,28 @@ SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` 
 def register_resolvers() -> None:
     """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
     `${sweep_dir:NAME,RESUME,SWEEP,BELOW}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
+    `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
+    of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.from_file`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("checked", checked, replace=True)
+    OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
+    OmegaConf.register_new_resolver("in_weights", _in_weights, replace=True)
+    OmegaConf.register_new_resolver("null_label", _null_label, replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:
     """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume."""
-    runs = Path("runs", name)
+    runs = Path("runs", component(name, "name"))
     if resume in (None, AUTO):
         return str(runs / _now())
     if resume == "latest":
@@ -61,9 +70,9 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     """`runs/NAME/sweep-SWEEP`, where a sweep goes on by itself; without a name of its own a new folder
     `runs/NAME/multirun-TIME` for its jobs, or the last one to resume. All of it is `below` a folder.
     """
-    runs = Path(below, "runs", name)
+    runs = Path(below, "runs", component(name, "name"))
     if sweep is not None:
-        return str(runs / f"sweep-{sweep}")
+        return str(runs / f"sweep-{component(sweep, 'sweep.name')}")
     if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
@@ -74,6 +83,24 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     return str(found)
 
 
+def checked(kind: str) -> bool:
+    """False, which is Hydra's `chdir`, once the folder of this job, of that kind, is known to be free.
+
+    Hydra asks when it knows the folder, and has written nothing into it. Of several processes the first one looks.
+
+    Raises:
+        TakenError: the folder holds files that are not ours.
+    """
+    first = not any(int(os.environ.get(key, 0)) for key in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+    if first and HydraConfig.initialized():  # it is not where a config is only shown
+        job = HydraConfig.get()
+        option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
+        folder = Path(job.runtime.output_dir)
+        check_folder(folder, job.job.name, kind, option)
+        keep_settings(folder)
+    return False
+
+
 def prompts(count: int | str | None, input_size: int | None, patch_size: int | None) -> int | str | None:
     """The number of prompts that `method.prompt_count` asks for; as it is where the backbone does not say its sizes."""
     if input_size is None or patch_size is None:
@@ -82,6 +109,18 @@ def prompts(count: int | str | None, input_size: int | None, patch_size: int | N
 
     tokens = (input_size // patch_size) ** 2
     return tokens if count is None else counted(count, tokens)
+
+
+def _in_weights(*arguments: Any) -> int | None:
+    from dmp_lightning.backbones.from_file import in_weights  # which imports torch
+
+    return in_weights(*arguments)
+
+
+def _null_label(*arguments: Any) -> float | None:
+    from dmp_lightning.backbones.from_file import null_label
+
+    return null_label(*arguments)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -158,7 +197,7 @@ def _now() -> str:
     Raises:
         ValueError: these processes cannot agree on it.
     """
-    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    now = f"{datetime.now():{TIME}}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         from torch.distributed import TCPStore  # torchrun's own
 
