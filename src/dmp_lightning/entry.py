@@ -38,6 +38,7 @@ def register_resolvers() -> None:
     `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
     of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.from_file`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
@@ -47,6 +48,8 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
+    OmegaConf.register_new_resolver("in_weights", _in_weights, replace=True)
+    OmegaConf.register_new_resolver("null_label", _null_label, replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
@@ -106,6 +109,18 @@ def prompts(count: int | str | None, input_size: int | None, patch_size: int | N
 
     tokens = (input_size // patch_size) ** 2
     return tokens if count is None else counted(count, tokens)
+
+
+def _in_weights(*arguments: Any) -> int | None:
+    from dmp_lightning.backbones.from_file import in_weights  # which imports torch
+
+    return in_weights(*arguments)
+
+
+def _null_label(*arguments: Any) -> float | None:
+    from dmp_lightning.backbones.from_file import null_label
+
+    return null_label(*arguments)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

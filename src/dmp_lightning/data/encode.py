@@ -36,8 +36,8 @@ def encode(
     Args:
         source: a folder, zip, tar, or folder of tars or IDX files; or a folder of fast-DiT's or LightningDiT's latents.
         vae: a folder in diffusers' format, or hf://ORGANISATION/NAME.
-        labels: `folders`: each folder of images is a class. `auto`: those that the source gives, or the folders where
-            they are ImageNet's synsets. `none`: one class.
+        labels: `folders`: each folder right below the source is a class. `auto`: the labels that the source gives, or
+            the folders where they are ImageNet's synsets; several other folders are asked about. `none`: one class.
         resolution: side of the square images, or None for the VAE's own. shard_mb: size of a shard, at most.
         on_error: whether to stop at an unreadable image, or to leave it out.
 

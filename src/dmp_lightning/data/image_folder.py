@@ -25,7 +25,9 @@ class FolderImages(Images):
         self.left_out["mask beside its image"] += len(masks)
         self.names = self.paths = sorted(found.keys() - masks)
         listed = folder / DATASET
-        self.given = read_dataset_json(listed.read_bytes(), self.names) if listed.is_file() else None
+        if listed.is_file():
+            check_bytes(listed.stat().st_size)
+            self.given = read_dataset_json(listed.read_bytes(), self.names)
         self.left_out[".json"] -= self.given is not None
         self.files = [found[name][0] for name in self.names]
         self.fingerprint = fingerprint_of(f"{name} {found[name][1]}" for name in self.names)
