@@ -3,9 +3,11 @@
 python experiments/table.py RESULTS [--against VALUE ...]
 python experiments/table.py RESULTS --across AXIS ... [--show distance]
 
-Each line has its Fréchet distance and loss difference, mean ± standard deviation over seeds, and its cost; with
-`--against`, also how far both lie from those of the line of these values, seed by seed, with Student's 95% interval.
-With axes `--across`, their values are columns, and cells hold what `--show` says.
+Each line has its Fréchet distance, mean ± standard deviation over seeds, its loss minus the base's with the 95%
+interval over seeds and images, and its cost. ≈ marks a distance whose change from the base has an interval over seeds
+and samples that holds zero. With `--against`, also how far both lie from those of the line of these values, seed by
+seed, with Student's 95% interval over the seeds alone: on these samples and images, whose own noise is not in it. With
+axes `--across`, their values are columns, and cells hold what `--show` says.
 """
 
 import argparse
@@ -17,14 +19,13 @@ from dmp_lightning.reporting.configs import by_value
 from dmp_lightning.reporting.formatting import alone_text, estimate_text, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run, read_folder
-from dmp_lightning.reporting.statistics import SEEDS, Estimate, spread, student_interval
+from dmp_lightning.reporting.statistics import SEEDS, Estimate, direction, student_interval
 
 Show = Callable[[Line], str]
 
 
 def loss(line: Line) -> str:
-    found = spread([change and change.mean for change in line.losses])
-    return spread_text(found, "+.5f").replace("± +", "± ")
+    return estimate_text(line.loss)
 
 
 def seconds(line: Line) -> str:
@@ -32,7 +33,8 @@ def seconds(line: Line) -> str:
 
 
 def distance(line: Line) -> str:
-    return spread_text(line.distance, ".2f")
+    unknown = line.change is not None and direction(line.change.interval) == 0
+    return spread_text(line.distance, ".2f") + (" ≈" if unknown else "")
 
 
 def seeds(line: Line) -> str:
@@ -73,8 +75,8 @@ def against(values: list[str], lines: list[Line]) -> dict[str, Show]:
 
     metric = other.base.metric
     return {
-        f"distance − that of {value}": compared(lambda run: run.record.metrics["final"][metric]),
-        f"loss − that of {value}": compared(lambda run: run.record.metrics["final"]["loss"]),
+        f"distance − that of {value} [95%, seeds alone]": compared(lambda run: run.record.metrics["final"][metric]),
+        f"loss − that of {value} [95%, seeds alone]": compared(lambda run: run.record.metrics["final"]["loss"]),
     }
 
 

@@ -13,10 +13,14 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
 from PIL import Image
 
+from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.entry import CONFIG_DIR
-from dmp_lightning.evaluation.references import FolderImages
-from dmp_lightning.mistakes import check_order, check_targets, check_top_level
+from dmp_lightning.evaluation.references import open_reference
+from dmp_lightning.mistakes import check_order, check_top_level
+from dmp_lightning.quoting import readable
 from dmp_lightning.report import with_folder
+from dmp_lightning.trusted import check_targets
+from dmp_lightning.values import check_values
 from tests.configs import config
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +59,8 @@ def runs(arguments: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
 def test_commands_compose(name: str, arguments: list[str]) -> None:
     given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
-    for overrides in runs(given):
+    configs = []
+    for overrides in runs(readable(given, name, Path(CONFIG_DIR))):
         composed = config(*overrides, *(["run_dir=runs/test"] if name in PLACED else []), name=name)
         if name == "encode":
             del composed.data.batch_size, composed.data.seed  # of data it needs the folder and the VAE alone
@@ -65,6 +70,9 @@ def test_commands_compose(name: str, arguments: list[str]) -> None:
         check_order(overrides)
         check_top_level(composed, Path(CONFIG_DIR, f"{name}.yaml"))
         check_targets(composed)
+        check_values(composed, name)
+        configs.append(composed)
+    check_acting(configs, name, keys_of(given))
 
 
 def test_no_command_is_missed() -> None:
@@ -88,6 +96,6 @@ def test_the_images_are_made(
         Image.new("RGB", (1024, 1024), (10, 20, 30)).save(tmp_path / source / name)
     (code,) = [block for block in fenced("python") if f'"{made}"' in block]
     exec(code, {})
-    reference = FolderImages(tmp_path / made)
-    assert [str(path.relative_to(tmp_path / made)) for path in reference.files] == names
+    reference = open_reference(tmp_path / made, (3, 256, 256))
+    assert reference.images.names == names
     assert reference.read(range(2)).shape == (2, 3, 256, 256)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 
 from dmp_lightning import sampling
@@ -63,7 +64,7 @@ def test_the_record_says_what_the_numbers_depend_on(tmp_path: Path, patch: Path)
     assert record.metrics["base"] == metrics["base"]
     assert metrics["patched"] == metrics["base"]  # at strength zero it is the base, from the same noise
     assert record.metrics["depend_on"].keys() == {
-        "weights_base", "weights_patched", "patch", "features", "reference", "reference_images"
+        "weights_base", "weights_patched", "patch", "features", "reference", "reference_images", "too_few"
     }  # fmt: skip
     assert record.metrics["depend_on"]["reference"] == "sklearn-digits-train-1437"
     assert (record.config["evaluation"]["samples"], record.config["sampler"]["steps"]) == (120, 2)
@@ -76,6 +77,20 @@ def test_samples_are_at_no_distance_from_themselves(tmp_path: Path) -> None:
     found = run(tmp_path / "second", f"reference={tmp_path}/reference.npz")["base"]
     assert abs(found[FRECHET]) < 1e-3
     assert found["precision_digits_classifier"] == found["recall_digits_classifier"] == 1
+
+
+def test_reference_pictures_count_as_encode_would_crop_them(tmp_path: Path) -> None:
+    pixels = to_uint8(load_split(train=False)[0][:40])[:, 0].numpy()
+    for name in ("same", "larger"):
+        (tmp_path / name).mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "same" / f"{number:02d}.png")
+        doubled = np.kron(image, np.ones((2, 2), np.uint8))
+        wide = np.pad(doubled, ((0, 0), (2, 2)), constant_values=200).astype(np.uint16) * 257
+        Image.fromarray(wide).save(tmp_path / "larger" / f"{number:02d}.tif")
+    few = ["evaluation.samples=60", f"run_dir={tmp_path}/out"]
+    same, larger = (run(tmp_path / "out", *few, f"reference={tmp_path}/{name}") for name in ("same", "larger"))
+    assert same == larger
 
 
 @pytest.mark.parametrize("stop_at", [1, 4])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from dmp_lightning import mistakes
+from dmp_lightning import trusted
 from tests.configs import SMALL
 from tests.crashes import Crash
 from tests.processes import command
@@ -44,7 +44,7 @@ def blocks(page: str) -> tuple[dict[str, str], list[str]]:
 def typed(names: str) -> None:
     """Make this process one in which DMP_TRUSTED was set, and `python -m` typed in this folder."""
     sys.path.insert(0, os.getcwd())
-    mistakes.OWN = tuple(f"{name}." for name in names.split(",") if name)
+    trusted.OWN = tuple(f"{name}." for name in names.split(",") if name)
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
@@ -54,23 +54,23 @@ def test_examples_are_short_and_run(page: str, tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    trusted = ""
+    packages = ""
     for line in "".join(commands).splitlines():
         words = shlex.split(line)
         if line.startswith("python make"):
             subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
             continue
         given = [word.partition("=")[2] for word in words if word.startswith("DMP_TRUSTED=")]
-        trusted = given[0] if given else trusted
+        packages = given[0] if given else packages
         if words[0] == "export":
             continue
         arguments = words[words.index("dmp_lightning.train") + 1 :]
-        result = command(tmp_path, [*arguments, *TINY], prepare=partial(typed, trusted))
+        result = command(tmp_path, [*arguments, *TINY], prepare=partial(typed, packages))
         assert result.code == 0, result.stderr
     (*_, record) = sorted(tmp_path.rglob("results.json"), key=lambda path: path.stat().st_mtime)
     config = yaml.safe_load(record.read_text())["config"]
     own = [name.partition(".")[0] for name in files if name.startswith("my") and name.endswith(".py")]
-    assert trusted == ",".join(own)
+    assert packages == ",".join(own)
     assert all(f"'_target_': '{name}." in str(config) for name in own)
     if page == "add_experiment.md":
         assert (config["name"], config["method"]["prompt_count"]) == ("few_prompts", 4)
@@ -91,7 +91,7 @@ def test_without_trust_an_example_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_environment_says_whom_to_trust() -> None:
-    line = "from dmp_lightning.mistakes import OWN; print(OWN)"
+    line = "from dmp_lightning.trusted import OWN; print(OWN)"
     environment = os.environ | {"DMP_TRUSTED": "mygates, lab.models"}
     shown = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "('mygates.', 'lab.models.')"
@@ -108,7 +108,7 @@ def test_the_environment_says_whom_to_trust() -> None:
 )
 def test_what_trusted_modules_have_imported_is_not_trusted(target: str) -> None:
     with pytest.raises(ValueError, match=f"method._target_={target}"):
-        mistakes.check_targets(OmegaConf.create({"method": {"_target_": target}}))
+        trusted.check_targets(OmegaConf.create({"method": {"_target_": target}}))
 
 
 def test_a_stopped_run_says_how_to_go_on_with_a_folder_of_ones_own(tmp_path: Path) -> None:

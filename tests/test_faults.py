@@ -173,8 +173,8 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "unknown gate": (given("gate=liner"), "There is no gate=liner. Did you mean linear?"),
     "unknown experiment": (given("+experiment=ffhq_dit"), "Did you mean ffhq_dit_l2?"),
     "unknown key": (given("recipe.max_step=1"), "no recipe.max_step. Did you mean max_steps?"),
-    "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0 of 16 prompts"),
-    "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5 of 16 prompts"),
+    "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0: choose a number above 0, up to 1."),
+    "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5: choose a number above 0, up to 1."),
     "another VAE": (latents(change_vae), "vae is not the one that the latents in store are from: set that."),
     "prompt count that does not fit": (
         given("method.prompt_count=7"),
@@ -182,11 +182,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "balance of nothing": (
         given("method.balance=null"),
-        "method.balance=None: choose released, or weights of importance",
+        "method.balance=null: choose released, or weights of importance",
     ),
     "balance without a weight": (
         given("gate=topk", "~method.balance.load"),
-        "method.balance={'importance': 1.0}: choose released, or weights of importance and load",
+        "method.balance={importance: 1.0}: choose released, or weights of importance and load",
     ),
     "negative weight of balance": (given("method.balance.importance=-1"), "each a number from 0"),
     "unknown balance": (given("method.balance=relaesed"), "method.balance=relaesed: choose released"),
@@ -204,15 +204,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("recipe.rates_times_prompt_count=[prompt]"),
         "recipe.rates_times_prompt_count=['prompt']: choose a list from [prompts, gate, backbone, lora, adaln].",
     ),
-    "scaled rates that are no list": (
-        given("recipe.rates_times_prompt_count=prompts"),
-        "recipe.rates_times_prompt_count=prompts: choose a list",
-    ),
     "rate that diverges": (
         given("recipe.learning_rates.prompts=1e30", "recipe.lr_scheduler=null"),
         "is not finite, at",
     ),
-    "unknown type of weights": (given("backbone.dtype=float16"), "backbone.dtype=float16 is unknown"),
+    "unknown type of weights": (given("backbone.dtype=float16"), "backbone.dtype=float16: choose float32 or bfloat16."),
     "rounded weights to be trained": (
         given("backbone.dtype=bfloat16", "method=full_finetune"),
         "is for frozen weights",
@@ -221,7 +217,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("recipe.optimizer.fused=true", "trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"),
         "set recipe.optimizer.fused=null",
     ),
-    "unknown matmul precision": (given("matmul_precision=low"), "matmul_precision=low is unknown"),
+    "unknown matmul precision": (
+        given("matmul_precision=low"),
+        "matmul_precision=low: choose highest, high or medium.",
+    ),
     "no Inception weights": (given("features=inception"), "Inception-v3"),
     "damaged Inception weights": (inception(lambda path: path.write_bytes(b"x")), f"{INCEPTION_FILE} has SHA-256"),
     "Inception weights of another training": (

@@ -46,12 +46,12 @@ def test_markdown_has_mean_deviation_and_interval_of_each_line(report: Path) -> 
     _, _, seeds, distance, change, over, loss, parameters, *_ = (cell.strip() for cell in linear.split("|"))
     assert seeds == "3"
     assert distance == "15.0 ± 1.0"
-    assert change == "−5.0 [−7.5, −2.5]"  # Student's t of 2 degrees of freedom: 4.30 / sqrt(3)
-    assert over == "3 seeds"
+    assert change == "−5.0 [−7.7, −2.3]"  # of the seeds 4.30 / sqrt(3), of each run 1: the root of both squared
+    assert over == "3 seeds, and samples"
     assert loss == "−0.0050 [−0.0075, −0.0025]"
     assert parameters == "2,000 (2.86%)"
     (tuning,) = (line for line in lines if line.startswith("| + plain prompt tuning"))
-    assert "| −3.0 [−4.0, −2.0] | samples |" in tuning
+    assert "| −3.0 [−4.0, −2.0] | samples, one seed |" in tuning
     assert f"| **small** (frozen) | – | {BASE:.4g} |" in "\n".join(lines)
     assert any("Out of <memory>." in line for line in lines)
     assert lines[lines.index("## Evaluated at full length") + 4 :][:2] == [

@@ -97,7 +97,7 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, overrides:
 def test_a_patch_builds_nothing_but_methods(tmp_path: Path) -> None:
     backbone = build_backbone(config())
     about = {"method": {"_target_": "diffusers.AutoencoderKL.from_pretrained", "_partial_": True}}
-    for text, message in ((about, "nothing that a config may build"), ({}, "does not say which method")):
+    for text, message in ((about, "from_pretrained is not known here"), ({}, "does not say which method")):
         save_patch({}, tmp_path / "evil.safetensors", fingerprint(backbone), text)
         with pytest.raises(ValueError, match=message):
             run(tmp_path / "out", f"patch={tmp_path}/evil.safetensors")

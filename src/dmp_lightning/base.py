@@ -8,11 +8,9 @@ from pathlib import Path
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from dmp_lightning.data.module import DiffusionData
-from dmp_lightning.files import replacing
+from dmp_lightning.files import DamagedError, load_tensors, save_tensors
 from dmp_lightning.training.evaluation import Evaluation, Outcome
 from dmp_lightning.training.module import DiffusionModule
 
@@ -45,7 +43,7 @@ def measure_base(
     if state is None:
         trainer.validate(control, datamodule=data, verbose=False)
         if trainer.is_global_zero:
-            _write(evaluation.base_state(), path)
+            save_tensors(evaluation.base_state(), path)
         return evaluation.outcome()
     outcome = evaluation.restore_base(state)
     log.info("The base has been evaluated before: %s", path)
@@ -68,12 +66,7 @@ def _key(config: DictConfig, base: str, data: DiffusionData) -> str:
 
 def _read(path: Path) -> dict[str, torch.Tensor] | None:
     try:
-        return load_file(path) if path.is_file() else None
-    except SafetensorError:
-        log.warning("%s is damaged: evaluating the base again.", path)
+        return load_tensors(path) if path.is_file() else None
+    except DamagedError as error:
+        log.warning("%s: evaluating the base again.", error)
         return None
-
-
-def _write(state: dict[str, torch.Tensor], path: Path) -> None:
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)

@@ -1,6 +1,5 @@
 """Equal cost: a method made as large as another one, or trained for as long as another was."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -8,17 +7,17 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.build import build_method
 from dmp_lightning.build_training import environments
 from dmp_lightning.data.module import DiffusionData
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.reporting.results import read_results
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.trusted import build
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
     if config.budget is None or config.budget.equal != "parameters":
         return config
     with torch.random.fork_rng(devices=[]):  # the weights of the run itself are those of any other
-        method, other = build_method(config, backbone), instantiate(config.budget.of)(backbone=backbone)
+        method, other = build_method(config, backbone), build(config.budget.of)(backbone=backbone)
     if method.size == other.size:
         return config
     if not other.size:
@@ -71,11 +70,10 @@ def with_equal_seconds(
         return config
     seconds, path = reference_seconds(config.budget), run_dir / FILE
     if resuming and path.exists():
-        step = json.loads(path.read_text(encoding="utf-8"))["seconds_per_step"]
+        step = read_json(path)["seconds_per_step"]
     else:
         step = seconds_per_step(config, module, data)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"seconds_per_step": step}) + "\n", encoding="utf-8")
+        write_json({"seconds_per_step": step}, path)
     steps = max(1, round(seconds / step))
     log.info("%.1f seconds of training are %d steps of %.2f ms.", seconds, steps, 1000 * step)
     return OmegaConf.merge(config, {"recipe": {"max_steps": steps}})  # type: ignore[return-value]
@@ -105,7 +103,7 @@ def seconds_per_step(config: DictConfig, module: DiffusionModule, data: Diffusio
     if config.compile:
         module.method.compile()
     timer = StepTimer()
-    trainer = instantiate(
+    trainer = build(
         config.trainer,
         max_steps=WARM_UP + TIMED,
         limit_val_batches=0,

@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.backbones import Backbone, in_dtype, load_weights
@@ -13,6 +12,7 @@ from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
+from dmp_lightning.trusted import build
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -23,7 +23,7 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
         ValueError: data and base do not go together.
     """
     data, features, base = build_together(
-        lambda: instantiate(config.data), lambda: instantiate(config.features), lambda: build_backbone(config)
+        lambda: build(config.data), lambda: build(config.features), lambda: build_backbone(config)
     )
     check_fit(data.train, base)
     return data, features, base
@@ -36,9 +36,9 @@ def build_together(*builders: Callable[[], Any]) -> list[Any]:
         FileNotFoundError: one sentence for each file that has to be prepared.
     """
     built, missing = [], []
-    for build in builders:
+    for builder in builders:
         try:
-            built.append(build())
+            built.append(builder())
         except Exception as error:
             cause = error.__cause__ if isinstance(error.__cause__, FileNotFoundError) else error
             if not isinstance(cause, FileNotFoundError):
@@ -58,7 +58,7 @@ def build_backbone(config: DictConfig) -> Backbone:
     """
     settings = config.backbone
     L.seed_everything(config.seed, verbose=False)
-    model = in_dtype(settings.dtype, lambda: instantiate(settings.model))
+    model = in_dtype(settings.dtype, lambda: build(settings.model))
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
     return model if settings.weights is None else load_weights(model, given["weights"], given["part"], given["labels"])
@@ -78,7 +78,7 @@ def set_matmul_precision(config: DictConfig) -> None:
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:
     """The method of the config on the base."""
-    method = instantiate(config.method)(backbone=backbone)
+    method = build(config.method)(backbone=backbone)
     method.activation_checkpointing = config.activation_checkpointing
     return method
 

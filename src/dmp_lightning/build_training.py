@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import lightning as L
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -23,6 +22,7 @@ from dmp_lightning.training.paired import PairedValidation
 from dmp_lightning.training.pictures import Pictures
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
 from dmp_lightning.training.tables import Tables
+from dmp_lightning.trusted import build
 
 
 def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
@@ -30,7 +30,7 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
     settings = config.evaluation
     generation = Generation(
         features,
-        instantiate(config.sampler),
+        build(config.sampler),
         samples=settings.samples,
         batch_size=settings.batch_size,
         shown=settings.shown,
@@ -53,7 +53,7 @@ def build_trainer(
     config: DictConfig, evaluation: Evaluation, ema: EMA | None, interruption: Interruption, run_dir: Path
 ) -> L.Trainer:
     """The trainer of the config, with its loggers and our callbacks; the loggers hold the whole config."""
-    loggers: list[Logger] = [instantiate(logger) for logger in config.logger.values()]
+    loggers: list[Logger] = [build(logger) for logger in config.logger.values()]
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
@@ -69,7 +69,7 @@ def build_trainer(
         from dmp_lightning.search import pruning  # Optuna is an extra
 
         callbacks.append(pruning(config))
-    return instantiate(
+    return build(
         config.trainer,
         logger=loggers,
         callbacks=callbacks,
@@ -89,9 +89,9 @@ def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModu
     recipe = config.recipe
     return DiffusionModule(
         method,
-        instantiate(config.diffusion),
-        optimizer=instantiate(recipe.optimizer),
-        lr_scheduler=instantiate(recipe.lr_scheduler),
+        build(config.diffusion),
+        optimizer=build(recipe.optimizer),
+        lr_scheduler=build(recipe.lr_scheduler),
         learning_rates=learning_rates(recipe, method),
         strata=config.evaluation.strata,
         seed=config.seed,

@@ -1,8 +1,9 @@
 """Finding the run to go on with, and its checkpoint; it needs nothing but the file system."""
 
 import logging
-import zipfile
 from pathlib import Path
+
+from dmp_lightning.files import DamagedError, check_zip
 
 log = logging.getLogger(__name__)
 
@@ -60,5 +61,9 @@ def step_of(path: Path) -> int:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is a complete archive; the directory of one stands at its end."""
-    return zipfile.is_zipfile(path)
+    """Whether a checkpoint is as it was written."""
+    try:
+        check_zip(path)
+    except DamagedError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.checkpoints import latest_in
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.reporting.results import read_results
 
 RESULTS, BEGUN = "results.json", "begun.json"
@@ -95,8 +95,8 @@ def _check_new(settings: Any, folder: Path) -> None:
 def _begun_with(begun: Path) -> Any:
     """The config of a job that has begun."""
     try:
-        return json.loads(begun.read_text(encoding="utf-8"))["config"]
-    except (json.JSONDecodeError, KeyError) as error:
+        return read_json(begun)["config"]
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{begun} is damaged ({error}): delete it.") from error
 
 
@@ -109,5 +109,4 @@ def write_settings(path: Path, settings: dict[str, Any], **more: str) -> None:
     """Write down what a job was told, with the command, and `more`."""
     command = shlex.join(["python", *sys.orig_argv[1:]])
     content = {"schema": 1, "name": settings.get("name"), "config": settings, **more, "command": command}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(content, path)

@@ -14,9 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
-from dmp_lightning.mistakes import MISTAKES, check_order, check_targets, check_top_level, explanation
+from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
+from dmp_lightning.quoting import readable
 from dmp_lightning.sweeps import job_dir, run_job
+from dmp_lightning.trusted import check_targets
+from dmp_lightning.values import check_values
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = str(PACKAGE / "conf")
@@ -95,6 +99,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                     check_order(hydra_config.overrides.task)
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
+                    check_values(config, config_name)
+                    if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
+                        check_acting([config], config_name, keys_of(hydra_config.overrides.task))
                     if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_.startswith(SWEEPERS):
                         return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
                     return task(config)
@@ -107,6 +114,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
             os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
             try:
+                sys.argv[1:] = readable(sys.argv[1:], config_name, Path(CONFIG_DIR))
                 job()
             except MISTAKES as error:
                 if wanted == "1":

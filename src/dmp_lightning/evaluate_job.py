@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
@@ -18,12 +17,14 @@ from tqdm import tqdm
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
-from dmp_lightning.evaluation.metrics import measure
-from dmp_lightning.evaluation.references import Reference, SourceImages, open_reference
+from dmp_lightning.evaluation.metrics import measure, of_too_few
+from dmp_lightning.evaluation.reference_pictures import PictureReference
+from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
 from dmp_lightning.sampling import Sampling, build_sampling, draw
+from dmp_lightning.trusted import build
 
 DECISIVE = (
     "backbone.model",
@@ -60,11 +61,12 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
-    sampling, features = build_sampling(config), instantiate(config.features).eval()
+    sampling, features = build_sampling(config), build(config.features).eval()
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
-    reference = (
-        SourceImages(source, sampling.device) if config.reference is None else open_reference(Path(config.reference))
-    )
+    reference: Reference = SourceImages(source, sampling.device)
+    if config.reference is not None:
+        reference = open_reference(Path(config.reference), shape_of_samples(sampling))
+    check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
     features.to(sampling.device)
 
@@ -75,17 +77,29 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     seen = _key(sampling.device.type, known["features"], known.get("vae"))
     kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
-    compared, metrics = kept.load(), dict[str, dict[str, float]]()
+    if isinstance(reference, PictureReference):
+        reference.tell()
+    compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
         _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
         if _rank() == 0:
-            metrics[name] = measure(chunks.load(), compared, reference.statistics, features.name)
+            found = chunks.load()
+            metrics[name] = measure(found, compared, reference.statistics, features.name)
+            few = of_too_few(found, compared, reference.statistics, features.name)
             if config.npz:
                 chunks.write_npz(folder / f"{name}.npz")
     if _rank() == 0:
-        _report(config, sampling, metrics, known | {"reference_images": len(reference)})
+        _report(config, sampling, metrics, known | {"reference_images": len(reference), "too_few": few})
     return metrics
+
+
+@torch.no_grad()
+def shape_of_samples(sampling: Sampling) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that are drawn: a VAE says it by decoding."""
+    source = sampling.source
+    _, channels, height, width = source.decode(torch.zeros(1, *source.sample_shape, device=sampling.device)).shape
+    return channels, height, width
 
 
 def fingerprints(config: DictConfig, sampling: Sampling, features: Features, reference: Reference) -> dict[str, str]:
@@ -129,7 +143,7 @@ def _report(
         **provenance(str(sampling.device)),
     )
     path = write_results(results, Path(config.run_dir) / "results.json")
-    print_metrics(metrics)
+    print_metrics(metrics, known["too_few"])
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.budget import with_equal_parameters
@@ -12,6 +11,7 @@ from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
 from dmp_lightning.methods import Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.preflight import read_checkpoint
+from dmp_lightning.trusted import build
 
 
 def export(config: DictConfig) -> Path:
@@ -31,7 +31,7 @@ def export(config: DictConfig) -> Path:
     if checkpoint.get("base") != base:
         raise ValueError(f"{path} was trained on another base: set backbone.weights to that one.")
     config = with_equal_parameters(config, backbone)
-    method = instantiate(config.method)(backbone=backbone)
+    method = build(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)
     about = {"method": settings, "name": config.name, "seed": config.seed, "step": checkpoint["global_step"]}

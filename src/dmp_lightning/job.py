@@ -75,7 +75,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
         fit(trainer, module, data, checkpoint, config.compile)
         rows.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
-    return summarise(config, rows, evaluation, backbone, trainer, run_dir)
+    return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
 
 
 def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:

@@ -1,12 +1,9 @@
-"""What users get wrong, in one sentence each: misspelt keys and groups, and configs that would run foreign code."""
+"""What users get wrong, in one sentence each: misspelt keys and groups."""
 
-import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -14,19 +11,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 """Errors that are a user's to mend. Any other is ours, and shows its stack."""
-
-TRUSTED = ("dmp_lightning.", "lightning.Trainer", "lightning.pytorch.", "torch.optim.", "diffusers.")
-"""What a config may build: Hydra would call whatever a `_target_` names, `os.system` too."""
-
-
-def own_packages() -> tuple[str, ...]:
-    """Prefixes of the packages whose code the user lets configs build: `DMP_TRUSTED=mygates,lab.models`."""
-    names = (name.strip() for name in os.environ.get("DMP_TRUSTED", "").split(","))
-    return tuple(f"{name}." for name in names if name)
-
-
-OWN = own_packages()
-"""As the environment was when the process started: a config can change it, by Hydra's own `hydra.job.env_set`."""
 
 PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib"}
 """Hydra's launchers, and the extra of this package that installs each."""
@@ -64,23 +48,6 @@ def check_order(overrides: Iterable[str]) -> None:
         raise ValueError("+mode=... changes the experiment: name it after +experiment=....")
 
 
-def check_targets(config: DictConfig, trusted: tuple[str, ...] = TRUSTED) -> None:
-    """Make sure that each `_target_` is of the `trusted`, or of the user's `OWN`, and defined there.
-
-    What a trusted module has merely imported is not: with it, `dmp_lightning.job.sys` would be within reach.
-
-    Raises:
-        ValueError: one is not, or there is no such thing.
-    """
-    allowed = (*trusted, *OWN)
-    for where, target in _targets(OmegaConf.to_container(config, resolve=False), ""):
-        if not (target.startswith(allowed) and f"{_home(where, target)}.".startswith(allowed)):
-            raise ValueError(
-                f"{where}={target} is nothing that a config may build: use {', '.join(allowed)}; for code of your own, "
-                "set DMP_TRUSTED to its package."
-            )
-
-
 def check_launcher(launcher: DictConfig) -> None:
     """Make sure that a sweep's launcher has what it needs here.
 
@@ -100,6 +67,9 @@ def explanation(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and isinstance(error.parent_node, DictConfig):
         keys = [str(key) for key in error.parent_node]
+        if not keys:
+            where = str(error.full_key).rpartition(".")[0]
+            return f"The config has no {error.full_key}: there is nothing in {where}."
         hint = f" (+{error.full_key}=... hands it on all the same.)" if "_target_" in error.parent_node else ""
         return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}{hint}"
     if isinstance(error, MissingConfigException) and error.options:
@@ -108,29 +78,20 @@ def explanation(error: BaseException) -> str:
             extra = PLUGINS[name]
             return f"launcher={extra} needs a plugin that is not installed: pip install 'dmp-lightning[{extra}]'"
         return f"There is no {group}={name}.{_suggest(name, error.options)}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _in_one_line(error)
     return str(error).strip()
+
+
+def _in_one_line(error: Exception) -> str:
+    """What Hydra or OmegaConf say over several lines, with the key that it is about, without links and types."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http")))
+    key = getattr(error, "full_key", None)
+    return f"{key}: {said}" if key and key not in said else said
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]}?" if close else f" There are {', '.join(known)}."
-
-
-def _targets(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Each `_target_` in nested containers, with its path."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        path = f"{where}.{key}".lstrip(".")
-        if key == "_target_":
-            yield path, str(value)
-        yield from _targets(value, path)
-
-
-def _home(where: str, target: str) -> str:
-    """The module in which the class or function `target` is defined, or nothing where its parent is no module."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name).__module__
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{where}={target} cannot be found ({error}).") from error

@@ -1,5 +1,6 @@
 """What would stop a run half-way is found before it starts."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -9,13 +10,15 @@ from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.training.generation import Generation
 from dmp_lightning.training.module import DiffusionModule
 
+log = logging.getLogger(__name__)
+
 NEEDED = 2  # samples at least, to know their spread
 
 
 def preflight(
     config: DictConfig, module: DiffusionModule, data: DiffusionData, generation: Generation, checkpoint: Path | None
 ) -> None:
-    """Make sure that training, sampling and comparing will be possible.
+    """Make sure that training, sampling and comparing will be possible, and warn where it will prove nothing.
 
     Raises:
         ValueError: of the first thing that will not.
@@ -35,6 +38,9 @@ def preflight(
         )
     check_numbers(config, module)
     generation.check(module)
+    counts = generation.counts(len(data.train))
+    if counts.too_few:
+        log.warning("%s", counts.warning)
     if checkpoint is not None:
         module.on_load_checkpoint(read_checkpoint(checkpoint))
 

@@ -1,14 +1,12 @@
 """What drawing samples of a base and of its patch takes, for the commands that do so."""
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone
@@ -18,11 +16,9 @@ from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.objective import Diffusion
 from dmp_lightning.diffusion.sampling import Sampler
 from dmp_lightning.evaluation.generation import Samples, generate
-from dmp_lightning.methods import Frozen, Method, load_patch, read_patch
-from dmp_lightning.mistakes import check_targets
-
-IN_PATCHES = ("dmp_lightning.methods.", "dmp_lightning.prompts.", "dmp_lightning.diffusion.schedule.")
-"""What a patch file may have built: it comes from others."""
+from dmp_lightning.methods import Frozen, Method, read_patch
+from dmp_lightning.patched import patched
+from dmp_lightning.trusted import build
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}
 
@@ -49,7 +45,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     if patch is None and config.strength != 1:
         raise ValueError(f"strength={config.strength} is a patch's: set patch to the file of one.")
     source, backbone, _ = build_together(
-        lambda: instantiate(config.data.train),
+        lambda: build(config.data.train),
         lambda: build_backbone(config),
         lambda: patch and read_patch(patch),
     )
@@ -62,29 +58,11 @@ def build_sampling(config: DictConfig) -> Sampling:
     for model in models.values():
         model.to(device).eval().requires_grad_(False)
     sampling = Sampling(
-        models, instantiate(config.diffusion), instantiate(config.sampler), source, _labels(config, backbone), device
+        models, build(config.diffusion), build(config.sampler), source, _labels(config, backbone), device
     )
     sampling.sampler.prepare(sampling.diffusion.schedule.betas)
     guided(config, sampling, "base")
     return sampling
-
-
-def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
-    """The method that a patch file describes, with its weights, on `backbone`, which stays as it is.
-
-    Raises:
-        ValueError: the file does not say how it was made, or was made for another base.
-    """
-    settings = read_patch(patch).about.get("method")
-    if settings is None:
-        raise ValueError(f"{patch} does not say which method it is of: export it with python -m dmp_lightning.export.")
-    config = OmegaConf.create({"method": settings})
-    assert isinstance(config, DictConfig)
-    check_targets(config, IN_PATCHES)
-    method = instantiate(config.method)(backbone=backbone)
-    if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
-        method = instantiate(config.method)(backbone=deepcopy(backbone))
-    return load_patch(method, patch, strength)
 
 
 def guided(config: DictConfig, sampling: Sampling, name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -9,8 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
+from dmp_lightning.data.module import DiffusionData
+from dmp_lightning.evaluation.counts import Counts
 from dmp_lightning.reporting.results import Results, provenance, read_results, write_results
-from dmp_lightning.reporting.tables import Interval, Row, print_table, verdict
+from dmp_lightning.reporting.statistics import Interval
+from dmp_lightning.reporting.tables import Row, print_table, verdict
 from dmp_lightning.training.evaluation import Evaluation, Outcome
 
 WIDTH = 160  # characters of a table that goes into a file or a pipe
@@ -30,13 +33,15 @@ def summarise(
     measured: list[Measured],
     evaluation: Evaluation,
     backbone: nn.Module,
+    data: DiffusionData,
     trainer: L.Trainer,
     run_dir: Path,
 ) -> dict[str, float]:
     """Write `results.json` into `run_dir`, print the table and the verdict, and return the final metrics by name."""
     name = evaluation.generation.frechet.name
     base = sum(parameter.numel() for parameter in backbone.parameters())
-    rows = [_row(entry, name, base) for entry in measured]
+    counts = evaluation.generation.counts(len(data.train))
+    rows = [_row(entry, name, base, counts) for entry in measured]
     last = measured[-1].outcome
     metrics = {name: last.frechet, "loss": last.loss, "validation_seconds": last.validation_seconds}
     if last.comparison is not None:
@@ -50,7 +55,11 @@ def summarise(
         method=measured[-1].label,
         config={str(key): value for key, value in container.items()},
         seeds={"training": config.seed, "evaluation": config.evaluation.seed},
-        metrics={"base": _metrics(measured[0].outcome, name), "final": _metrics(last, name)},
+        metrics={
+            "base": _metrics(measured[0].outcome, name),
+            "final": _metrics(last, name),
+            "counts": counts._asdict() | {"too_few": counts.too_few},
+        },
         paired=_paired(last),
         rows=[asdict(row) for row in rows],
         **provenance(str(trainer.strategy.root_device)),
@@ -60,7 +69,8 @@ def summarise(
     print_table([*rows, *committed(config.controls)], console)
     if last.frechet_change is not None and last.comparison is not None:
         loss = Interval(*(part.item() for part in last.comparison.overall))
-        print(verdict(measured[-1].label, _features(name), Interval(*last.frechet_change), loss))
+        change = Interval(*last.frechet_change)
+        print(verdict(measured[-1].label, _features(name), change, loss, counts.samples, counts.too_few))
     print(f"Training took {last.training_seconds:.0f} s, validation {last.validation_seconds:.0f} s more.")
     print(f"Pictures, results.json and weights: {run_dir}")
     return metrics
@@ -77,12 +87,12 @@ def committed(folder: str | None) -> list[Row]:
     return rows
 
 
-def _row(entry: Measured, name: str, base: int) -> Row:
+def _row(entry: Measured, name: str, base: int, counts: Counts) -> Row:
     comparison, outcome = entry.outcome.comparison, entry.outcome
     difference = comparison and Interval(*(part.item() for part in comparison.overall))
     frechet: dict[str, float | None] = {_features(name): outcome.frechet}
     seconds, memory = outcome.training_seconds, outcome.memory
-    return Row(entry.label, "this run", frechet, difference, entry.trained, base, seconds, memory)
+    return Row(entry.label, "this run", frechet, difference, entry.trained, base, seconds, memory, counts.too_few)
 
 
 def _metrics(outcome: Outcome, name: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,37 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.earlier import elsewhere
 from dmp_lightning.mistakes import check_launcher
 from dmp_lightning.sweeps import Ended, conclude
+from dmp_lightning.values import check_values
 
 
-class GridSweeper(BasicSweeper):
+class CheckingSweeper(BasicSweeper):
+    """Hydra's own sweeper, which checks the configs of all runs before it starts one."""
+
+    meant: Sequence[str] = ()
+    """Keys that were typed, or that the sweep turns: each has to act in one of the runs at least."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        assert self.config is not None
+        assert self.hydra_context is not None
+        load, command = self.hydra_context.config_loader.load_sweep_config, self.config.hydra.job.config_name
+        configs = [load(self.config, list(overrides)) for overrides in batch]
+        for config in configs:
+            check_values(config, command, references=False)
+        check_acting(configs, command, self.meant)
+
+
+class GridSweeper(CheckingSweeper):
     """All combinations of the values, as Hydra's own sweeper; then a line on how the jobs ended."""
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         check_launcher(self.config.hydra.launcher)
+        turned = [key for key, value in self.params.items() if "," in str(value)]
+        self.meant = keys_of([*arguments, *turned])
         if self.config.sweep is not None:
             arguments = [*arguments, *self._typed_axes(arguments)]
         with stopping("" if self.config.sweep else " with resume=latest"):
@@ -61,7 +81,7 @@ def stopping(how: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class SearchSweeper(BasicSweeper):
+class SearchSweeper(CheckingSweeper):
     """A search by Optuna, whose study is in the sweep's folder; the launcher runs its trials.
 
     Args:
@@ -85,6 +105,7 @@ class SearchSweeper(BasicSweeper):
         assert self.hydra_context is not None
         check_launcher(self.config.hydra.launcher)
         overrides = self._overrides(arguments)
+        self.meant = keys_of(overrides)
         space = search_space(overrides.values())
         fixed = [f"{key}={overrides[key].get_value_element_as_str()}" for key in overrides if key not in space]
         folder = Path(self.config.hydra.sweep.dir)

@@ -1,9 +1,12 @@
 """Images encoded into a store by the command's own function, against the VAE itself; killed, shared, damaged."""
 
 import io
+import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from filelock import FileLock
 from PIL import Image
 from safetensors.numpy import load_file
 
 from dmp_lightning.data.encode import encode as encode_images
 from dmp_lightning.data.encode import verify
 from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.manifest import MANIFEST, read_manifest
+from dmp_lightning.data.manifest import MANIFEST, read_manifest, read_plan, write_record
 from dmp_lightning.files import UNFINISHED
+from tests.picture_files import png_of, png_of_16_bits
 from tests.processes import as_started_by_a_person, forkserver
 
 COUNT = 23
@@ -138,16 +143,16 @@ def killed(place: Path, out: Path, time: int) -> None:
         return write
 
     encoding.save_file = counted(encoding.save_file)
-    original = manifest.json.dumps
+    original = manifest.write_json
 
-    def dumps(*arguments: Any, **keywords: Any) -> str:
+    def write_json(*arguments: Any, **keywords: Any) -> None:
         nonlocal passed
         passed += 1
         if passed == time:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **keywords)
+        original(*arguments, **keywords)
 
-    manifest.json = type("json", (), {"dumps": staticmethod(dumps), "loads": staticmethod(manifest.json.loads)})
+    manifest.write_json = write_json
     encode(place, out)
 
 
@@ -178,8 +183,6 @@ def test_several_processes_share_the_work(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_shard_that_another_is_at_is_left_to_it(place: Path, tmp_path: Path, caplog: Any) -> None:
-    from filelock import FileLock
-
     records = tmp_path / "store" / ".encoding"
     records.mkdir(parents=True)
     with FileLock(records / "shard-00001.lock"), caplog.at_level("INFO"):
@@ -268,3 +271,120 @@ def test_verify_tells_all_that_is_wrong(place: Path, tmp_path: Path) -> None:
         verify(str(tmp_path / "store"))
     with pytest.raises(FileNotFoundError, match=r"There is no .*manifest\.json"):
         verify(str(tmp_path))
+
+
+def test_a_failed_encode_does_not_block_its_folder(place: Path, tmp_path: Path) -> None:
+    images, out = damaged(place, tmp_path / "images"), tmp_path / "store"
+    with pytest.raises(ValueError, match="cannot be read"):
+        encode(place, out, images)
+    for options in ({"labels": "none", "resolution": 64}, {"vae": "grey_vae"}):
+        with pytest.raises(ValueError, match="cannot be read"):
+            encode(place, out, images, **options)
+    for number in (2, 4):
+        (images / f"{number}.png").write_bytes((place / "images" / f"{number:02d}.png").read_bytes())
+    encode(place, out, images, resolution=64)
+    assert read_manifest(out / MANIFEST).plan.shape == (4, 32, 32)
+
+
+def test_where_nothing_was_readable_the_restored_images_are_encoded(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_text("text")
+    with pytest.raises(ValueError, match="None of the images could be read"):
+        encode(place, tmp_path / "store", tmp_path / "images", on_error="skip")
+    shutil.copy(place / "images" / "00.png", tmp_path / "images" / "a.png")
+    encode(place, tmp_path / "store", tmp_path / "images")
+    assert read_manifest(tmp_path / "store" / MANIFEST).count == 1
+
+
+def test_a_folder_that_another_fills_is_left_to_it(place: Path, tmp_path: Path) -> None:
+    images = damaged(place, tmp_path / "images")
+    with pytest.raises(ValueError, match="cannot be read"):
+        encode(place, tmp_path / "store", images)
+    with (
+        FileLock(tmp_path / "store" / ".encoding" / "shard-00000.lock"),
+        pytest.raises(ValueError, match="Another proc"),
+    ):
+        encode(place, tmp_path / "store", images, resolution=64)
+
+
+def test_a_shard_of_a_plan_that_was_replaced_meanwhile_is_not_kept(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dmp_lightning.data import encoding
+
+    def save(*arguments: Any) -> None:
+        save_file(*arguments)
+        path = tmp_path / "store" / ".encoding" / "plan.json"
+        write_record(replace(read_plan(path), resolution=64), path)
+
+    save_file = encoding.save_file
+    monkeypatch.setattr(encoding, "save_file", save)
+    with pytest.raises(ValueError, match="was meanwhile begun anew with other options"):
+        encode(place, tmp_path / "store")
+    assert not list(tmp_path.rglob("shard-*.json"))
+
+
+def as_of_an_earlier_version(path: Path) -> None:
+    """Take out of a record what earlier versions did not write."""
+    content = json.loads(path.read_text())
+    content.get("plan", content).pop("background", None)
+    for shard in (content, *content.get("shards", ())):
+        shard.pop("notes", None)
+    path.write_text(json.dumps(content))
+
+
+def test_stores_of_an_earlier_version_are_read_and_not_mixed(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(place / "store", out)
+    for path in (out / MANIFEST, *(out / ".encoding").glob("*.json")):
+        as_of_an_earlier_version(path)
+    assert len(Latents(out, True, place / "vae")) == len(Latents(place / "store", True, place / "vae"))
+    (out / MANIFEST).unlink()
+    (out / ".encoding" / "shard-00001.json").unlink()
+    with pytest.raises(ValueError, match=r"was begun by an earlier version, which read pictures .* otherwise"):
+        encode(place, out)
+    for record in (out / ".encoding").glob("shard-*.json"):
+        record.unlink()
+    encode(place, out)
+    assert content(out) == content(place / "store")
+
+
+def odd_images(place: Path, folder: Path) -> Path:
+    """Of each kind one, which all show the first of the images, or that at half the size."""
+    folder.mkdir()
+    shutil.copy(place / "images" / "00.png", folder / "0.png")
+    pixels = np.array(Image.open(folder / "0.png"))
+    (folder / "16.png").write_bytes(png_of_16_bits(pixels.astype(np.uint16) * 257))
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1])).save(folder / "turned.webp", lossless=True, exif=turned)
+    frames = [Image.fromarray(pixels), Image.new("RGB", (128, 128))]
+    frames[0].save(folder / "film.png", save_all=True, append_images=frames[1:])
+    hidden = np.dstack([pixels, np.full((128, 128), 255, np.uint8)])
+    hidden[pixels[..., 0] > 250] = 7, 7, 7, 0
+    shown = pixels.copy()
+    shown[pixels[..., 0] > 250] = 255
+    Image.fromarray(hidden).save(folder / "alpha.png")
+    Image.fromarray(shown).save(folder / "beta.png")
+    Image.fromarray(pixels[::2, ::2, 0]).save(folder / "grey.png")
+    (folder / "bomb.png").write_bytes(png_of(20_000, 10_000, 1, 0, b"\0"))
+    (folder / "empty.png").touch()
+    return folder
+
+
+def test_pictures_are_encoded_as_they_are_shown(place: Path, tmp_path: Path, caplog: Any) -> None:
+    images = odd_images(place, tmp_path / "images")
+    with caplog.at_level("INFO"):
+        encode(place, tmp_path / "store", images, on_error="skip", shard_mb=4)
+    moments = load_file(tmp_path / "store" / "shard-00000.safetensors")["moments"].astype(np.float32)
+    names = [name for name in sorted(path.name for path in images.iterdir()) if name not in ("bomb.png", "empty.png")]
+    of = dict(zip(names, moments, strict=True))
+    for one, other in (("0", "16"), ("0", "film"), ("alpha", "beta")):
+        assert np.allclose(of[f"{one}.png"], of[f"{other}.png"], atol=2e-3)
+    assert np.allclose(of["0.png"], of["turned.webp"], atol=2e-3)
+    assert (
+        "Of these images were 1 composed on white, 1 enlarged, 1 grey and repeated in three channels, "
+        "1 scaled to 8 bits, 1 taken as their first frame, of several, 1 turned as their EXIF says." in caplog.text
+    )
+    assert read_manifest(tmp_path / "store" / MANIFEST).shards[0].skipped == ("bomb.png", "empty.png")
+    assert "2 images could not be read" in caplog.text

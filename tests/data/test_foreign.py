@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from dmp_lightning.data.latents import Latents
 
@@ -60,19 +60,21 @@ def test_fast_dit_is_read_in_its_order_and_as_scaled_already(tmp_path: Path, vae
         1,
         False,
     )
-    assert np.array_equal(source.draw(drawn.x), latents[indices])
-    assert drawn.y.tolist() == labels[indices].tolist()
+    found = source.indices[indices]
+    assert np.array_equal(source.draw(drawn.x), latents[found])
+    assert drawn.y.tolist() == labels[found].tolist()
     assert (source.store.scale, source.store.shift) == (SCALE, SHIFT)  # which decoding takes away
 
 
 def test_lightningdit_is_read_scaled_by_the_vae_with_its_mirrors(tmp_path: Path, vae: Path) -> None:
     tensors = write_lightningdit(tmp_path / "latents")
     source = Latents(tmp_path / "latents", True, vae)
-    assert torch.equal(source.draw(source.read([13, 2]).x), (tensors["latents"][[13, 2]] - SHIFT) * SCALE)
+    first, second = source.indices[[13, 2]].tolist()
+    assert torch.equal(source.draw(source.read([13, 2]).x), (tensors["latents"][[first, second]] - SHIFT) * SCALE)
     found = source.read([13, 13], [0, 1])
-    known = torch.stack([tensors["latents"][13], tensors["latents_flip"][13]])
+    known = torch.stack([tensors["latents"][first], tensors["latents_flip"][first]])
     assert torch.equal(source.draw(found.x), (known - SHIFT) * SCALE)
-    assert (found.y[0], source.num_classes, source.mirrors) == (tensors["labels"][13], 5, 2)
+    assert (found.y[0], source.num_classes, source.mirrors) == (tensors["labels"][first], 5, 2)
 
 
 def test_lightningdit_is_normalised_by_statistics_beside_it(tmp_path: Path, vae: Path) -> None:
@@ -81,7 +83,8 @@ def test_lightningdit_is_normalised_by_statistics_beside_it(tmp_path: Path, vae:
     torch.save(statistics, tmp_path / "latents" / "latents_stats.pt")
     source = Latents(tmp_path / "latents", True, vae)
     drawn = source.draw(source.read(range(18)).x)
-    torch.testing.assert_close(drawn, (tensors["latents"][:18] - statistics["mean"]) / statistics["std"])
+    known = tensors["latents"][source.indices]
+    torch.testing.assert_close(drawn, (known - statistics["mean"]) / statistics["std"])
     (tmp_path / "latents" / "latents_stats.pt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"latents_stats\.pt holds no mean and std"):
         Latents(tmp_path / "latents", True, vae)
@@ -91,7 +94,7 @@ def test_what_is_damaged_is_named(tmp_path: Path, vae: Path) -> None:
     write_fast_dit(tmp_path / "features")
     (tmp_path / "features" / "imagenet256_features" / "3.npy").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"3\.npy is no readable array"):
-        Latents(tmp_path / "features", True, vae).read(range(18))
+        Latents(tmp_path / "features", True, vae)
     (tmp_path / "features" / "imagenet256_labels" / "5.npy").unlink()
     with pytest.raises(ValueError, match=r"imagenet256_labels has no 5\.npy"):
         Latents(tmp_path / "features", True, vae)
@@ -103,3 +106,188 @@ def test_what_is_damaged_is_named(tmp_path: Path, vae: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"shard001\.safetensors is no readable shard"):
         Latents(tmp_path / "latents", True, vae)
+
+
+def change_feature(change, number: int = 3):
+    def apply(folder: Path) -> None:
+        path = folder / "imagenet256_features" / f"{number}.npy"
+        np.save(path, change(np.load(path)))
+
+    return apply
+
+
+def change_features(change):
+    def apply(folder: Path) -> None:
+        for path in (folder / "imagenet256_features").iterdir():
+            np.save(path, change(np.load(path)))
+
+    return apply
+
+
+def label(value):
+    return lambda folder: np.save(folder / "imagenet256_labels" / "4.npy", np.array(value))
+
+
+def put_nan(latent: np.ndarray) -> np.ndarray:
+    latent[0, 0, 0, 0] = np.nan
+    return latent
+
+
+def cut(folder: Path) -> None:
+    path = folder / "imagenet256_features" / "3.npy"
+    path.write_bytes(path.read_bytes()[:500])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_features(lambda x: (x * 100).astype(np.int32)), r"\.npy holds numbers of type int32: latents are"),
+        (change_feature(lambda x: x.astype(np.int8), 0), r"/0\.npy holds numbers of type int8"),
+        (change_feature(lambda x: x > 0), r"/3\.npy holds numbers of type bool"),
+        (change_feature(lambda x: x.astype(np.complex64)), r"/3\.npy holds numbers of type complex64"),
+        (change_feature(lambda x: x.astype(object)), r"/3\.npy holds numbers of type object"),
+        (change_feature(lambda x: x.astype(str)), r"/3\.npy holds numbers of type str"),
+        (change_feature(lambda x: x[:, :1, :1, :1]), r"/3\.npy holds latents of shape \(1, 1, 1, 1\), other files"),
+        (change_feature(lambda x: x[:, :, :4], 0), r"/0\.npy holds latents of shape \(1, 4, 4, 8\), other files"),
+        (change_feature(lambda x: x[0]), r"/3\.npy holds latents of shape \(4, 8, 8\), other files"),
+        (change_feature(lambda x: x[0, 0, 0, 0]), r"/3\.npy holds latents of shape \(\), other files"),
+        (change_feature(lambda x: x[:0]), r"/3\.npy holds latents of shape \(0, 4, 8, 8\), other files"),
+        (change_features(lambda x: x[0]), r"shape \(4, 8, 8\), not \(1, C, H, W\)"),
+        (change_features(lambda x: x[:, :0]), r"shape \(1, 0, 8, 8\), not \(1, C, H, W\)"),
+        (change_features(lambda x: x[:, :3]), "latents of 3 channels, the VAE has 4"),
+        (
+            change_features(lambda x: x / 0.18215),
+            r"size \(RMS\) of 5\.5.*should be near 1.*multiplied by .* 0\.5, once",
+        ),
+        (change_features(lambda x: x * 0.08), r"size \(RMS\) of 0\.0.*should be near 1"),
+        (change_features(lambda x: x + 10), r"size \(RMS\) of 10"),
+        (change_feature(lambda x: x * 6), r"/3\.npy holds a latent of size \(RMS\) 5\.\d"),
+        (change_feature(put_nan), r"/3\.npy\) is not finite"),
+        (change_features(lambda x: x * np.array([1, 1, 0, 1], np.float32)[:, None, None]), "channel 2 is the same"),
+        (cut, r"/3\.npy is no readable array \(372 of 1024 bytes are there\)"),
+        (label([-1]), r"labels/4\.npy holds the label -1"),
+        (label([0.6]), r"labels/4\.npy holds the label 0\.6"),
+        (label([np.nan]), r"labels/4\.npy holds the label nan"),
+        (label([10**12]), r"labels/4\.npy holds the label 1000000000000"),
+        (label(np.eye(1000)[:1]), r"labels/4\.npy holds float64 of shape \(1, 1000\), not one label"),
+        (label([True]), r"labels/4\.npy holds bool of shape \(1,\), not one label"),
+        (label([]), r"labels/4\.npy holds float64 of shape \(0,\), not one label"),
+        (label([1j]), r"labels/4\.npy holds complex128"),
+        (lambda folder: (folder / "imagenet256_features" / "4.npy").unlink(), r"features has no 4\.npy, though"),
+        (lambda folder: (folder / "other_features").mkdir(), "both imagenet256_features and other_features"),
+    ],
+)
+def test_features_that_are_no_scaled_latents_are_refused_by_name(tmp_path: Path, vae: Path, change, message) -> None:
+    write_fast_dit(tmp_path / "features")
+    config = json.loads((vae / "config.json").read_text())
+    (vae / "config.json").write_text(json.dumps(config | {"latent_channels": 4}))
+    Latents(tmp_path / "features", True, vae)
+    change(tmp_path / "features")
+    with pytest.raises(ValueError, match=message):
+        Latents(tmp_path / "features", True, vae)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_features(np.asfortranarray), []),
+        (change_features(lambda x: x.astype(">f4")), []),
+        (change_features(lambda x: x.astype(np.float64)), ["latents of type float64 are read as float32"]),
+        (change_feature(lambda x: x.astype(np.float64)), ["latents of type float32 and float64 are read as float32"]),
+        (change_features(lambda x: x), []),
+        (label(4.0), ["labels of type float64 are read as whole numbers"]),
+        (lambda folder: (folder / "imagenet256_features" / ".DS_Store").touch(), ["left out 1 that are no .npy files"]),
+    ],
+)
+def test_features_in_another_layout_are_the_same_numbers(tmp_path: Path, vae: Path, caplog, change, said) -> None:
+    latents, labels = write_fast_dit(tmp_path / "features")
+    change(tmp_path / "features")
+    source = Latents(tmp_path / "features", True, vae)
+    read = source.read(range(18))
+    assert np.array_equal(source.draw(read.x), latents[source.indices])
+    assert read.y.tolist() == labels[source.indices].tolist()
+    assert [line in message for line, message in zip(said, caplog.messages, strict=True)] == [True] * len(said)
+
+
+def test_a_file_that_changes_after_opening_is_told_on_reading(tmp_path: Path, vae: Path) -> None:
+    write_fast_dit(tmp_path / "features")
+    source = Latents(tmp_path / "features", True, vae)
+    change_feature(lambda x: x[:, :1, :1, :1], 4)(tmp_path / "features")
+    with pytest.raises(ValueError, match=r"/4\.npy has changed to shape \(1, 1, 1, 1\)"):
+        source.read(range(18))
+
+
+def shard(**changes):
+    """Replace tensors of the second shard by what the functions make of them."""
+
+    def apply(folder: Path) -> None:
+        path = folder / "latents_rank00_shard001.safetensors"
+        tensors = load_file(path)
+        save_file({name: changes.get(name, lambda x: x)(value).contiguous() for name, value in tensors.items()}, path)
+
+    return apply
+
+
+def both(change):
+    return shard(latents=change, latents_flip=change)
+
+
+def mirrors_are_copies(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        tensors = load_file(path)
+        save_file(tensors | {"latents_flip": tensors["latents"].clone()}, path)
+
+
+def statistics(**values):
+    good = {"mean": torch.zeros(1, 4, 1, 1), "std": torch.ones(1, 4, 1, 1)}
+    return lambda folder: torch.save(good | values, folder / "latents_stats.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (both(lambda x: x.int()), r"shard001\.safetensors holds numbers of type int32"),
+        (both(lambda x: x[:, :, :4]), r"shard001\.safetensors holds latents of shape \(1, 4, 4, 8\), other files"),
+        (both(lambda x: x * float("nan")), r"of .*shard001\.safetensors\) is not finite"),
+        (both(lambda x: x * 20), r"number \d of .*shard001.* holds a latent of size \(RMS\)"),
+        (both(lambda x: x[:0]), r"shard001\.safetensors holds latents \(0, 4, 8, 8\)"),
+        (
+            shard(latents=lambda x: x.half()),
+            r"shard001\.safetensors holds latents .* of float16, mirrors .* of float32",
+        ),
+        (shard(latents_flip=lambda x: x[:, :, :4]), r"shard001\.safetensors holds latents .* do not go together"),
+        (shard(labels=lambda x: x - 5), r"shard001\.safetensors holds the label -3"),
+        (shard(labels=lambda x: x + 0.6), r"shard001\.safetensors holds the label 2\.5999"),
+        (shard(labels=lambda x: x[:, None].expand(-1, 1000)), r"labels \(8, 1000\) of int64: they do not go together"),
+        (mirrors_are_copies, r"mirrors \(latents_flip\) that are the latents themselves"),
+        (statistics(std=torch.zeros(1, 4, 1, 1)), r"latents_stats\.pt has a std of \[0\.0"),
+        (statistics(std=-torch.ones(4)), r"latents_stats\.pt has a std of \[-1\.0"),
+        (statistics(std=torch.full((4,), torch.nan)), r"latents_stats\.pt has a std of \[nan"),
+        (statistics(mean=torch.full((4,), torch.inf)), r"latents_stats\.pt has a mean of \[inf"),
+        (statistics(std=torch.ones(32)), r"latents_stats\.pt has a std of 32 channels, the latents have 4"),
+        (statistics(std=torch.full((4,), 19.0)), r"size \(RMS\) of 0\.05.*latents_stats\.pt is of other latents"),
+    ],
+)
+def test_shards_that_are_no_latents_are_refused_by_name(tmp_path: Path, vae: Path, change, message: str) -> None:
+    write_lightningdit(tmp_path / "latents")
+    change(tmp_path / "latents")
+    with pytest.raises(ValueError, match=message):
+        Latents(tmp_path / "latents", True, vae)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_shards_of_other_types_are_read_and_it_is_said(tmp_path: Path, vae: Path, caplog, dtype: torch.dtype) -> None:
+    tensors = write_lightningdit(tmp_path / "latents")
+    both(lambda x: x.to(dtype))(tmp_path / "latents")
+    source = Latents(tmp_path / "latents", True, vae)
+    expected = (tensors["latents"][source.indices[15]].to(dtype).float() - SHIFT) * SCALE
+    assert torch.equal(source.draw(source.read([15]).x)[0], expected)
+    name = str(dtype).removeprefix("torch.")
+    assert f"latents of type {' and '.join(sorted(['float32', name]))} are read as float32" in caplog.text
+
+
+def test_latents_that_were_scaled_twice_are_said(tmp_path: Path, vae: Path, caplog) -> None:
+    write_fast_dit(tmp_path / "features")
+    change_features(lambda x: x * 0.18215)(tmp_path / "features")
+    Latents(tmp_path / "features", True, vae)
+    assert "typical size (RMS) of 0.18" in caplog.text

@@ -142,7 +142,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "manifest of another version": (
         lambda store: (store / MANIFEST).write_text('{"format": 0}'),
-        r"manifest\.json is no readable record of latents \(format 0, not 1\)",
+        r"manifest\.json is no readable record of latents \(format 0, not 2\)",
     ),
     "half a manifest": (lambda store: os.truncate(store / MANIFEST, 200), r"manifest\.json is no readable record"),
 }
@@ -174,7 +174,7 @@ def test_a_latent_that_is_not_finite_is_named(tmp_path: Path) -> None:
     change_store(store, spoil)
     source = Latents(store, train=True, vae=store / "vae")
     source.read([6, 8])
-    with pytest.raises(ValueError, match=r"Latent 7 is not finite in .*store: encode again"):
+    with pytest.raises(ValueError, match=r"Latent 7 \(.*\) is not finite in .*store: encode again"):
         source.read([40, 7, 8])
 
 

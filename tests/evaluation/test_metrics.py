@@ -142,3 +142,17 @@ def _of_pytorch_fid(network: torch.nn.Module, pixels: Tensor) -> tuple[Tensor, T
 class _Images(TensorDataset):
     def __getitem__(self, index: int) -> Tensor:
         return super().__getitem__(index)[0]
+
+
+def test_a_distance_of_nothing_is_not_below_zero() -> None:
+    """pytorch-fid's is, by rounding."""
+    features = normal(192, 192)
+    assert measure({"features": features}, {"features": features}, {}, "fid")["fid"] >= 0
+
+
+@pytest.mark.parametrize("side", ["samples", "reference"])
+def test_features_that_are_not_finite_are_not_measured(side: str) -> None:
+    outputs = {"samples": {"features": normal(40)}, "reference": {"features": normal(40, seed=1)}}
+    outputs[side]["features"][3, 2] = torch.nan
+    with pytest.raises(ValueError, match=f"features of the {side} are not finite"):
+        measure(outputs["samples"], outputs["reference"], {}, "fid")

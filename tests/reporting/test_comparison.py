@@ -8,15 +8,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+from dmp_lightning.evaluation.counts import Counts
+from dmp_lightning.reporting.ablation import headline, markdown, word
 from dmp_lightning.reporting.axes import build_axes
 from dmp_lightning.reporting.axis_chart import axis_chart
-from dmp_lightning.reporting.chart_rows import DISTANCE
+from dmp_lightning.reporting.chart_rows import DISTANCE, LOSS, change_rows, gains_rows
 from dmp_lightning.reporting.comparison import build_lines
 from dmp_lightning.reporting.configs import REPEATED, flatten
 from dmp_lightning.reporting.cost_chart import cost_chart
 from dmp_lightning.reporting.lines import Base, Line
 from dmp_lightning.reporting.records import read_folder
-from dmp_lightning.reporting.statistics import OWN, SEEDS
+from dmp_lightning.reporting.statistics import OWN, SEEDS, Interval, estimate
 from tests.reporting.made import make_runs, record, write
 
 
@@ -64,7 +66,36 @@ def test_only_inceptions_distance_is_called_fid(tmp_path: Path) -> None:
     text = json.dumps(record("linear", 1, -4.0)).replace("frechet_digits_classifier", "fid")
     write(tmp_path / "a.json", json.loads(text))
     ((base,), _, _) = sorted_runs(tmp_path)
-    assert base.measure == "FID"
+    assert base.measure == "FID †"  # of 500 samples and 2,048 features
+    assert base.too_few
+
+
+@pytest.mark.parametrize(("samples", "too_few"), [(64, True), (65, False)])
+def test_a_distance_of_no_more_images_than_features_is_marked(tmp_path: Path, samples: int, too_few: bool) -> None:
+    content = record("linear", 1, -4.0, evaluation={"samples": samples})
+    counts = Counts(samples, 1437, 64)
+    content["metrics"]["counts"] = counts._asdict() | {"too_few": counts.too_few}
+    write(tmp_path / "a.json", content)
+    bases, lines, _ = sorted_runs(tmp_path)
+    assert bases[0].measure == "Fréchet distance (digits classifier)" + (" †" if too_few else "")
+    assert word(lines[0]) == ("too few images" if too_few else "better")
+    assert ("nothing is concluded" in " ".join(headline(bases, lines))) == too_few
+    assert ("\n† No more samples" in markdown(lines, bases)) == too_few
+
+
+def test_tables_and_plots_have_one_interval(tmp_path: Path) -> None:
+    (_,), lines, _ = sorted_runs(make_runs(tmp_path))
+    for line in lines:
+        for quantity, found, changes in ((DISTANCE, line.change, line.changes), (LOSS, line.loss, line.losses)):
+            assert found is not None
+            (mean,) = [row for row in change_rows(line, quantity) if row["kind"] == "mean"]
+            assert (mean["mean"], mean["low"], mean["high"]) == found.interval
+            assert found == estimate(changes)
+        for index, row in enumerate(row for row in gains_rows(line) if row["kind"] == "mean"):
+            strata = [run.record.paired["by_stratum"] for run in line.runs]
+            expected = estimate([Interval(*(part[end][index] for end in ("mean", "low", "high"))) for part in strata])
+            assert expected is not None
+            assert (row["mean"], row["low"], row["high"]) == expected.interval
 
 
 def test_the_same_config_and_seed_counts_once(tmp_path: Path) -> None:

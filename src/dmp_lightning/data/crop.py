@@ -4,6 +4,9 @@ from PIL import Image
 
 CROP = "ADM centre crop"
 
+LONG = 16
+"""Of a picture more than so many times as long as wide, the ends are cut off first: resized, they fill any memory."""
+
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
     """The central square of an image, `size` pixels wide.
@@ -11,6 +14,10 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
     The image is halved by averaging blocks of 2x2 pixels as long as its shorter side stays at least `size`, then
     resized bicubically until that side is `size`, and cut in the middle.
     """
+    shorter = min(image.size)
+    if max(image.size) > LONG * shorter:
+        left, top = (max(side - LONG * shorter, 0) // 2 for side in image.size)
+        image = image.crop((left, top, image.width - left, image.height - top))
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)

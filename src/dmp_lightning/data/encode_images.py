@@ -19,7 +19,7 @@ from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.open_images import open_images
 from dmp_lightning.data.picture_colours import BACKGROUND
-from dmp_lightning.data.vae import downsampling, load_vae, posterior, scale_and_shift, weights_hash
+from dmp_lightning.data.vae import downsampling, load_vae, posterior, scaling, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Pixels(Dataset):
             picture = self.images.read(index)
         except Exception as error:  # what damaged images raise is of many kinds
             return f"{self.images.names[index]} cannot be read ({error})"
-        pixels, notes = fit_picture(picture, self.channels, self.resolution)
+        pixels, notes = fit_picture(picture, (self.channels, self.resolution, self.resolution))
         return Item(pixels, notes)
 
 
@@ -81,7 +81,7 @@ def make_plan(
         raise ValueError(f"resolution={resolution}: the VAE {vae} takes images of a multiple of {factor} pixels.")
     side = resolution // factor
     shape = (model.config.latent_channels, side, side)
-    scale, shift = scale_and_shift(model)
+    scale, shift, _ = scaling(model.config)
     return Plan(
         shape=shape,
         scale=scale,

@@ -13,7 +13,7 @@ from dmp_lightning.data.encoding import Item, Work
 from dmp_lightning.data.foreign import is_fast_dit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.store import Store
-from dmp_lightning.data.vae import downsampling, load_vae, scale_and_shift
+from dmp_lightning.data.vae import downsampling, load_vae, scaling
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None,
     if labels == "folders" or resolution is not None:
         raise ValueError(f"{source} holds latents with labels, of one resolution: leave labels and resolution alone.")
     model = load_vae(vae, download=True)
-    store = (open_fast_dit if is_fast_dit(source) else open_lightningdit)(source, *scale_and_shift(model))
+    store = (open_fast_dit if is_fast_dit(source) else open_lightningdit)(source, scaling(model.config), damaged=True)
     numbers = np.zeros(len(store), np.int64) if labels == "none" else store.labels.numpy()
     names = [f"latent {index} of {source}" for index in range(len(store))]
     moments, channels, height, width = store.shape
@@ -61,7 +61,7 @@ def prepare_latents(source: Path, vae: str, labels: str, resolution: int | None,
         shard_images=images_of_a_shard(shard_mb, store.mirrors * moments, shape),
         num_classes=int(numbers.max()) + 1,
         classes=None,
-        held_out=store.held_out,
+        held_out=None,
         mirrors=store.mirrors,
         moments=moments,
         scaled=store.scaled,

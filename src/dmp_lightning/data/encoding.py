@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_plan, read_shard, write_record
-from dmp_lightning.data.plans import RECORDS, changing_plan, plan_path, record_path, write_plan
+from dmp_lightning.data.manifest import Plan, Shard, read_plan, write_record
+from dmp_lightning.data.plans import changing_plan, clear, finish, plan_path, record_path, shard_ranges, write_plan
 from dmp_lightning.data.workers import ignore_interrupts
-from dmp_lightning.files import UNFINISHED, replacing
+from dmp_lightning.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Encoder:
                 if not record.exists():
                     path = self.out / f"{record.stem}.safetensors"
                     for file in (path, record):
-                        _clear(file)
+                        clear(file)
                     shard = self._encode(path, span, bar)
                     with changing_plan(self.out):
                         if read_plan(plan_path(self.out)) != self.work.plan:
@@ -140,35 +140,3 @@ class Encoder:
 
     def _record(self, number: int) -> Path:
         return record_path(self.out, number)
-
-
-def shard_ranges(plan: Plan) -> list[range]:
-    """The images of each shard."""
-    images = range(plan.images)
-    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
-
-
-def finish(plan: Plan, out: Path) -> bool:
-    """Write the manifest if all shards are there; every process may, as they write the same.
-
-    Raises:
-        ValueError: no image could be read.
-    """
-    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
-    if not all(record.exists() for record in records):
-        return False
-    shards = [read_shard(record) for record in records]
-    count = sum(shard.count for shard in shards)
-    if not count:
-        raise ValueError("None of the images could be read: set source to where they are.")
-    manifest = Manifest(plan, count, tuple(shard for shard in shards if shard.count))
-    with FileLock(out / RECORDS / "manifest.lock"):
-        _clear(out / MANIFEST)
-        write_record(manifest, out / MANIFEST)
-    return True
-
-
-def _clear(path: Path) -> None:
-    """Remove what one that was killed has left of `path`; nobody else may be writing it."""
-    for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
-        left.unlink()

@@ -4,44 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
-from tqdm import tqdm
 
-from dmp_lightning.data.store import Part, Store, read_tensors
-
-STATISTICS = "latents_stats.pt"
-
-
-class Pairs:
-    """A shard of LightningDiT: `latents` and those of the mirrors, `latents_flip`, each (n, C, H, W), memory-mapped."""
-
-    mirrors = 2
-
-    def __init__(self, latents: np.ndarray, latents_flip: np.ndarray) -> None:
-        self.planes = (latents, latents_flip)
-
-    def __len__(self) -> int:
-        return len(self.planes[0])
-
-    def row(self, index: int, mirror: int) -> np.ndarray:
-        return self.planes[mirror][index, None]
-
-
-class Files:
-    """fast-DiT's features: a file (1, C, H, W) for each image, and no mirrors."""
-
-    mirrors = 1
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def row(self, index: int, mirror: int) -> np.ndarray:
-        return read_array(self.paths[index])
+from dmp_lightning.data.fast_dit import Files, read_files
+from dmp_lightning.data.foreign_checks import check_labels, check_numbers, check_shape, common_shape, common_type
+from dmp_lightning.data.held_out import draw_held_out
+from dmp_lightning.data.lightningdit import STATISTICS, Pairs, Shard, read_shard, read_statistics
+from dmp_lightning.data.store import Part, Store
+from dmp_lightning.data.vae import Scaling
 
 
 def is_lightningdit(folder: Path) -> bool:
@@ -52,104 +24,97 @@ def is_fast_dit(folder: Path) -> bool:
     return bool(_features(folder))
 
 
-def open_lightningdit(folder: Path, scale: float, shift: float) -> Store:
+def open_lightningdit(folder: Path, vae: Scaling, damaged: bool = False) -> Store:
     """LightningDiT's shards: `latents`, `latents_flip`, `labels`, of the VAE's own scale.
 
     Where `latents_stats.pt` is beside them they are normalised by it, channel by channel, as LightningDiT does; else
-    by the VAE's `scale` and `shift`.
+    by the VAE's scale and shift.
+
+    Args:
+        damaged: leave single latents that are damaged to their reading.
 
     Raises:
-        ValueError: a file is damaged, or holds something else.
+        ValueError: a file is damaged, or holds something else; the numbers are not what a model is trained on.
     """
     paths = sorted(folder.glob("*.safetensors"))
-    parts: list[Part] = []
-    labels = []
-    for path in paths:
-        latents, flipped, numbers = read_tensors(path, ["latents", "latents_flip", "labels"])
-        fits = latents.ndim == 4 and latents.shape == flipped.shape and numbers.shape == latents.shape[:1]
-        if not fits or latents.dtype not in (torch.float16, torch.float32):
-            raise ValueError(
-                f"{path} holds latents {tuple(latents.shape)}, mirrors {tuple(flipped.shape)} and labels "
-                f"{tuple(numbers.shape)} of {latents.dtype}: they do not go together, extract them again."
-            )
-        parts.append(Pairs(latents.numpy(), flipped.numpy()))
-        labels.append(numbers.long())
-    mean, std = _statistics(folder / STATISTICS) if (folder / STATISTICS).is_file() else (shift, 1 / scale)
+    shards = {path: read_shard(path) for path in paths}
+    shape = common_shape({path: (1, *shard.latents.shape[1:]) for path, shard in shards.items()})
+    check_shape(paths[0], shape, vae.channels)
+    kept = common_type({path: str(shard.latents.dtype).removeprefix("torch.") for path, shard in shards.items()})
+    parts = [Pairs(path, shard, kept) for path, shard in shards.items()]
+    labels = torch.cat([_labels(path, shard) for path, shard in shards.items()])
+    statistics = folder / STATISTICS
+    given = read_statistics(statistics, shape[1]) if statistics.is_file() else None
+    mean, std = given or (vae.shift, 1 / vae.scale)
     digest = ",".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
-    return _store(parts, torch.cat(labels), scale=1 / std, shift=mean, digest=digest)
+    store = _store(parts, shape, labels, scale=1 / std, shift=mean, digest=digest)
+    scaled_by = f"{statistics} is of other latents" if given else f"The VAE scales by {vae.scale:.6g}"
+    check_numbers(
+        store, folder, f"{scaled_by}: put the right {STATISTICS} beside them, or set the VAE they are from.", damaged
+    )
+    return store
 
 
-def open_fast_dit(folder: Path, scale: float, shift: float) -> Store:
+def open_fast_dit(folder: Path, vae: Scaling, damaged: bool = False) -> Store:
     """fast-DiT's folders, `*_features` and `*_labels`, with files of the same names; they are scaled already.
 
-    A file a sample is slow, and opening reads all labels: a store of `python -m dmp_lightning.encode` is not.
+    A file a sample is slow, and opening reads all headers and labels: a store of `python -m dmp_lightning.encode` is
+    not.
+
+    Args:
+        damaged: leave single latents that are damaged to their reading.
 
     Raises:
-        ValueError: the folders do not go together, or a file is damaged.
+        ValueError: the folders do not go together, a file is damaged, or holds something else; the numbers are not what
+            a model is trained on.
     """
     features = _features(folder)
     assert features is not None  # as is_fast_dit has found
-    named = features.with_name(features.name.replace("_features", "_labels"))
-    paths = sorted(features.glob("*.npy"))
-    missing = next((path.name for path in paths if not (named / path.name).is_file()), None)
-    if missing is not None or not paths:
-        raise ValueError(f"{named} has no {missing or 'files'}, though {features} has: extract the features again.")
-    bar = tqdm(paths, "Reading labels", unit="file", leave=False, delay=2)
-    labels = torch.tensor([int(read_array(named / path.name).reshape(-1)[0]) for path in bar])
+    found = read_files(features, features.with_name(features.name.removesuffix("_features") + "_labels"), damaged)
+    shape = common_shape({path: header.shape for path, header in found.headers.items()})
+    check_shape(features, shape, vae.channels)
+    kept = common_type({path: header.dtype.name for path, header in found.headers.items()})
+    paths = found.paths
     digest = hashlib.sha256("".join(f"{path.name} {path.stat().st_mtime_ns}" for path in paths).encode()).hexdigest()
-    return _store([Files(paths)], labels, scale=scale, shift=shift, digest=digest, scaled=True)
-
-
-def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file, without running code from it.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no readable array ({error}): extract the features again.") from error
+    store = _store(
+        [Files(paths, shape, kept)], shape, found.labels, scale=vae.scale, shift=vae.shift, digest=digest, scaled=True
+    )
+    remedy = f"Extract them again, multiplied by the VAE's scaling factor, {vae.scale:.6g}, once."
+    check_numbers(store, features, remedy, damaged)
+    return store
 
 
 def _features(folder: Path) -> Path | None:
     found = sorted(path for path in folder.glob("*_features") if path.is_dir())
-    return found[0] if len(found) == 1 else None
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}: leave one of them there.")
+    return found[0] if found else None
+
+
+def _labels(path: Path, shard: Shard) -> Int[Tensor, " N"]:
+    values = shard.labels.double() if shard.labels.is_floating_point() else shard.labels
+    return check_labels(values.numpy(), lambda _: str(path))
 
 
 def _store(
     parts: Sequence[Part],
+    shape: tuple[int, ...],
     labels: Tensor,
     scale: float | Tensor,
     shift: float | Tensor,
     digest: str,
     scaled: bool = False,
 ) -> Store:
-    first = parts[0].row(0, 0)
-    other = next((part.row(0, 0).shape for part in parts if part.row(0, 0).shape != first.shape), None)
-    if other is not None:
-        raise ValueError(f"The files hold latents of shapes {first.shape} and {other}: extract them again.")
-    if first.ndim != 4 or len(first) != 1:
-        raise ValueError(f"The latents have shape {first.shape}, not (1, C, H, W): extract them again.")
+    moments, channels, height, width = shape
     return Store(
         parts=parts,
-        shape=first.shape,
+        shape=(moments, channels, height, width),
         labels=labels,
         num_classes=int(labels.max()) + 1,
         scale=scale,
         shift=shift,
-        held_out=None,
+        held_out=draw_held_out(labels.numpy()),
         vae_sha256=None,
         digest=digest,
         scaled=scaled,
     )
-
-
-def _statistics(path: Path) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C, 1, 1)."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        mean, std = (found[name].float().reshape(-1, 1, 1) for name in ("mean", "std"))
-    except Exception as error:  # what torch raises on damaged files is of many kinds
-        raise ValueError(f"{path} holds no mean and std of latents: remove it, or restore it.") from error
-    return mean, std

@@ -45,7 +45,7 @@ class FolderImages(Images):
                 else:
                     yield from self._found(path, f"{name}/", (*above, _identity(status)))
             elif not stat.S_ISREG(status.st_mode):
-                self.left_out["pipe, socket or device"] += 1
+                self.left_out["special file"] += 1
             elif is_picture(name):
                 yield name, (path, status.st_size)
             else:

@@ -17,6 +17,8 @@ class IdxImages(Images):
 
     splits: ClassVar = ("train", "t10k")
 
+    by_content = True
+
     def __init__(self, folder: Path) -> None:
         images, labels = (
             [read_idx(folder / f"{split}-{kind}-ubyte") for split in self.splits]

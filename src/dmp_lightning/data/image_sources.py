@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Images(ABC):
     labels: np.ndarray | None = None
     held_out: int | None = None
     fingerprint: str
+    by_content: ClassVar[bool] = False
+    """Whether the fingerprint tells of the content itself, and not of names and sizes alone."""
     left_out: LeftOut
     files: Sequence[Path]
 

@@ -14,27 +14,31 @@ from dmp_lightning.data.pictures import LeftOut, Picture, check_bytes, decode_pi
 class ZipImages(Images):
     """All images in a zip archive, by name. Of several with one name it is the last, as for all that unpack it."""
 
+    by_content = True
+
     def __init__(self, archive: Path) -> None:
         self.files, self.left_out = [archive], LeftOut()
         members: dict[str, zipfile.ZipInfo] = {}
         for member in _open_zip(archive, os.getpid()).infolist():
             if member.is_dir():
                 continue
+            name = member.filename.replace("\\", "/")  # which some programs for Windows write
             if stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["link"] += 1
-            elif is_picture(member.filename):
-                self.left_out["earlier file of the same name"] += member.filename in members
-                members[member.filename] = member
+            elif is_picture(name):
+                self.left_out["earlier file of the same name"] += name in members
+                members[name] = member
             else:
-                self.left_out.add_file(member.filename)
+                self.left_out.add_file(name)
         self.names = sorted(members)
+        self.members = [members[name].filename for name in self.names]
         self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
 
     def read(self, index: int) -> Picture:
         archive = _open_zip(self.files[0], os.getpid())
-        check_bytes(archive.getinfo(self.names[index]).file_size)
+        check_bytes(archive.getinfo(self.members[index]).file_size)
         try:
-            return decode_picture(archive.read(self.names[index]))
+            return decode_picture(archive.read(self.members[index]))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise OSError(str(error)) from error
         except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own

@@ -1,6 +1,7 @@
 """Latents of images on disk as a `Source`: each draw of a training sample is new."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,9 @@ from dmp_lightning.data.manifest import MANIFEST
 from dmp_lightning.data.remote import fetch_store, is_remote
 from dmp_lightning.data.source import Stored
 from dmp_lightning.data.store import Store, open_store
-from dmp_lightning.data.vae import configured_scale, decode, has_vae, load_vae, weights_hash
+from dmp_lightning.data.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
 
-HELD_OUT = 1_000  # images at the end of the store for the validation loss, where their source sets none apart
+log = logging.getLogger(__name__)
 
 
 class Latents:
@@ -31,7 +32,8 @@ class Latents:
     Args:
         folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
             Or as fast-DiT or LightningDiT wrote them: without statistics, each image has the one latent.
-        train: all but the held-out images, or these.
+        train: all but the held-out images, or these; which they are stands in the manifest. Where there is none, they
+            are drawn as `encode` draws them.
         vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
     Raises:
@@ -48,18 +50,20 @@ class Latents:
         self.sample_shape = self.store.shape[1:]
         self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
         self.moments = self.store.shape[0] == 2
-        total = len(self.store)
-        held_out = min(HELD_OUT, total // 10) if self.store.held_out is None else self.store.held_out
-        self.range = range(total - held_out) if train else range(total - held_out, total)
-        digest = hashlib.sha256(self.store.digest.encode()).hexdigest()[:16]
+        held_out = self.store.held_out
+        self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out
+        if not train:
+            self._tell_held_out()
+        content = f"{self.store.digest} without {held_out.tolist()}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.fingerprint = f"latents-{digest}-{'train' if train else 'held-out'}"
         self.cache = self.folder / "statistics"
 
     def __len__(self) -> int:
-        return len(self.range)
+        return len(self.indices)
 
     def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
-        chosen = np.array([self.range[index] for index in indices])
+        chosen = self.indices[np.asarray(indices)]
         mirrors = np.zeros_like(chosen) if mirrored is None else np.array(mirrored)
         try:
             x = self.store.gather(chosen, mirrors)
@@ -73,10 +77,7 @@ class Latents:
         latents = x[:, 0].float()
         if noise is not None and self.moments:
             latents = latents.addcmul(x[:, 1].float(), noise)
-        if self.store.scaled:
-            return latents
-        scale, shift = self._scale(x.device)
-        return (latents - shift) * scale
+        return self.store.scale_for_model(latents)
 
     def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
         for start in range(0, len(self), batch_size):
@@ -84,7 +85,7 @@ class Latents:
             yield to_uint8(self.decode(self.draw(latents)))
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-        scale, shift = self._scale(x.device)
+        scale, shift = self.store.scaling(x.device)
         return decode(self._decoder[0], x.float() / scale + shift)
 
     @property
@@ -92,8 +93,19 @@ class Latents:
         """Hash of the weights of the VAE that decodes; errors as of decoding."""
         return self._decoder[1]
 
-    def _scale(self, device: torch.device) -> list[Tensor]:
-        return [torch.as_tensor(value, device=device) for value in (self.store.scale, self.store.shift)]
+    def _tell_held_out(self) -> None:
+        if not len(self):
+            raise ValueError(
+                f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
+                "or encode with labels=none."
+            )
+        if self.store.undrawn:
+            log.warning(
+                "%s is of an earlier version and keeps its held-out images, the last %s in the order of names: encode "
+                "into another folder to have them drawn evenly over classes.",
+                self.folder,
+                f"{len(self):,}",
+            )
 
     @cached_property
     def _decoder(self) -> tuple[Any, str]:
@@ -108,7 +120,7 @@ def _open(folder: Path, vae: str) -> Store:
     if (folder / MANIFEST).is_file():
         return open_store(folder)
     read = open_fast_dit if is_fast_dit(folder) else open_lightningdit
-    return read(folder, *configured_scale(vae))
+    return read(folder, configured_scaling(vae))
 
 
 def _check_prepared(folder: Path, vae: str) -> None:

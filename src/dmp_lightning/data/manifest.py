@@ -1,16 +1,17 @@
 """What a store of latents says about itself: `manifest.json`, and the record of each shard."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""Stores of format 1 do not say which images are held out."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A plan that is carried out: `count` latents in `shards`."""
+    """A plan that is carried out: `count` latents in `shards`.
+
+    `held_out` are the indices of those that were drawn for the validation loss, in order; None where the source sets
+    some apart itself, and in format 1.
+    """
 
     plan: Plan
     count: int
     shards: tuple[Shard, ...]
+    held_out: tuple[int, ...] | None = None
 
 
 def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int]) -> int:
@@ -84,9 +90,7 @@ def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int])
 
 def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
-    content = {"format": FORMAT, **asdict(record)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json({"format": FORMAT, **asdict(record)}, path, indent=1)
 
 
 def read_plan(path: Path) -> Plan:
@@ -105,10 +109,12 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ValueError: it is damaged, or of another version of the format.
     """
-    return _read(
-        path,
-        lambda plan, count, shards: Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards)),
-    )
+    return _read(path, _manifest)
+
+
+def _manifest(plan: Any, count: int, shards: Iterable[Any], held_out: Iterable[int] | None = None) -> Manifest:
+    drawn = None if held_out is None else tuple(held_out)
+    return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
 
 
 def _plan(shape: Iterable[int], **rest: Any) -> Plan:
@@ -123,9 +129,9 @@ def _shard(skipped: Iterable[str], **rest: Any) -> Shard:
 
 def _read(path: Path, build: Any) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version = content.pop("format")
-        if version != FORMAT:
+        if version not in READABLE:
             raise ValueError(f"format {version}, not {FORMAT}")
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -59,6 +59,8 @@ def _open(source: Path) -> Images:
         )
     if not archives:
         return images
+    for archive in archives:
+        _refuse_compressed(archive)
     tars = TarImages(archives)
     images.left_out["archive"] -= len(archives)
     tars.left_out.update(images.left_out)
@@ -66,7 +68,11 @@ def _open(source: Path) -> Images:
 
 
 def _open_archive(source: Path) -> Images:
-    with source.open("rb") as file:
-        if file.read(6).startswith(COMPRESSED):
-            raise ValueError(f"{source} is compressed, and images are read where they lie in it: unpack it first.")
+    _refuse_compressed(source)
     return TarImages([source]) if tarfile.is_tarfile(source) else ZipImages(source)
+
+
+def _refuse_compressed(archive: Path) -> None:
+    with archive.open("rb") as file:
+        if file.read(6).startswith(COMPRESSED):
+            raise ValueError(f"{archive} is compressed, and images are read where they lie in it: unpack it first.")

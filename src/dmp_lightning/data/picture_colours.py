@@ -1,7 +1,9 @@
 """Colours as a viewer shows them: of any mode and profile in sRGB, on white where they are transparent."""
 
 import io
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, features
@@ -12,22 +14,30 @@ CONVERTED = "converted to sRGB from another profile"
 DAMAGED = "taken as sRGB, as their profile is damaged or of another kind of colours"
 NO_CMS = "taken as sRGB, as this Pillow has no littlecms to convert their profile"
 
+SIMILAR = 0.05
+"""PNG's exponents within 5% of sRGB's count as it, as for libpng."""
+
 SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 """How profiles call the colours of Pillow's modes."""
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
+def to_srgb(image: Image.Image, about: Mapping[Any, Any]) -> tuple[Image.Image, str | None]:
     """The same in mode L, LA, RGB or RGBA, of sRGB, and what was done where that is to be said.
 
     Args:
-        profile: an ICC profile of the image's colours. Without one they are taken for sRGB, as browsers do.
+        about: Pillow's `info` of the file, with its ICC profile, or PNG's exponent `gamma`. Without either, colours are
+            taken for sRGB, as browsers do.
     """
-    colours, alpha, note = *_split(image), None
+    (colours, alpha), note = _split(image), None
+    profile, exponent = about.get("icc_profile"), about.get("gamma")
     if profile and image.mode != "LAB":  # whose colours are known
         transform, note = _transform(profile, colours.mode)
         if transform is not None:
-            converted = transform.apply(colours)
+            converted = transform.apply(colours.convert(transform.input_mode))
             colours = converted.convert("L") if colours.mode == "L" else converted
+    elif exponent and "srgb" not in about and abs(2.2 * exponent - 1) > SIMILAR:
+        levels = [round(255 * (level / 255) ** (1 / (2.2 * exponent))) for level in range(256)]
+        colours, note = colours.point(levels * len(colours.getbands())), CONVERTED
     colours = colours if colours.mode == "L" else colours.convert("RGB")
     if alpha is not None:
         colours.putalpha(alpha)
@@ -67,6 +77,8 @@ def _transform(profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | 
         return None, NO_CMS
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if mode == "L" and given.profile.xcolor_space.strip() == "RGB":
+            mode = "RGB"  # grey is a colour too
         if given.profile.xcolor_space.strip() != SPACES[mode]:
             return None, DAMAGED
         intent = ImageCms.Intent(ImageCms.getDefaultIntent(given))

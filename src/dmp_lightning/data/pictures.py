@@ -1,6 +1,7 @@
 """Pictures of all formats that are read, decoded as a viewer shows them; and a count of what is left out."""
 
 import io
+import re
 import warnings
 from collections import Counter
 from functools import cache
@@ -57,16 +58,17 @@ class LeftOut(Counter[str]):
         if CLUTTER.intersection(path.parts) or path.name.startswith("._"):
             return
         suffix = path.suffix.lower()
-        hidden = any(part.startswith(".") for part in path.parts)
-        self["hidden file" if hidden else "archive" if suffix in ARCHIVES else suffix or "file without a suffix"] += 1
+        kind = "hidden file" if _is_hidden(path) else "archive" if suffix in ARCHIVES else suffix
+        self[kind or "file without a suffix"] += 1
 
     def __str__(self) -> str:
         return ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in sorted(self.items()) if count)
 
 
 def _plural(kind: str, count: int) -> str:
-    first, *rest = kind.split(" ", 1) if kind.startswith("file ") else (kind,)
-    return kind if count == 1 or kind.startswith(".") else " ".join([f"{first}s", *rest])
+    if count == 1 or kind.startswith("."):
+        return kind
+    return re.sub(r"(?= (?:to|of|without) |$)", "s", kind, count=1)
 
 
 @cache
@@ -78,8 +80,11 @@ def suffixes() -> frozenset[str]:
 def is_picture(name: str) -> bool:
     """Whether a file of this name, with folders, is taken for a picture; hidden ones and clutter are not."""
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in suffixes() and not hidden and not CLUTTER.intersection(path.parts)
+    return path.suffix.lower() in suffixes() and not _is_hidden(path) and not CLUTTER.intersection(path.parts)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
 def check_bytes(size: int) -> None:
@@ -112,9 +117,9 @@ def decode_picture(content: bytes) -> Picture:
         notes = [FIRST_FRAME] if getattr(file, "is_animated", False) and file.format != "MPO" else []
         raw, turned = raw_mode(file), file.format == "TIFF" and _orientation(file) in TURNS
         file.load()  # which turns a TIFF
-        turn, profile = TURNS.get(_orientation(file)), file.info.get("icc_profile")
+        turn = TURNS.get(_orientation(file))
         image, about_bits = to_eight_bits(file, raw, lambda: _open(content))
-        image, about_colours = to_srgb(image, profile)
+        image, about_colours = to_srgb(image, file.info)
         image, about_alpha = compose(image)
         if turn is not None:
             image, turned = image.transpose(turn), True

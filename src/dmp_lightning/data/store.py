@@ -7,11 +7,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dmp_lightning.data.checksums import check_shards
+from dmp_lightning.data.held_out import HELD_OUT, last
 from dmp_lightning.data.manifest import MANIFEST, Manifest, read_manifest
 
 
@@ -27,13 +28,17 @@ class Part(Protocol):
     def row(self, index: int, mirror: int) -> np.ndarray:
         """(S, C, H, W): mean and standard deviation (S = 2), or a latent that is drawn already (S = 1)."""
 
+    def name(self, index: int) -> str:
+        """The file that it is in, for a sentence."""
+
 
 @dataclass(frozen=True)
 class Store:
     """Latents of images in order, with all that is known of them.
 
     `shape` is (S, C, H, W). For the model a latent of the VAE is `(latent - shift) * scale`, each a number or of shape
-    (C, 1, 1); with `scaled` the latents are stored so.
+    (C, 1, 1); with `scaled` the latents are stored so. `held_out` are indices in order; `undrawn` says that they are
+    the last ones for want of a draw, as in stores of format 1.
     """
 
     parts: Sequence[Part]
@@ -42,10 +47,11 @@ class Store:
     num_classes: int
     scale: float | Tensor
     shift: float | Tensor
-    held_out: int | None
+    held_out: Int[np.ndarray, " H"]
     vae_sha256: str | None
     digest: str
     scaled: bool = False
+    undrawn: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,11 +60,26 @@ class Store:
     def mirrors(self) -> int:
         return self.parts[0].mirrors
 
+    def name(self, index: int) -> str:
+        """Where the latent at `index` is, for a sentence."""
+        starts = np.cumsum([0, *map(len, self.parts)])
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        return self.parts[part].name(index - int(starts[part]))
+
+    def scaling(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Scale and shift, on `device`."""
+        return torch.as_tensor(self.scale, device=device), torch.as_tensor(self.shift, device=device)
+
+    def scale_for_model(self, latents: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Latents as they are stored, as the model takes them."""
+        scale, shift = self.scaling(latents.device)
+        return latents if self.scaled else (latents - shift) * scale
+
     def gather(self, indices: Int[np.ndarray, " B"], mirrored: Int[np.ndarray, " B"]) -> Num[Tensor, "B S C H W"]:
         """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, as they are stored.
 
         Raises:
-            ValueError: one is not finite; the sentence gives its index.
+            ValueError: one is not finite; the sentence gives its index and file.
         """
         starts = np.cumsum([0, *map(len, self.parts)])
         parts = np.searchsorted(starts, indices, side="right") - 1
@@ -72,21 +93,25 @@ class Store:
         if not latents.sum(dtype=torch.float32).isfinite():  # a quick look, enough unless something is wrong
             finite = latents.isfinite().flatten(1).all(1)
             if not finite.all():
-                raise ValueError(f"Latent {indices[int(finite.int().argmin())]} is not finite")
+                index = int(indices[int(finite.int().argmin())])
+                raise ValueError(f"Latent {index} ({self.name(index)}) is not finite")
         return latents
 
 
 class Moments:
     """A shard of ours: `moments` (n, M, S, C, H, W), memory-mapped."""
 
-    def __init__(self, moments: np.ndarray) -> None:
-        self.moments, self.mirrors = moments, moments.shape[1]
+    def __init__(self, path: Path, moments: np.ndarray) -> None:
+        self.path, self.moments, self.mirrors = path, moments, moments.shape[1]
 
     def __len__(self) -> int:
         return len(self.moments)
 
     def row(self, index: int, mirror: int) -> np.ndarray:
         return self.moments[index, mirror]
+
+    def name(self, index: int) -> str:
+        return str(self.path)
 
 
 def open_store(folder: Path) -> Store:
@@ -100,6 +125,7 @@ def open_store(folder: Path) -> Store:
     check_shards(folder, manifest.shards)
     opened = [_open_shard(folder / shard.name, shard.count, manifest) for shard in manifest.shards]
     plan = manifest.plan
+    held_out, undrawn = _held_out(manifest, folder)
     return Store(
         parts=[moments for moments, _ in opened],
         shape=(plan.moments, *plan.shape),
@@ -107,10 +133,11 @@ def open_store(folder: Path) -> Store:
         num_classes=plan.num_classes,
         scale=_by_channel(plan.scale),
         shift=_by_channel(plan.shift),
-        held_out=plan.held_out,
+        held_out=held_out,
         vae_sha256=plan.vae_sha256,
         digest=",".join(shard.sha256 for shard in manifest.shards),
         scaled=plan.scaled,
+        undrawn=undrawn,
     )
 
 
@@ -135,7 +162,20 @@ def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Te
         raise ValueError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
     if moments.dtype != torch.float16:
         raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
-    return Moments(moments.numpy()), labels.long()
+    if labels.is_floating_point() or not ((labels >= 0) & (labels < plan.num_classes)).all():
+        raise ValueError(f"{path} holds labels that are not whole numbers below {plan.num_classes}: encode again.")
+    return Moments(path, moments.numpy()), labels.long()
+
+
+def _held_out(manifest: Manifest, folder: Path) -> tuple[np.ndarray, bool]:
+    """Indices of the held-out images, and whether they are the last ones for want of better."""
+    count, apart = manifest.count, manifest.plan.held_out
+    if manifest.held_out is None:
+        return last(min(HELD_OUT, count // 10) if apart is None else apart, count), apart is None
+    known = all(type(index) is int and 0 <= index < count for index in manifest.held_out)
+    if not known or sorted(set(manifest.held_out)) != list(manifest.held_out):
+        raise ValueError(f"{folder / MANIFEST} holds out images that there are not, or out of order: encode again.")
+    return np.array(manifest.held_out, np.int64), False
 
 
 def _by_channel(value: float | tuple[float, ...]) -> float | Tensor:

@@ -1,8 +1,9 @@
 """The VAE between images and latents: diffusers' AutoencoderKL, always in float32."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -65,17 +66,26 @@ def _reach_hub(name: str) -> None:
         ) from error
 
 
-def scale_and_shift(vae: Any) -> tuple[float, float]:
-    """A latent is `(z - shift) * scale` for the model, z being the VAE's own."""
-    return float(vae.config.scaling_factor), float(vae.config.shift_factor or 0)
+class Scaling(NamedTuple):
+    """A latent is `(z - shift) * scale` for the model, z being the VAE's own, of `channels` where that is known."""
+
+    scale: float
+    shift: float
+    channels: int | None
 
 
-def configured_scale(vae: str) -> tuple[float, float]:
-    """`scale_and_shift` of a VAE that is not loaded."""
+def scaling(config: Mapping[str, Any]) -> Scaling:
+    """Scale, shift and channels of a VAE, from its configuration."""
+    return Scaling(
+        float(config["scaling_factor"]), float(config.get("shift_factor") or 0), config.get("latent_channels")
+    )
+
+
+def configured_scaling(vae: str) -> Scaling:
+    """`scaling` of a VAE that is not loaded."""
     from diffusers import AutoencoderKL  # slow to import, and only needed here
 
-    config = AutoencoderKL.load_config(vae.removeprefix(HUB), local_files_only=True)
-    return float(config["scaling_factor"]), float(config.get("shift_factor") or 0)
+    return scaling(AutoencoderKL.load_config(vae.removeprefix(HUB), local_files_only=True))
 
 
 def downsampling(vae: Any) -> int:

@@ -1,5 +1,6 @@
 """What an extractor gives of many images, kept in chunks on disk: work that is stopped goes on where it was."""
 
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 
 from dmp_lightning.evaluation.features import Features, Images
-from dmp_lightning.files import replacing
+from dmp_lightning.files import DamagedError, load_tensors, replacing, save_tensors
+
+log = logging.getLogger(__name__)
 
 CHUNK = 500  # images of a file
 
@@ -75,15 +76,15 @@ class Chunks:
             outputs = self.features.outputs(images.to(device))
             kept = {"images": images} if self.keep_images else {}
             batches.append({name: value.cpu() for name, value in (outputs | kept).items()})
-        tensors = {name: torch.cat([batch[name] for batch in batches]).contiguous() for name in batches[0]}
-        with replacing(self._path(part)) as temporary:
-            save_file(tensors, temporary)
+        tensors = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        save_tensors(tensors, self._path(part))
 
     def _read(self, part: range) -> dict[str, Tensor] | None:
         """A chunk; None where it is missing, damaged, of fewer images, or without those that are to be kept."""
         try:
-            found = load_file(self._path(part)) if self._path(part).is_file() else {}
-        except SafetensorError:
+            found = load_tensors(self._path(part)) if self._path(part).is_file() else {}
+        except DamagedError as error:
+            log.warning("%s: these images are measured again.", error)
             return None
         whole = "features" in found and len(found["features"]) == len(part)
         return found if whole and ("images" in found or not self.keep_images) else None

@@ -26,6 +26,11 @@ class Features(nn.Module):
     name: str
     num_features: int
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many numbers each of the outputs has that distances are taken over."""
+        return {"features": self.num_features}
+
     def outputs(self, images: Images) -> dict[str, Float[Tensor, "N _"]]:
         """`features`, which the module itself gives, and what else the extractor has: `spatial` features, `logits`."""
         return {"features": self(images)}
@@ -61,6 +66,11 @@ class Inception(Features):
         content = _inception_weights(Path(weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE))
         wanted = ["2048", "logits_unbiased"]
         self.network = FeatureExtractorInceptionV3("inception", wanted, feature_extractor_weights_path=content)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """With those of sFID, seven channels at each of 17 x 17 places."""
+        return {"features": self.num_features, "spatial": SPATIAL_CHANNELS * 17**2}
 
     def forward(self, images: Images) -> Float[Tensor, "N 2048"]:
         """Features of 8-bit images."""

@@ -10,14 +10,12 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from dmp_lightning.evaluation.features import Features, Images
 from dmp_lightning.evaluation.moments import Moments, Reference
-from dmp_lightning.files import replacing
+from dmp_lightning.files import DamagedError, load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -132,17 +130,14 @@ class FrechetDistance:
             setattr(self._metric, key, value.to(self._metric.device, copy=True))
 
     def _read(self, file: Path) -> dict[str, Tensor] | None:
-        """The cached statistics; None where there are none, or the file is not what it should be, which is logged."""
+        """The cached statistics; None where there are none, or the file is not as it was written, which is logged."""
         if not file.is_file():
             return None
         try:
-            found = load_file(file)
-        except SafetensorError:
-            found = {}
-        if all(key in found and found[key].shape == value.shape for key, value in self._no_statistics().items()):
-            return found
-        log.warning("%s is damaged: the reference statistics are computed again.", file)
-        return None
+            return load_tensors(file)
+        except DamagedError as error:
+            log.warning("%s: the reference statistics are computed again.", error)
+            return None
 
 
 class _Given(nn.Module):
@@ -169,7 +164,6 @@ def _one_at_a_time(file: Path | None) -> Iterator[None]:
 
 def _write(statistics: dict[str, Tensor], file: Path) -> None:
     try:
-        with replacing(file) as temporary:
-            save_file(statistics, temporary)
+        save_tensors(statistics, file)
     except OSError as error:
         log.warning("The reference statistics are not kept for the next run: %s", error)

@@ -10,6 +10,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from dmp_lightning.evaluation.counts import Counts
 from dmp_lightning.evaluation.moments import Moments, Reference, moments
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 Outputs = Mapping[str, Float[Tensor, "_ _"]]
 """What an extractor gives: `features`, and where it has them `spatial` features and `logits`."""
 
+DISTANCES = {"fid": "features", "sfid": "spatial"}
 PER_SPLIT = 5_000  # samples of which one Inception score is taken; the mean counts (the ADM evaluator)
 NEIGHBOURS = 3  # Kynkäänniemi et al. 2019
 SUBSETS, SUBSET_SIZE = 100, 1_000  # Bińkowski et al. 2018
@@ -32,6 +34,24 @@ def names(features: str) -> dict[str, str]:
     return {name: f"{role}_{kind}" for name, role in roles.items()}
 
 
+def of_too_few(generated: Outputs, reference: Outputs, given: Mapping[str, Moments], features: str) -> list[str]:
+    """Names of the distances that are of no more samples or reference images than features; arguments as of `measure`.
+
+    How many images made `given` moments is not known, and not counted.
+    """
+    known = names(features)
+    return [
+        known[name]
+        for name, output in DISTANCES.items()
+        if output in generated
+        and Counts(
+            len(generated[output]),
+            len(reference[output]) if output in reference and output not in given else None,
+            generated[output].shape[1],
+        ).too_few
+    ]
+
+
 def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments], features: str) -> dict[str, float]:
     """All metrics that these make possible, by name.
 
@@ -44,12 +64,16 @@ def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments]
         features: name of the extractor, see `names`.
 
     Raises:
-        ValueError: there are too few images.
+        ValueError: there are too few images, or features that are not finite.
     """
     if len(generated["features"]) <= NEIGHBOURS:
         raise ValueError(f"There are {len(generated['features'])} samples: metrics need {NEIGHBOURS + 1} or more.")
+    for side, outputs in (("samples", generated), ("reference", reference)):
+        broken = next((name for name, values in outputs.items() if not values.isfinite().all()), None)
+        if broken is not None:
+            raise ValueError(f"The {broken} of the {side} are not finite: nothing is measured by {features}.")
     known, found = names(features), dict[str, float]()
-    for name, output in (("fid", "features"), ("sfid", "spatial")):
+    for name, output in DISTANCES.items():
         against = given.get(output) or (moments(reference[output]) if len(reference.get(output, ())) > 1 else None)
         if output in generated and against is not None:
             found[known[name]] = Reference(against).distance(moments(generated[output]))

@@ -33,7 +33,7 @@ class Reference:
         self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
     def distance(self, other: Moments) -> float:
-        """The Fréchet distance to `other`."""
+        """The Fréchet distance to `other`; rounding alone would put one of nothing slightly below zero."""
         values = torch.linalg.eigvalsh(self._root @ other.covariance @ self._root)
         traces = other.covariance.trace() + self.moments.covariance.trace() - 2 * values.clamp(min=0).sqrt().sum()
-        return ((other.mean - self.moments.mean).square().sum() + traces).item()
+        return ((other.mean - self.moments.mean).square().sum() + traces).clamp(min=0).item()

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import CHECKSUM, check_tensors, save_tensors
 from dmp_lightning.methods.base import Method
+
+UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
+"""What was said of a patch by versions that wrote no checksum."""
 
 
 def fingerprint(backbone: nn.Module) -> str:
@@ -32,10 +34,7 @@ def fingerprint_of(weights: Mapping[str, Any], dtype: torch.dtype | None = None)
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
-    # Under one key: safetensors writes several in an order of chance, and equal patches would be different files.
-    metadata = {"about": json.dumps({"base": base} | about, sort_keys=True)}
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
+    save_tensors(tensors, path, {"base": base} | about)
 
 
 class Patch(NamedTuple):
@@ -57,11 +56,17 @@ def read_patch(path: str | Path) -> Patch:
     if not path.is_file():
         raise FileNotFoundError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
     try:
+        sealed = check_tensors(path)
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is damaged, or not a patch.") from error
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # of containers nested by the thousand
+        raise ValueError(f"{path} is damaged, or not a patch: copy it again, or export it again.") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no patch: what it says about itself is no mapping.")
+    about.pop(CHECKSUM, None)
+    if not (sealed or about.keys() <= UNSEALED):  # or what was the checksum is something else now
+        raise ValueError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
     return Patch(tensors, about.get("base"), about)
 
 
@@ -86,12 +91,21 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
             f"({ours[:12]}...): load its own base's weights."
         )
     expected = method.exported()
-    for name in sorted(expected.keys() | tensors.keys()):
-        here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
-        if here != there:
-            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")
+    check_shapes(expected, tensors, path)
     if strength != 1:
         tensors = method.scale(tensors, strength)
     for name, value in expected.items():
         value.copy_(tensors[name])
     return method
+
+
+def check_shapes(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Make sure that the `tensors` of a patch file are those that a method has.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    for name in sorted(expected.keys() | tensors.keys()):
+        here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
+        if here != there:
+            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")

@@ -10,13 +10,21 @@ from dmp_lightning.reporting.formatting import alone_text, count, estimate_text,
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import SEEDS, direction
+from dmp_lightning.reporting.tables import FEW, FEW_NOTE
 
 WORDS = {-1: "better", 0: "open", 1: "worse"}
+TOO_FEW = "too few images"
 
 
 def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
     """What can be said of all lines together, each sentence with its numbers."""
-    known = [line for line in lines if line.change is not None]
+    few = [line for line in lines if line.base.too_few]
+    known = [line for line in lines if line.change is not None and not line.base.too_few]
+    marked = (
+        f"† {count(len(few), 'line')} with no more samples or reference images than features: nothing is concluded."
+    )
+    if not known and few:
+        return [marked]
     if not known:
         return [f"{count(len(bases), 'base')} measured, and nothing patched that could be compared with them."]
     found = [direction(line.change.interval) for line in known if line.change]
@@ -24,7 +32,8 @@ def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
     told = f"{count(len(known), 'trained line')} on {count(len({line.base.id for line in known}), 'base')}"
     sentences = [
         f"Of {told}, the change of the Fréchet distance from the frozen control lies below zero with its whole 95% "
-        f"interval for {better} (better), above for {worse} (worse), and for {open_} the interval holds zero."
+        f"interval over seeds and samples for {better} (better), above for {worse} (worse), and for {open_} the "
+        "interval holds zero."
     ]
     losses = [direction(line.loss.interval) for line in known if line.loss]
     both = [line for line in known if _directions(line) == (-1, -1)]
@@ -36,17 +45,34 @@ def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
             f"{losses.count(1)}; both measures are better for {len(both)}{contradict}."
         )
     alone = sum(line.change is not None and line.change.over != SEEDS for line in known)
+    if few:
+        sentences.append(marked)
     if alone:
         sentences.append(
             f"{count(alone, 'line')} {'has' if alone == 1 else 'have'} one seed only: the interval there speaks of the "
-            "samples' noise, not of another training."
+            "samples and images of that run alone, not of another training."
         )
     if len(known) > 1:
         sentences.append(
             f"Nothing is corrected for {len(known)} comparisons: of as many lines without any effect, "
-            f"{len(known) / 20:.1f} would be expected to have an interval that leaves out zero."
+            f"{len(known) / 20:.1f} would be expected to have an interval that leaves out zero, and as all share "
+            "samples, images and base, they err together."
         )
     return sentences
+
+
+def word(line: Line) -> str:
+    """What the interval of its distance's change says, in a word or two."""
+    if line.base.too_few:
+        return TOO_FEW
+    return "" if line.change is None else WORDS[direction(line.change.interval)]
+
+
+def interval_over(line: Line) -> str:
+    """What the interval of its distance's change is over."""
+    if line.change is None:
+        return ABSENT
+    return f"{len(line.runs)} seeds, and samples" if line.change.over == SEEDS else "samples, one seed"
 
 
 def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
@@ -58,10 +84,15 @@ def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
 
 
 def evaluated(run: Run) -> dict[str, dict[str, float]]:
-    """The numbers of each model in the record of an evaluation."""
+    """The numbers of each model in the record of an evaluation; names of distances of too few images are marked."""
+    few = run.record.metrics.get("depend_on", {}).get("too_few", [])
     models = {model: found for model, found in run.record.metrics.items() if model != "depend_on"}
     return {
-        model: {name: value for name, value in found.items() if isinstance(value, int | float)}
+        model: {
+            name + FEW if name in few else name: value
+            for name, value in found.items()
+            if isinstance(value, int | float)
+        }
         for model, found in models.items()
     }
 
@@ -150,15 +181,10 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
             ]
         )
         for line in (line for line in lines if line.base is base):
-            over = (
-                ABSENT if line.change is None else f"{len(line.runs)} seeds" if line.change.over == SEEDS else "samples"
-            )
-            rows.append(
-                [f"+ {line.name}", str(len(line.runs)), spread_text(line.distance), estimate_text(line.change), over]
-            )
-            rows[-1] += [estimate_text(line.loss), parameters_text(line)]
+            rows.append([f"+ {line.name}", str(len(line.runs)), spread_text(line.distance), estimate_text(line.change)])
+            rows[-1] += [interval_over(line), estimate_text(line.loss), parameters_text(line)]
             rows[-1] += [spread_text(line.seconds, ",.0f"), spread_text(line.memory, ",.0f")]
-    return _lines(rows)
+    return _lines(rows) + (f"\n{FEW_NOTE}\n" if bases[0].too_few else "")
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ MANY = 5  # values on it
 
 
 def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
-    """Change from the base along an axis: the mean over seeds with its deviation, and each seed as a circle."""
+    """Change from the base along an axis: the mean over seeds with its 95% interval, and each seed as a circle."""
     rows = [
         row | {"x": _wrapped(value, axis), "series": series.name or "all else equal"}
         for series in axis.series

@@ -21,7 +21,7 @@ def layered(layers: list[Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def vertical(title: str, scale: alt.Scale, axis: alt.Axis) -> tuple[alt.Y, alt.Y]:
-    """The mean, and the lower end of its deviation, on one vertical axis."""
+    """The mean, and the lower end of what lies around it, on one vertical axis."""
     mean, low = (alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis) for field in ("mean", "low"))
     return mean, low
 

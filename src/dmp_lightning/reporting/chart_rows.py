@@ -1,9 +1,9 @@
-"""What the plots of a report show, as rows: means over seeds with a deviation to either side, and each seed."""
+"""What the plots of a report show, as rows: means over seeds with what lies to either side, and each seed."""
 
 from typing import Any
 
 from dmp_lightning.reporting.lines import Base, Line
-from dmp_lightning.reporting.statistics import spread
+from dmp_lightning.reporting.statistics import Interval, estimate
 
 DISTANCE, LOSS = "distance", "loss"
 FREE = "none (the base)"
@@ -11,18 +11,19 @@ STEPS = 1000  # of a schedule whose config does not say it
 
 
 def change_rows(line: Line, quantity: str) -> list[dict[str, Any]]:
-    """Change of the `distance` or of the paired `loss` from the base."""
-    changes = line.changes if quantity == DISTANCE else line.losses
-    values = [change and change.mean for change in changes]
-    return _rows(line, values)
+    """Change of the `distance` or of the paired `loss` from the base, with its 95% interval as in the table."""
+    changes, found = (line.changes, line.change) if quantity == DISTANCE else (line.losses, line.loss)
+    return _rows(line, [change and change.mean for change in changes], found and found.interval)
 
 
 def cost_rows(line: Line, cost: str) -> list[dict[str, Any]]:
-    """Fréchet distance, and the cost: `parameters` or `seconds`."""
+    """Fréchet distance with its deviation over seeds, and the cost: `parameters` or `seconds`."""
     values = [run.record.metrics["final"].get(line.base.metric) for run in line.runs]
+    whole = line.distance
+    around = whole and Interval(whole.mean, whole.mean - (whole.deviation or 0), whole.mean + (whole.deviation or 0))
     seconds = line.seconds
     amount = line.parameters if cost == "parameters" else seconds and seconds.mean
-    return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values)]
+    return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values, around)]
 
 
 def free_rows(base: Base) -> list[dict[str, Any]]:
@@ -31,11 +32,11 @@ def free_rows(base: Base) -> list[dict[str, Any]]:
         return []
     mean = base.distance.mean
     told = {"line": f"base {base.name}", "method": FREE, "base": base.name, "id": base.id, "cost": 0.0}
-    return [told | {"kind": "mean"} | _ends(mean, mean, mean)]
+    return [told | {"kind": "mean"} | Interval(mean, mean, mean)._asdict()]
 
 
 def gains_rows(line: Line) -> list[dict[str, Any]]:
-    """Loss minus the base's at each stratum of timesteps, in the middle of it; the band of one seed is its interval."""
+    """Loss minus the base's at each stratum of timesteps, in the middle of it, with its 95% interval."""
     found = [(run, run.record.paired["by_stratum"]) for run in line.runs if run.record.paired.get("by_stratum")]
     if not found:
         return []
@@ -44,34 +45,23 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for index in range(count):
         t = (index + 0.5) * steps / count
-        values = [strata["mean"][index] for _, strata in found]
-        for (run, _), value in zip(found, values, strict=True):
+        changes = [Interval(*(strata[part][index] for part in Interval._fields)) for _, strata in found]
+        for (run, _), change in zip(found, changes, strict=True):
             rows.append(
-                {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": value}
+                {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": change.mean}
             )
-        whole = spread(values)
-        if whole is None:
-            continue
-        low, high = (found[0][1][end][index] for end in ("low", "high"))
-        if whole.deviation is not None:
-            low, high = whole.mean - whole.deviation, whole.mean + whole.deviation
-        rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | _ends(whole.mean, low, high))
+        whole = estimate(changes)
+        if whole is not None:
+            rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | whole.interval._asdict())
     return rows
 
 
-def _rows(line: Line, values: list[float | None]) -> list[dict[str, Any]]:
-    whole = spread(values)
-    if whole is None:
+def _rows(line: Line, values: list[float | None], around: Interval | None) -> list[dict[str, Any]]:
+    if around is None:
         return []
     told: dict[str, Any] = {"line": line.name, "method": line.method, "base": line.base.name, "id": line.id}
     rows = [
         told | {"kind": "seed", "seed": str(run.seed), "mean": value}
         for run, value in zip(line.runs, values, strict=True)
     ]
-    deviation = whole.deviation or 0.0
-    ends = _ends(whole.mean, whole.mean - deviation, whole.mean + deviation)
-    return [*rows, told | {"kind": "mean", "seeds": len(values)} | ends]
-
-
-def _ends(mean: float, low: float, high: float) -> dict[str, float]:
-    return {"mean": mean, "low": low, "high": high}
+    return [*rows, told | {"kind": "mean", "seeds": len(values)} | around._asdict()]

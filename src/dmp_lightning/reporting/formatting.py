@@ -3,8 +3,7 @@
 import math
 
 from dmp_lightning.reporting.configs import ABSENT
-from dmp_lightning.reporting.statistics import Estimate, Spread
-from dmp_lightning.reporting.tables import Interval
+from dmp_lightning.reporting.statistics import Estimate, Interval, Spread
 
 MOST = 8  # decimals
 

@@ -11,7 +11,7 @@ LINEAR = 1e-4  # of a loss: what is nearer to zero is drawn in proportion
 
 
 def gains_chart(line: Line) -> Chart | None:
-    """Validation loss minus the base's by timestep: the mean over seeds, and each seed (of one, its interval)."""
+    """Validation loss minus the base's by timestep: the mean over seeds with its 95% interval, and each seed."""
     rows = gains_rows(line)
     if not rows:
         return None

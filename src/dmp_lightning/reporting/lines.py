@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from dmp_lightning.reporting.configs import Flat
 from dmp_lightning.reporting.records import Run
-from dmp_lightning.reporting.statistics import Estimate, Spread, estimate, spread
-from dmp_lightning.reporting.tables import Interval
+from dmp_lightning.reporting.statistics import Estimate, Interval, Spread, estimate, spread
 
 Item = TypeVar("Item")
 
@@ -18,7 +17,7 @@ class Base:
     """A frozen control: the base as all runs on it found it before they trained.
 
     `measure` says on what quality was measured; it cannot be compared with that of another. `distance` and `loss` are
-    over all those runs.
+    over all those runs. `too_few` says that the distance is of no more samples or reference images than features.
     """
 
     name: str
@@ -28,6 +27,7 @@ class Base:
     loss: Spread | None
     parameters: int
     runs: list[Run]
+    too_few: bool = False
     id: str = ""
 
 

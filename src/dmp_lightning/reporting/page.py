@@ -10,13 +10,14 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from dmp_lightning.reporting.ablation import WORDS, evaluated
+from dmp_lightning.reporting.ablation import TOO_FEW, WORDS, evaluated, word
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reporting.chart_parts import DATA
 from dmp_lightning.reporting.formatting import alone_text, bounds_text, mean_text, number, spread_text
 from dmp_lightning.reporting.gates import DEAD
 from dmp_lightning.reporting.lines import Base, Line, grouped
-from dmp_lightning.reporting.statistics import SEEDS, direction, spread
+from dmp_lightning.reporting.statistics import SEEDS, spread
+from dmp_lightning.reporting.tables import FEW_NOTE
 
 if TYPE_CHECKING:
     from dmp_lightning.reporting.report import Report
@@ -50,12 +51,15 @@ def render(report: "Report") -> str:
         vega=Markup(_vega()),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
-        verdict=lambda found: "" if found is None else WORDS[direction(found.interval)],
+        word=word,
+        OPEN=WORDS[0],
+        TOO_FEW=TOO_FEW,
         over=lambda found: "" if found is None else found.over,
         forest=_forest,
         gates_alike=lambda maps: maps.weights[1] - maps.weights[0] <= 0.011 * abs(maps.weights[1]),
         dead=DEAD,
         SEEDS=SEEDS,
+        FEW_NOTE=FEW_NOTE,
     )
 
 

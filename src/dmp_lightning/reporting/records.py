@@ -1,6 +1,5 @@
 """All records below a folder: runs, measurements at full length, jobs that failed, and what could not be read."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from dmp_lightning.files import check_tensors, read_json
 from dmp_lightning.reporting.results import SCHEMA, Results, read_results
 
 RESULTS, FAILED, BEGUN = "results.json", "failed.json", "begun.json"
@@ -83,16 +83,17 @@ def read_evidence(run: Run) -> dict[str, np.ndarray]:
     if run.evidence is None:
         return {}
     try:
+        check_tensors(run.evidence)
         return load_file(run.evidence)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         raise ValueError(f"{run.evidence} is damaged ({error}): its samples and gates are left out.") from error
 
 
 def _read(path: Path, found: Records) -> None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is left out, it is not JSON ({error}).") from error
+        raise ValueError(f"{error}: left out.") from error
     if not isinstance(content, dict) or "schema" not in content:
         if path.name in (RESULTS, FAILED):
             raise ValueError(f"{path} is left out, it is not the record of a run: it has no `schema`.")

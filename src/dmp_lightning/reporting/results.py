@@ -1,6 +1,5 @@
 """The record of a run, `results.json`: what was measured, and all that is needed to measure it again."""
 
-import json
 import logging
 import math
 import os
@@ -14,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +99,8 @@ def write_results(results: Results, path: str | Path) -> Path:
         OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    write_json(content, Path(path))
+    return Path(path)
 
 
 def read_results(path: str | Path) -> Results:
@@ -118,9 +114,9 @@ def read_results(path: str | Path) -> Results:
     if not path.is_file():
         raise FileNotFoundError(f"There are no results at {path}: run the command that writes them, or check the path.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): restore it, or run again.") from error
+        raise ValueError(f"{error}: restore it, or run again.") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise ValueError(f"{path} is not the record of a run: it has no `schema`.")
     if content.pop("schema") != SCHEMA:

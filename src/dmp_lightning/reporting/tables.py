@@ -3,23 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dmp_lightning.reporting.statistics import Interval, direction, estimate
+
 THIS_RUN = "this run"
 ABSENT = "–"
-
-
-class Interval(NamedTuple):
-    """An estimate and the ends of its 95% interval, in the unit of what is estimated."""
-
-    mean: float
-    low: float
-    high: float
+FEW = " †"
+FEW_NOTE = "† No more samples or reference images than features: nothing can be concluded from this distance."
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,7 @@ class Row:
         difference: paired validation loss minus the base's; None for the base itself.
         trained, base: parameters that were trained, and parameters of the base.
         seconds: of training. memory: its peak in MiB. None where nothing was trained.
+        too_few: whether the distance is of no more samples or reference images than features.
     """
 
     label: str
@@ -43,6 +39,7 @@ class Row:
     base: int
     seconds: float | None
     memory: float | None
+    too_few: bool = False
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -60,52 +57,59 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console.print(table)
     for number, origin in enumerate(origins, start=1):
         console.print(Text(f"[{number}] {origin}"))
+    if any(row.too_few for row in rows):
+        console.print(Text(FEW_NOTE))
 
 
-def print_metrics(metrics: Mapping[str, Mapping[str, float]], console: Console | None = None) -> None:
-    """Print metrics by model: a line for each model, a column for each metric."""
+def print_metrics(
+    metrics: Mapping[str, Mapping[str, float]], too_few: Sequence[str] = (), console: Console | None = None
+) -> None:
+    """Print metrics by model: a line for each model, a column for each metric, marked where it is among `too_few`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("model")
     for name in next(iter(metrics.values())):
-        table.add_column(Text(name.replace("_", " ")), justify="right")
+        table.add_column(Text(name.replace("_", " ") + (FEW if name in too_few else "")), justify="right")
     for model, values in metrics.items():
         table.add_row(model, *[format(value, ".5g") for value in values.values()])
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    if too_few:
+        console.print(Text(FEW_NOTE))
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """The table as Markdown, with a line end after its last line."""
+    """The table as Markdown, with a line end after its last line, and a note below it where a distance is marked."""
     header, *lines = _cells(rows)
     rule = ["---", *["---:"] * (len(header) - 2), "---"]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
+    note = f"\n{FEW_NOTE}\n" if any(row.too_few for row in rows) else ""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines)) + note
 
 
-def verdict(label: str, features: str, frechet: Interval, loss: Interval) -> str:
-    """Whether the method helped, in one line with its evidence.
+def verdict(label: str, features: str, frechet: Interval, loss: Interval, samples: int, too_few: bool = False) -> str:
+    """Whether the method helped in this run, in one line with its evidence.
 
     Samples decide, since they are what a model is for, and the loss may object: lower Fréchet distance helped unless
-    the loss rose; a change within its interval leaves it open, unless the loss rose.
+    the loss rose; a change within its interval leaves it open, unless the loss rose. Of too few images there is none.
 
     Args:
         label: the method. features: what the Fréchet distance was measured on.
         frechet, loss: change from the base (negative is better) with its 95% interval.
+        samples: of which the distance is. too_few: whether there are no more images than features.
     """
-    samples, objection = _direction(frechet), _direction(loss)
-    if samples < 0 and objection <= 0:
+    change, objection = direction(frechet), direction(loss)
+    if too_few:
+        answer = "cannot tell whether it helped, there are no more samples or reference images than features"
+    elif change < 0 and objection <= 0:
         answer = "helped"
-    elif samples >= 0 and objection >= 0 and samples + objection > 0:
+    elif change >= 0 and objection >= 0 and change + objection > 0:
         answer = "did not help"
-    elif samples * objection < 0:
+    elif change * objection < 0:
         answer = "cannot tell whether it helped, the two measures disagree"
     else:
         answer = "cannot tell whether it helped, the Fréchet distance changed by less than its noise"
     evidence = f"Fréchet distance ({features}) {_change(frechet)}, validation loss {_change(loss)}"
-    return f"{label}: {answer}. {evidence}; change from the base with 95% intervals, lower is better."
-
-
-def _direction(change: Interval) -> int:
-    """-1 or 1 where the whole interval lies below or above zero, else 0."""
-    return (change.low > 0) - (change.high < 0)
+    about = f"of this run, its {samples:,} samples and its held-out images, not of another training seed"
+    return f"{label}: {answer}. {evidence}; change from the base, lower is better, with 95% intervals {about}."
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -123,7 +127,7 @@ def _line(seeds: list[Row], features: list[str]) -> list[str]:
     first, several = seeds[0], f" ({len(seeds)} seeds)" if len(seeds) > 1 else ""
     return [
         first.label + several,
-        *[_spread([row.frechet.get(name) for row in seeds], ".4g") for name in features],
+        *[_distance(seeds, name) for name in features],
         _difference([row.difference for row in seeds]),
         f"{first.trained:,} ({100 * first.trained / first.base:.2f}%)",
         _spread([row.seconds for row in seeds], ",.0f"),
@@ -132,11 +136,15 @@ def _line(seeds: list[Row], features: list[str]) -> list[str]:
     ]
 
 
+def _distance(seeds: list[Row], name: str) -> str:
+    text = _spread([row.frechet.get(name) for row in seeds], ".4g")
+    return text + FEW if text != ABSENT and any(row.too_few for row in seeds) else text
+
+
 def _difference(changes: list[Interval | None]) -> str:
-    """One seed's change with its interval; of several, the mean and the deviation over seeds."""
-    if len(changes) == 1 and changes[0] is not None:
-        return _change(changes[0])
-    return _spread([change and change.mean for change in changes], "+.2g")
+    """The change with its interval: of several seeds that over seeds and samples, of one its own."""
+    found = estimate(changes)
+    return ABSENT if found is None else _change(found.interval)
 
 
 def _spread(values: Sequence[float | None], form: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import replacing, seal_zip
 
 
 class StreamedCheckpointIO(TorchCheckpointIO):
@@ -18,7 +18,9 @@ class StreamedCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
-            with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+            with replacing(Path(path)) as temporary:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+                seal_zip(temporary)
         except OSError as error:
             raise OSError(f"{error} Then resume=latest: earlier checkpoints are as they were.") from error

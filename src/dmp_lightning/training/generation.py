@@ -13,6 +13,7 @@ from tqdm import tqdm
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.evaluation.counts import Counts
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.frechet import FrechetDistance
 from dmp_lightning.evaluation.generation import generate
@@ -68,6 +69,10 @@ class Generation(L.Callback):
         self.change = frechet_change(self.frechet.compared_with, self.base_features, features)
         for name, value in self.change._asdict().items():
             pl_module.log(f"val/{self.frechet.name}_change_{name}", value)
+
+    def counts(self, reference_images: int) -> Counts:
+        """How many images and features the distance is of."""
+        return Counts(self.samples, reference_images, self.frechet.features.num_features)
 
     def check(self, module: DiffusionModule) -> None:
         """Make sure that this model can be sampled so, before any work.

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.loggers import WandbLogger
-from safetensors.numpy import save_file
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import save_tensors
 from dmp_lightning.methods import DMP
 from dmp_lightning.training.generation import Generation
 from dmp_lightning.training.module import DiffusionModule
@@ -55,8 +54,9 @@ class Pictures(L.Callback):
             drawn["gates"] = self.draw_gates(weights, timesteps, mixture.blocks, folder / "gates.png")
             evidence |= {"gate_weights": weights, "gate_timesteps": timesteps, "gate_blocks": np.array(mixture.blocks)}
             evidence["prompt_norms"] = mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
-        with replacing(self.run_dir / EVIDENCE) as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in evidence.items()}, temporary)
+        # Copied: of the base, samples before and after are the same memory, which safetensors refuses.
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in evidence.items()}
+        save_tensors(tensors, self.run_dir / EVIDENCE)
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
             width = pl_module.diffusion.schedule.steps / pl_module.strata
