@@ -1,6 +1,7 @@
 """Building what a run works with from its config: data, features, the base and the method."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,8 @@ from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.methods import Method
 from dmp_lightning.trusted import build
+
+log = logging.getLogger(__name__)
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -87,16 +90,35 @@ def check_fit(source: Source, backbone: Backbone) -> None:
     """Make sure that the data are what the base models.
 
     Raises:
-        ValueError: samples of another shape, more classes than the base knows, or a VAE that is not the data's.
+        ValueError: samples of another shape; more classes than the base knows, or fewer that are not its first ones; a
+            VAE that is not the data's.
     """
     if tuple(source.sample_shape) != backbone.sample_shape:
         raise ValueError(
             f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
-    if 1 < backbone.num_classes < source.num_classes:
-        raise ValueError(
-            f"The data have {source.num_classes} classes, the base knows {backbone.num_classes}: set "
-            "backbone.model.num_classes."
-        )
+    # A source of a user's own need not name its classes.
+    _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
     source.decode(torch.zeros(1, *source.sample_shape))  # another VAE would be noticed after the first samples only
+
+
+def _check_classes(count: int, names: Sequence[str] | None, known: int) -> None:
+    """Compare the data's classes, which have names where they are folders, with those that the base knows."""
+    if count == known:
+        return
+    if known == 1:
+        log.info("The data have %s classes, the base has one: labels are not used.", f"{count:,}")
+    elif count > known:
+        raise ValueError(f"The data have {count} classes, the base knows {known}: set backbone.model.num_classes.")
+    elif count > 1 and names is None:
+        log.warning(
+            "The data's labels, 0 to %s, are taken for the first of the base's %s classes.", count - 1, f"{known:,}"
+        )
+    else:
+        named = f", {' to '.join(dict.fromkeys((names[0], names[-1])))}" if names else ""
+        which = f"{f'{count} classes' if count > 1 else 'one class'}{named}"
+        raise ValueError(
+            f"The data have {which}, the base knows {known}: set backbone.model.num_classes={count}, and "
+            "backbone.labels to the list of the base's labels that they are, in this order, or to reinit for new ones."
+        )

@@ -85,28 +85,9 @@ def test_all_images_are_read_in_the_order_of_their_names(make, tmp_path: Path) -
 @pytest.mark.parametrize("labels", ["auto", "folders"])
 def test_synsets_are_labels_in_the_order_of_their_names(make, labels: str, tmp_path: Path) -> None:
     images = open_images(make(tmp_path))
-    numbers, classes = choose_labels(images, labels)
+    numbers, classes, _ = choose_labels(images, labels, tmp_path)
     assert classes == ("n01000000", "n02000000", "n03000000")
     assert [classes[number] for number in numbers] == [name.partition("/")[0] for name in images.names]
-
-
-def test_other_folders_are_labels_only_on_demand(tmp_path: Path) -> None:
-    for name in ("00000/1.png", "01000/2.png"):  # as FFHQ lies
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(png(np.zeros((4, 4, 3), np.uint8)))
-    images = open_images(tmp_path)
-    assert choose_labels(images, "auto")[0].tolist() == [0, 0]
-    assert choose_labels(images, "folders")[0].tolist() == [0, 1]
-    (tmp_path / "loose.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8)))
-    with pytest.raises(ValueError, match="lies in no folder of a class"):
-        choose_labels(open_images(tmp_path), "folders")
-
-
-def test_a_tar_has_its_own_labels_for_all_images_or_for_none(tmp_path: Path) -> None:
-    assert choose_labels(open_images(as_tars(tmp_path)), "auto")[0].tolist() == list(range(10, 19))
-    assert open_images(as_tars(tmp_path, labelled=0)).labels is None
-    with pytest.raises(ValueError, match=r"1\.tar: .*\.png has no label"):
-        open_images(as_tars(tmp_path, labelled=6))
 
 
 @pytest.mark.parametrize("place", [".", "raw", "FashionMNIST/raw"])
@@ -123,7 +104,7 @@ def test_idx_files_give_the_training_images_and_hold_out_the_test_images(place: 
             arrays[split, kind] = array
     images = open_images(tmp_path)
     assert (len(images), images.held_out) == (7, 2)
-    assert images.labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert images.given.labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
     assert np.array_equal(images.read(6).image, arrays["t10k", "images-idx3"][1])
 
 

@@ -1,5 +1,6 @@
 """Images that are to be encoded: how they are read, labelled, and turned into latents."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from dmp_lightning.data.crop import CROP
 from dmp_lightning.data.encoding import Item, Work
 from dmp_lightning.data.fit_pictures import fit_picture
 from dmp_lightning.data.image_labels import choose_labels
-from dmp_lightning.data.image_sources import Images
+from dmp_lightning.data.image_sources import Images, fingerprint_of
 from dmp_lightning.data.manifest import Plan, images_of_a_shard
+from dmp_lightning.data.masks import twins_among
 from dmp_lightning.data.open_images import open_images
 from dmp_lightning.data.picture_colours import BACKGROUND
 from dmp_lightning.data.vae import downsampling, load_vae, posterior, scaling, weights_hash
@@ -46,10 +48,12 @@ def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, 
     images = open_images(source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_vae(vae, download=True).to(device)
-    numbers, classes = choose_labels(images, labels)
+    numbers, classes, told = choose_labels(images, labels, source)
     plan = make_plan(images, numbers, classes, model, vae, resolution, shard_mb)
-    named = "" if classes is None else f" with labels by folder, {classes[0]} to {classes[-1]}"
-    log.info("%s images, %s classes%s.", f"{plan.images:,}", f"{plan.num_classes:,}", named)
+    log.info("%s images, %s classes %s.", f"{plan.images:,}", f"{plan.num_classes:,}", told)
+    twins = twins_among(images.names)
+    if twins:
+        log.warning("%s: %s and %s have one name. Where one is a mask, move the masks elsewhere.", source, *twins)
 
     def convert(pixels: UInt8[Tensor, "B C R R"]) -> Float[Tensor, "B 2 2 C2 H W"]:
         moments = posterior(model, pixels.to(device).float() / 127.5 - 1).half().cpu()
@@ -90,7 +94,7 @@ def make_plan(
         vae_sha256=weights_hash(model),
         resolution=resolution,
         crop=CROP,
-        source=images.fingerprint,
+        source=fingerprint_of([images.fingerprint, hashlib.sha256(labels.tobytes()).hexdigest()]),
         images=len(images),
         shard_images=images_of_a_shard(shard_mb, 2 * 2, shape),
         num_classes=int(labels.max()) + 1,

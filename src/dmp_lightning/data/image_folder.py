@@ -5,7 +5,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from dmp_lightning.data.given_labels import DATASET, read_dataset_json
 from dmp_lightning.data.image_sources import Images, fingerprint_of, shown_name
+from dmp_lightning.data.masks import masks_among
 from dmp_lightning.data.pictures import CLUTTER, LeftOut, Picture, check_bytes, decode_picture, is_picture
 
 
@@ -14,8 +16,14 @@ class FolderImages(Images):
 
     def __init__(self, folder: Path) -> None:
         self.left_out = LeftOut()
+        self.folders: list[str] = []
         found = dict(self._found(folder, "", (_identity(folder.stat()),)))
-        self.names = sorted(found)
+        masks = masks_among(found)
+        self.left_out["mask beside its image"] += len(masks)
+        self.names = self.paths = sorted(found.keys() - masks)
+        listed = folder / DATASET
+        self.given = read_dataset_json(listed.read_bytes(), self.names) if listed.is_file() else None
+        self.left_out[".json"] -= self.given is not None
         self.files = [found[name][0] for name in self.names]
         self.fingerprint = fingerprint_of(f"{name} {found[name][1]}" for name in self.names)
 
@@ -43,6 +51,7 @@ class FolderImages(Images):
                 elif _identity(status) in above:
                     self.left_out["link to a folder above it"] += 1
                 else:
+                    self.folders.append(name)
                     yield from self._found(path, f"{name}/", (*above, _identity(status)))
             elif not stat.S_ISREG(status.st_mode):
                 self.left_out["special file"] += 1

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from dmp_lightning.data.given_labels import Given
 from dmp_lightning.data.idx import read_idx
 from dmp_lightning.data.image_sources import Images
 from dmp_lightning.data.pictures import LeftOut, Picture
@@ -24,16 +25,18 @@ class IdxImages(Images):
             [read_idx(folder / f"{split}-{kind}-ubyte") for split in self.splits]
             for kind in ("images-idx3", "labels-idx1")
         )
-        self.pixels, self.labels = np.concatenate(images), np.concatenate(labels).astype(np.int64)
-        if len(self.pixels) != len(self.labels):
-            raise ValueError(f"{folder} holds {len(self.pixels)} images and {len(self.labels)} labels: restore it.")
-        self.names = [f"image {index} of {folder}" for index in range(len(self.pixels))]
+        self.pixels, numbers = np.concatenate(images), np.concatenate(labels).astype(np.int64)
+        if len(self.pixels) != len(numbers):
+            raise ValueError(f"{folder} holds {len(self.pixels)} images and {len(numbers)} labels: restore it.")
+        self.given = Given(numbers, "in the IDX files")
+        self.paths = [str(index) for index in range(len(self.pixels))]
+        self.names = [f"image {index} of {folder}" for index in self.paths]
         self.held_out = len(images[1])
         self.files, self.left_out = [file for file in folder.iterdir() if "-ubyte" in file.name], LeftOut()
         for file in folder.iterdir():
             if file not in self.files:
                 self.left_out.add_file(file.name)
-        self.fingerprint = hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()
+        self.fingerprint = hashlib.sha256(self.pixels.tobytes() + numbers.tobytes()).hexdigest()
 
     def read(self, index: int) -> Picture:
         return Picture(Image.fromarray(self.pixels[index]))

@@ -3,25 +3,27 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
+from dmp_lightning.data.given_labels import Given
 from dmp_lightning.data.pictures import LeftOut, Picture
 
 
 class Images(ABC):
     """Images in an order that never changes, each readable on its own, in any process.
 
-    `names` tell them apart in messages; with their folders where they have some. `labels` are given, or None.
+    `names` tell them apart in messages; with their folders where they have some. `paths` are where they lie, by which
+    classes are told, and `folders` all folders there, empty ones too. `given` are the source's own labels, or None.
     `held_out` is how many at the end the source itself sets apart, or None. `fingerprint` names the content.
     `left_out` counts what the source holds besides. `files` are those that are read.
     """
 
     names: Sequence[str]
-    labels: np.ndarray | None = None
+    paths: Sequence[str]
+    folders: Collection[str] = ()
+    given: Given | None = None
     held_out: int | None = None
     fingerprint: str
     by_content: ClassVar[bool] = False

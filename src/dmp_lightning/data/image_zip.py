@@ -7,8 +7,10 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
+from dmp_lightning.data.given_labels import DATASET, read_dataset_json
 from dmp_lightning.data.image_sources import Images, fingerprint_of
-from dmp_lightning.data.pictures import LeftOut, Picture, check_bytes, decode_picture, is_picture
+from dmp_lightning.data.masks import masks_among
+from dmp_lightning.data.pictures import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
 
 
 class ZipImages(Images):
@@ -19,8 +21,11 @@ class ZipImages(Images):
     def __init__(self, archive: Path) -> None:
         self.files, self.left_out = [archive], LeftOut()
         members: dict[str, zipfile.ZipInfo] = {}
-        for member in _open_zip(archive, os.getpid()).infolist():
+        opened = _open_zip(archive, os.getpid())
+        self.folders = []
+        for member in opened.infolist():
             if member.is_dir():
+                self.folders += [] if is_hidden(member.filename) else [member.filename.replace("\\", "/")]
                 continue
             name = member.filename.replace("\\", "/")  # which some programs for Windows write
             if stat.S_ISLNK(member.external_attr >> 16):
@@ -30,8 +35,14 @@ class ZipImages(Images):
                 members[name] = member
             else:
                 self.left_out.add_file(name)
-        self.names = sorted(members)
+        masks = masks_among(members)
+        self.left_out["mask beside its image"] += len(masks)
+        self.names = self.paths = sorted(members.keys() - masks)
         self.members = [members[name].filename for name in self.names]
+        if DATASET in opened.NameToInfo:
+            check_bytes(opened.getinfo(DATASET).file_size)
+            self.given = read_dataset_json(opened.read(DATASET), self.names)
+            self.left_out[".json"] -= self.given is not None
         self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
 
     def read(self, index: int) -> Picture:

@@ -49,6 +49,7 @@ class Latents:
         self.store = _open(self.folder, self.vae)
         self.sample_shape = self.store.shape[1:]
         self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
+        self.classes = self.store.classes
         self.moments = self.store.shape[0] == 2
         held_out = self.store.held_out
         self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out

@@ -24,7 +24,10 @@ MAX_BYTES = 2**29
 """Of one picture's file, unpacked."""
 
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".npz"})
-CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+CLUTTER = frozenset(
+    {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN"}
+    | {"System Volume Information", "__pycache__"}
+)
 """What systems leave in folders: nobody misses it."""
 
 FIRST_FRAME = "taken as their first frame, of several"
@@ -79,8 +82,13 @@ def suffixes() -> frozenset[str]:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name, with folders, is taken for a picture; hidden ones and clutter are not."""
+    return PurePosixPath(name).suffix.lower() in suffixes() and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name, with folders, is hidden, or what systems leave."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in suffixes() and not _is_hidden(path) and not CLUTTER.intersection(path.parts)
+    return _is_hidden(path) or bool(CLUTTER.intersection(path.parts))
 
 
 def _is_hidden(path: PurePosixPath) -> bool:

@@ -38,7 +38,7 @@ class Store:
 
     `shape` is (S, C, H, W). For the model a latent of the VAE is `(latent - shift) * scale`, each a number or of shape
     (C, 1, 1); with `scaled` the latents are stored so. `held_out` are indices in order; `undrawn` says that they are
-    the last ones for want of a draw, as in stores of format 1.
+    the last ones for want of a draw, as in stores of format 1. `classes` are the names of the labels, if they have any.
     """
 
     parts: Sequence[Part]
@@ -52,6 +52,7 @@ class Store:
     digest: str
     scaled: bool = False
     undrawn: bool = False
+    classes: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -138,6 +139,7 @@ def open_store(folder: Path) -> Store:
         digest=",".join(shard.sha256 for shard in manifest.shards),
         scaled=plan.scaled,
         undrawn=undrawn,
+        classes=plan.classes,
     )
 
 

@@ -1,0 +1,184 @@
+"""Classes by the first folder that each image lies in; what folders do not tell for sure is asked for."""
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+SYNSET = r"n\d{8}"
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+MASKS = frozenset(
+    {"masks", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "annotations", "labels", "gt"}
+)
+
+
+class Classes(NamedTuple):
+    """`labels` (N,) of the images, the `names` of the classes where they have some, and a sentence on them."""
+
+    labels: Int[np.ndarray, " N"]
+    names: tuple[str, ...] | None
+    told: str
+
+
+class Tree(NamedTuple):
+    """Images by their `paths` below the folder `common` that holds all of them, and all else that lies there.
+
+    `first` is the first folder of each image, "" for none. `empty` are folders without images, there or beside it.
+    """
+
+    common: str
+    paths: list[str]
+    first: list[str]
+    empty: list[str]
+
+
+def tree(paths: Iterable[str], folders: Collection[str]) -> Tree:
+    """Take off folders that hold nothing else than one folder with all images. `folders` are all that there are."""
+    paths = [str(PurePosixPath(path.lstrip("/"))) for path in paths]
+    holding = {path.rpartition("/")[0] for path in paths}
+    common = os.path.commonpath(holding)
+    if common in holding:  # the folder of a class, or the source itself
+        common = os.path.dirname(common)
+    inside = [path[len(common) + 1 :] if common else path for path in paths]
+    with_images = {
+        str(above) for folder in holding for above in (PurePosixPath(folder), *PurePosixPath(folder).parents)
+    }
+    beside = {str(above) for above in (PurePosixPath(common), *PurePosixPath(common).parents)}
+    known = {str(PurePosixPath(folder)) for folder in folders} - with_images
+    empty = sorted(folder for folder in known if str(PurePosixPath(folder).parent) in beside)
+    return Tree(common, inside, [path.partition("/")[0] if "/" in path else "" for path in inside], empty)
+
+
+def by_folders(found: Tree, source: str) -> Classes:
+    """Each first folder is a class: in the order of their names, or, where these are 0, 1, ..., by that number.
+
+    Raises:
+        ValueError: it cannot be told which class an image has, or which number a class.
+    """
+    loose = next((path for path, first in zip(found.paths, found.first, strict=True) if not first), None)
+    if loose is not None:
+        raise ValueError(f"{loose} in {source} lies in no folder of a class: move it into one, or set labels=none.")
+    empty = [folder for folder in found.empty if not are_synsets(found) or _is_synset(os.path.basename(folder))]
+    if empty:
+        raise ValueError(
+            f"The folder {empty[0]} in {source} holds no image, so it is not known which number each class has: put "
+            "some there, or remove it."
+        )
+    _check_depths(found, source)
+    counts = Counter(found.first)
+    names = _in_order(list(counts), source)
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = np.array([numbers[name] for name in found.first], np.int64)
+    below = f"{source}/{found.common}" if found.common else source
+    deeper = ", with all in the folders below each" if found.paths[0].count("/") > 1 else ""
+    shown = " to ".join(
+        f"{name} ({counts[name]:,} images) as {numbers[name]}" for name in dict.fromkeys(names[:: len(names) - 1 or 1])
+    )
+    told = f"by the first folder below {below}{deeper}: {shown}"
+    return Classes(labels, None if _are_numbers(names) else tuple(names), told)
+
+
+def check_splits(found: Tree, source: str) -> None:
+    """Make sure that the folders are no parts of a data set, to be used apart.
+
+    Raises:
+        ValueError: they are.
+    """
+    parts = splits(found)
+    if parts:
+        raise ValueError(
+            f"{source} holds {' and '.join(parts)}, which are parts of a data set and no classes: name the one to "
+            f"train on, as in source={_join(source, found.common, parts[0])}, or take all of them with labels=none."
+        )
+
+
+def check_masks(found: Tree, source: str) -> None:
+    """Make sure that no folder holds masks of the images in another.
+
+    Raises:
+        ValueError: one does, by its name and those in it.
+    """
+    firsts = sorted(set(found.first) - {""})
+    if not any(first.casefold() in MASKS for first in firsts):
+        return
+    stems = defaultdict(set)
+    for path, first in zip(found.paths, found.first, strict=True):
+        stems[first].add(os.path.splitext(path[len(first) :])[0])
+    for first in (first for first in firsts if first.casefold() in MASKS):
+        other = next((o for o in firsts if o != first and len(stems[o] & stems[first]) * 2 > len(stems[first])), None)
+        if other:
+            raise ValueError(
+                f"The images in {first} of {source} have the names of those in {other}, as masks have: name the folder "
+                f"of the images, as in source={_join(source, found.common, other)}."
+            )
+
+
+def splits(found: Tree) -> list[str]:
+    """The first folders, where they are the parts of a data set: train, val and test."""
+    firsts = set(found.first) - {""}
+    parts = sorted(first for first in firsts if first.casefold() in SPLITS)
+    nested = any(first in parts and path.count("/") > 1 for path, first in zip(found.paths, found.first, strict=True))
+    return parts if parts and (nested or len(parts) > 1 or len(parts) == len(firsts)) else []
+
+
+def are_synsets(found: Tree) -> bool:
+    """Whether all images lie in folders of ImageNet's classes."""
+    return all(map(_is_synset, set(found.first)))
+
+
+def _is_synset(name: str) -> bool:
+    return re.fullmatch(SYNSET, name) is not None
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    return all(name.isascii() and name.isdigit() for name in names)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _check_depths(found: Tree, source: str) -> None:
+    by_depth = {path.count("/"): path for path in found.paths}
+    if len(by_depth) > 1:
+        shallow, deep = by_depth[min(by_depth)], by_depth[max(by_depth)]
+        raise ValueError(
+            f"{source} holds {shallow} and, deeper, {deep}, so it is not known which folders are the classes: move the "
+            "images of each class into one folder."
+        )
+    leaves = {os.path.dirname(path) for path in found.paths if path.count("/") > 1}
+    several = any(count > 1 for count in Counter(leaf.partition("/")[0] for leaf in leaves).values())
+    seen: dict[str, str] = {}
+    for leaf in sorted(leaves):
+        other = seen.setdefault(os.path.basename(leaf), leaf)
+        if several and other != leaf:
+            raise ValueError(
+                f"{source} holds {other} and {leaf}, so it is not known which folders are the classes: move the images "
+                "of each class into one folder."
+            )
+
+
+def _in_order(names: list[str], source: str) -> list[str]:
+    """The names of classes by their numbers."""
+    order = sorted(names, key=lambda name: (unicodedata.normalize("NFC", name), name))
+    if _are_numbers(names):
+        order = sorted(names, key=int)
+        if [int(name) for name in order] != list(range(len(order))):
+            raise ValueError(
+                f"The folders in {source} are numbers, {order[0]} to {order[-1]}, but not 0 to {len(order) - 1}, so it "
+                "is not known which labels they stand for: rename them, to these numbers or to texts."
+            )
+    alike = sorted((unicodedata.normalize("NFC", name).casefold(), name) for name in names)
+    for (key, name), (other_key, other) in pairwise(alike):
+        if key == other_key:
+            raise ValueError(
+                f"The folders {name} and {other} in {source} have the same name but for its writing: rename one."
+            )
+    return order
