@@ -18,6 +18,7 @@ from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
+from dmp_lightning.run_settings import arguments_of_run, with_run
 from dmp_lightning.sweeps import job_dir, run_job
 from dmp_lightning.trusted import check_targets
 from dmp_lightning.values import check_values
@@ -97,6 +98,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 try:
                     os.chdir(hydra_config.runtime.cwd)  # where the command was typed: Ray's workers begin elsewhere
                     check_order(hydra_config.overrides.task)
+                    config = with_run(config, keys_of(hydra_config.overrides.task))
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
                     check_values(config, config_name)
@@ -114,7 +116,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
             os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
             try:
-                sys.argv[1:] = readable(sys.argv[1:], config_name, Path(CONFIG_DIR))
+                sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
                 job()
             except MISTAKES as error:
                 if wanted == "1":
