@@ -53,7 +53,7 @@ def test_markdown_has_mean_deviation_and_interval_of_each_line(report: Path) -> 
     (tuning,) = (line for line in lines if line.startswith("| + plain prompt tuning"))
     assert "| −3.0 [−4.0, −2.0] | samples, one seed |" in tuning
     assert f"| **small** (frozen) | – | {BASE:.4g} |" in "\n".join(lines)
-    assert any("Out of <memory>." in line for line in lines)
+    assert any("Out of &lt;memory&gt;." in line for line in lines)
     assert lines[lines.index("## Evaluated at full length") + 4 :][:2] == [
         "| base | 20.5 | 0.01 |",
         "| patched | 15.25 | 0.008 |",

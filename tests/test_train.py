@@ -40,6 +40,11 @@ def test_the_record_holds_all_that_was_measured(finished: Path) -> None:
     assert np.mean(by_stratum) == pytest.approx(mean)
     assert record["seeds"] == {"training": 0, "evaluation": 0}
     assert record["config"]["recipe"]["max_steps"] == 6
+    assert record["metrics"]["counts"] == {
+        "samples": 60, "reference_images": 1437, "features": 64, "too_few": True
+    }  # fmt: skip
+    assert base["too_few"]
+    assert patched["too_few"]
     assert {"torch", "lightning", "python"} <= record["versions"].keys()
 
 

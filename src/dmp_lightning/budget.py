@@ -91,7 +91,8 @@ def reference_seconds(budget: DictConfig) -> float:
     if budget.of is None:
         where, seconds = "budget.seconds", float(budget.seconds)
     else:
-        where, seconds = str(budget.of), read_results(budget.of).metrics["final"]["training_seconds"]
+        where, final = str(budget.of), read_results(budget.of).metrics.get("final", {})
+        seconds = final.get("training_seconds") or 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{where}: {seconds} seconds are none to train for.")
     return seconds

@@ -13,6 +13,8 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from dmp_lightning.files import replacing
 from dmp_lightning.panels import Group, dashboard
+from dmp_lightning.reporting.configs import value_at
+from dmp_lightning.reporting.record_shape import is_distance
 from dmp_lightning.reporting.results import Results
 from dmp_lightning.training.loggers import REMEDY, sweep_group, why_offline
 
@@ -49,7 +51,7 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
     obstacle = why_offline(settings) if settings.mode == "online" else f"its mode is {settings.mode}"
     if obstacle is None:
         return _save(entity, project)
-    groups = groups_of(run_of_record(record) for record in results if "wandb" in record.config["logger"])
+    groups = groups_of(run_of_record(record) for record in results if value_at(record.config, "logger.wandb"))
     if not groups:
         raise ValueError(
             f"W&B is offline ({obstacle}), and there are no results of runs that it logged: name their folder."
@@ -67,15 +69,17 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
 
 def run_of_record(record: Results) -> Run:
     """What the run of a record has logged to W&B, by the record alone."""
-    names = {name for name in record.metrics["final"] if name == "fid" or name.startswith("frechet_")}
-    keys = {f"val/{name}" for name in names if not name.endswith("_change")}
+    keys = {f"val/{name}" for name in record.metrics["final"] if is_distance(name)}
     if record.paired:
         keys |= {"val/loss_difference_mean", "tables/gains", "tables/samples"}
-        if record.config["method"]["_target_"].endswith(".DMP"):
+        if str(value_at(record.config, "method._target_")).endswith(".DMP"):
             keys.add("tables/gates")
-    sweep = record.config.get("sweep")
-    group = sweep_group(record.config["logger"]["wandb"]["group"], sweep)
-    return Run(group, sweep["axes"] if sweep else {}, frozenset(keys))
+    group, sweep, axes = (value_at(record.config, key) for key in ("logger.wandb.group", "sweep.name", "sweep.axes"))
+    return Run(
+        sweep_group(str(group or ""), {"name": str(sweep or "")}),
+        axes if isinstance(axes, dict) else {},
+        frozenset(keys),
+    )
 
 
 def groups_of(runs: Iterable[Run]) -> list[Group]:

@@ -46,8 +46,11 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
     if (folder / RESULTS).exists():
         record = read_results(folder / RESULTS)
         _check_same(given or record.config, settings, folder)  # a budget turns keys of the record
+        if "final" not in record.metrics:
+            raise ValueError(f"{folder / RESULTS} is not the record of a training: delete it.")
         numbers = {name: value for name, value in record.metrics["final"].items() if isinstance(value, float)}
-        return numbers | ({"loss_difference": record.paired["overall"]["mean"]} if record.paired else {})
+        paired = record.paired.get("overall")
+        return numbers | ({"loss_difference": paired["mean"]} if paired else {})
     if given and latest_in(folder) is not None:
         _check_same(given, settings, folder)
     if OmegaConf.select(config, "sweep.study") is None:  # a search may draw a value again

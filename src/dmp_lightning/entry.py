@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
+from dmp_lightning.config_files import check_written, typed_keys
+from dmp_lightning.config_loader import CONFIG_DIR, install
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
 from dmp_lightning.run_settings import arguments_of_run, with_run
@@ -24,7 +27,6 @@ from dmp_lightning.trusted import check_targets
 from dmp_lightning.values import check_values
 
 PACKAGE = Path(__file__).parent
-CONFIG_DIR = str(PACKAGE / "conf")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` returns
 
@@ -101,6 +103,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                     config = with_run(config, keys_of(hydra_config.overrides.task))
                     check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
                     check_targets(config)
+                    check_written(config, typed_keys(hydra_config.overrides.task))
                     check_values(config, config_name)
                     if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
                         check_acting([config], config_name, keys_of(hydra_config.overrides.task))
@@ -116,6 +119,8 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
             os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
             try:
+                if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
+                    raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
                 sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
                 job()
             except MISTAKES as error:
@@ -170,3 +175,4 @@ def _set_environment(name: str, value: str | None) -> None:
 
 
 register_resolvers()  # on import, which a job of a cluster does before it reads its config
+install()

@@ -12,6 +12,8 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
+from dmp_lightning.strict_json import parse
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -76,8 +78,8 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise DamagedError(f"{path} is not JSON ({error})") from error
     name, value = next(iter(content.items()), ("", None)) if isinstance(content, dict) else ("", None)
     if isinstance(value, str) and len(value) == len(BLANK):  # the checksum, also where its own name is damaged

@@ -138,7 +138,7 @@ def _check_plain(value: object, where: str, depth: int = 4) -> None:
 
 
 def _is_schedule(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 1 and bool(((value > 0) & (value < 1)).all())
+    return isinstance(value, Tensor) and value.ndim == 1 and len(value) > 0 and bool(((value > 0) & (value < 1)).all())
 
 
 def _own(target: object, known: Constructors, where: str) -> Callable[..., Any]:

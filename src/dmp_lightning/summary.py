@@ -1,5 +1,6 @@
 """The end of a run: its record, its table with the committed controls, and its verdict."""
 
+import logging
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from dmp_lightning.reporting.results import Results, provenance, read_results, w
 from dmp_lightning.reporting.statistics import Interval
 from dmp_lightning.reporting.tables import Row, print_table, verdict
 from dmp_lightning.training.evaluation import Evaluation, Outcome
+
+log = logging.getLogger(__name__)
 
 WIDTH = 160  # characters of a table that goes into a file or a pipe
 
@@ -80,9 +83,15 @@ def committed(folder: str | None) -> list[Row]:
     """The last row of each record in `folder`, marked with where it is from."""
     rows = []
     for path in sorted(Path(folder).glob("*.json")) if folder else []:
-        record = read_results(path)
+        try:
+            record = read_results(path)
+            if not record.rows:
+                raise ValueError(f"{path} is not the record of a training.")
+        except ValueError as error:
+            log.warning("Left out of the table: %s", error)
+            continue
         row = record.rows[-1]
-        difference = row["difference"] and Interval(*row["difference"])
+        difference = Interval(*row["difference"]) if row["difference"] and None not in row["difference"] else None
         rows.append(replace(Row(**row), difference=difference, origin=f"committed: experiments/{record.name}"))
     return rows
 

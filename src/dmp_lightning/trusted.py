@@ -99,8 +99,19 @@ TRUSTED = frozenset(
     }.items()
     for name in names.split()
 )
-"""Exact names of constructors. None of them runs code that its arguments name, reads pickles, or writes files where
-nobody asked for them: see `config_files.check_written` for the loggers."""
+"""Exact names of constructors. None of them runs code that its arguments name, or reads pickles."""
+
+
+LOGGERS = {
+    "dmp_lightning.training.csv_log.CSVLog": "path",
+    "dmp_lightning.training.loggers.wandb_logger": "save_dir",
+    "lightning.pytorch.loggers.CSVLogger": "save_dir",
+    "lightning.pytorch.loggers.TensorBoardLogger": "save_dir",
+}
+"""Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
+
+
+SWITCHES = ("_partial_", "_recursive_")
 
 
 def own_packages() -> tuple[str, ...]:
@@ -157,6 +168,8 @@ def check_node(plain: Any, where: str, resolved: bool = True) -> None:
     for path, key, value in _leaves(plain, where):
         if key == "_target_":
             check_target(path, value)
+        elif resolved and key in SWITCHES and not isinstance(value, bool):
+            raise ValueError(f"{path}={value}: choose true or false.")
         elif resolved and isinstance(value, str) and "${" in value:
             raise ValueError(f"{path}={value} is an interpolation inside a value: write the value itself.")
 
@@ -168,6 +181,8 @@ def check_target(where: str, target: object) -> None:
         ValueError: it may not, or there is no such thing.
     """
     if isinstance(target, str) and (target in TRUSTED or is_own(where, target)):
+        if target in LOGGERS and not where.startswith("logger."):
+            raise ValueError(f"{where}={target} is a logger: it stands below logger.")
         return
     close = get_close_matches(str(target), TRUSTED, n=1, cutoff=0.8)
     hint = f"did you mean {close[0]}? For" if close else "dmp_lightning/trusted.py lists what it may; for"
@@ -188,11 +203,11 @@ def is_own(where: str, target: str) -> bool:
 
 
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
-    """Path, key and value of all that nested containers hold; what stands at `_target_` as a whole."""
+    """Path, key and value of all that nested containers hold; what stands at Hydra's own keys as a whole."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         path = f"{where}.{key}".lstrip(".")
-        if key == "_target_" or not isinstance(value, dict | list):
+        if key in ("_target_", *SWITCHES) or not isinstance(value, dict | list):
             yield path, key, value
         else:
             yield from _leaves(value, path)

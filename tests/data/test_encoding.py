@@ -383,7 +383,7 @@ def test_pictures_are_encoded_as_they_are_shown(place: Path, tmp_path: Path, cap
         assert np.allclose(of[f"{one}.png"], of[f"{other}.png"], atol=2e-3)
     assert np.allclose(of["0.png"], of["turned.webp"], atol=2e-3)
     assert (
-        "Of these images were 1 composed on white, 1 enlarged, 1 grey and repeated in three channels, "
+        "Converted: 1 composed on white, 1 enlarged, 1 grey and repeated in three channels, "
         "1 scaled to 8 bits, 1 taken as their first frame, of several, 1 turned as their EXIF says." in caplog.text
     )
     assert read_manifest(tmp_path / "store" / MANIFEST).shards[0].skipped == ("bomb.png", "empty.png")

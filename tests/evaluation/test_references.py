@@ -70,7 +70,7 @@ def test_pictures_of_another_size_are_cropped_as_encode_does_it(tmp_path: Path, 
     assert np.array_equal(read, [np.asarray(centre_crop(image, 8)) for image in images])
     assert np.array_equal(read[1], images[1])
     found.tell()
-    assert "Of the reference's 4 pictures were 3 cropped to the samples' size, 1 enlarged." in caplog.text
+    assert "Reference of 4 pictures: 3 cropped to the samples' size, 1 enlarged." in caplog.text
     assert found.fingerprint != open_reference(tmp_path, (3, 16, 16)).fingerprint
 
 

@@ -59,7 +59,7 @@ def encode(
         done = sum((Counter(shard.notes) for shard in manifest.shards), Counter())
         if done:
             told = ", ".join(f"{count:,} {note}" for note, count in sorted(done.items()))
-            log.info("Of these images were %s.", told)
+            log.info("Converted: %s.", told)
         if skipped:
             log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
     else:

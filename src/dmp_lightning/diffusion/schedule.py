@@ -14,8 +14,7 @@ def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> F
     Raises:
         ValueError: so few steps that the last beta would reach 1.
     """
-    scale = 1000 / steps
-    if scale * end >= 1:
+    if steps < 1 or (scale := 1000 / steps) * end >= 1:
         raise ValueError(
             f"diffusion.betas.steps={steps} is too few for a linear schedule: choose more than {1000 * end:g}."
         )

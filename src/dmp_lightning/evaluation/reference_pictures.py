@@ -55,7 +55,7 @@ class PictureReference:
         """Say in one line what was done to the pictures that were read."""
         told = ", ".join(f"{count:,} {note}" for note, count in sorted(self.notes.items()) if count)
         if told:
-            log.warning("Of the reference's %s pictures were %s.", f"{len(self):,}", told)
+            log.warning("Reference of %s pictures: %s.", f"{len(self):,}", told)
 
     def _read(self, index: int) -> UInt8[Tensor, "C H W"]:
         try:

@@ -5,12 +5,13 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dmp_lightning.reporting.configs import ABSENT
+from dmp_lightning.reporting.configs import ABSENT, value_at
 from dmp_lightning.reporting.formatting import alone_text, count, estimate_text, number, spread_text
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import SEEDS, direction
 from dmp_lightning.reporting.tables import FEW, FEW_NOTE
+from dmp_lightning.reporting.texts import as_code, cut, in_csv, in_markdown
 
 WORDS = {-1: "better", 0: "open", 1: "worse"}
 TOO_FEW = "too few images"
@@ -78,18 +79,19 @@ def interval_over(line: Line) -> str:
 def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
     """A Markdown table for each measure, the lines on a base below it."""
     return "\n".join(
-        f"### {measure}\n\n" + _markdown_table(same, [line for line in lines if line.base in same])
+        f"### {in_markdown(measure)}\n\n" + _markdown_table(same, [line for line in lines if line.base in same])
         for measure, same in grouped(bases, lambda base: base.measure).items()
     )
 
 
 def evaluated(run: Run) -> dict[str, dict[str, float]]:
     """The numbers of each model in the record of an evaluation; names of distances of too few images are marked."""
-    few = run.record.metrics.get("depend_on", {}).get("too_few", [])
-    models = {model: found for model, found in run.record.metrics.items() if model != "depend_on"}
+    few = value_at(run.record.metrics, "depend_on.too_few")
+    few = few if isinstance(few, list) else []
+    models = {cut(model): found for model, found in run.record.metrics.items() if model != "depend_on"}
     return {
         model: {
-            name + FEW if name in few else name: value
+            cut(name) + FEW if name in few else cut(name): value
             for name, value in found.items()
             if isinstance(value, int | float)
         }
@@ -97,12 +99,19 @@ def evaluated(run: Run) -> dict[str, dict[str, float]]:
     }
 
 
+def metric_names(models: dict[str, dict[str, float]]) -> list[str]:
+    """The names of all metrics, in the order in which they come."""
+    return list(dict.fromkeys(name for found in models.values() for name in found))
+
+
 def evaluation_table(run: Run) -> str:
     """A Markdown table of what was evaluated: a row for each model."""
     models = evaluated(run)
-    names = list(next(iter(models.values()), {}))
-    rows = [[f"`{run.path}`", *names], ["---", *["---:"] * len(names)]]
-    rows += [[model, *[number(value, ".5g") for value in found.values()]] for model, found in models.items()]
+    names = metric_names(models)
+    rows = [[as_code(run.where), *map(in_markdown, names)], ["---", *["---:"] * len(names)]]
+    rows += [
+        [in_markdown(model), *[number(found.get(name), ".5g") for name in names]] for model, found in models.items()
+    ]
     return _lines(rows)
 
 
@@ -119,9 +128,10 @@ def csv_table(bases: Iterable[Base], lines: Iterable[Line]) -> str:
     ]
     rows = [_run_row(run, base) | _told(name, method, told, axes) for run, base, name, method, told in counted + frozen]
     with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["path"], lineterminator="\n")
+        names = list(rows[0]) if rows else ["path"]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: in_csv(value) for name, value in row.items()} for row in rows)
         return file.getvalue()
 
 
@@ -135,7 +145,7 @@ def _run_row(run: Run, base: Base) -> dict[str, Any]:
     change = final.get(f"{base.metric}_change") or {}
     loss = record.paired.get("overall") or {}
     return {
-        "path": str(run.path),
+        "path": run.where,
         "base": base.name,
         "measure": base.measure,
         "seed": run.seed,
@@ -157,7 +167,7 @@ def _run_row(run: Run, base: Base) -> dict[str, Any]:
 
 
 def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
-    name = bases[0].measure.partition(",")[0]
+    name = in_markdown(bases[0].measure.partition(",")[0])
     header = [
         "Model",
         "Seeds",
@@ -171,7 +181,7 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
     for base in bases:
         rows.append(
             [
-                f"**{base.name}** (frozen)",
+                f"**{in_markdown(base.name)}** (frozen)",
                 ABSENT,
                 alone_text(base.distance),
                 *[ABSENT] * 3,
@@ -181,15 +191,16 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
             ]
         )
         for line in (line for line in lines if line.base is base):
-            rows.append([f"+ {line.name}", str(len(line.runs)), spread_text(line.distance), estimate_text(line.change)])
+            name = f"+ {in_markdown(line.name)}"
+            rows.append([name, str(len(line.runs)), spread_text(line.distance), estimate_text(line.change)])
             rows[-1] += [interval_over(line), estimate_text(line.loss), parameters_text(line)]
             rows[-1] += [spread_text(line.seconds, ",.0f"), spread_text(line.memory, ",.0f")]
     return _lines(rows) + (f"\n{FEW_NOTE}\n" if bases[0].too_few else "")
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a table in Markdown."""
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+    """Rows of a table in Markdown, whose cells are Markdown already."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def parameters_text(line: Line) -> str:

@@ -15,9 +15,14 @@ MEAN, SEED = "datum.kind == 'mean'", "datum.kind == 'seed'"
 
 def layered(layers: list[Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A Vega-Lite spec of layers over one data set, in the page's look and not Altair's."""
-    spec = alt.layer(*layers, data=alt.InlineData(values=rows, name=DATA)).to_dict()
+    spec = alt.layer(*layers, data=alt.InlineData(values=[], name=DATA)).to_dict(validate=False)
     spec.pop("config", None)
-    return spec
+    return with_rows(spec, rows)
+
+
+def with_rows(spec: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The spec over these rows, which Altair would copy, item by item."""
+    return spec | {"data": {"values": rows, "name": DATA}}
 
 
 def vertical(title: str, scale: alt.Scale, axis: alt.Axis) -> tuple[alt.Y, alt.Y]:

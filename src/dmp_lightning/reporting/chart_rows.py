@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dmp_lightning.reporting.lines import Base, Line
+from dmp_lightning.reporting.configs import value_at
+from dmp_lightning.reporting.lines import Base, Line, as_interval
 from dmp_lightning.reporting.statistics import Interval, estimate
 
 DISTANCE, LOSS = "distance", "loss"
@@ -41,18 +42,21 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
     if not found:
         return []
     count = len(found[0][1]["mean"])
-    steps = line.runs[0].record.config.get("diffusion", {}).get("betas", {}).get("steps", STEPS)
+    said = value_at(line.runs[0].record.config, "diffusion.betas.steps")
+    steps = said if type(said) is int and 0 < said < 2**31 else STEPS
     rows: list[dict[str, Any]] = []
     for index in range(count):
         t = (index + 0.5) * steps / count
-        changes = [Interval(*(strata[part][index] for part in Interval._fields)) for _, strata in found]
+        changes = [as_interval({end: strata[end][index] for end in Interval._fields}) for _, strata in found]
+        whole = estimate(changes)
+        if whole is None:
+            continue
         for (run, _), change in zip(found, changes, strict=True):
+            assert change is not None  # then there would be no estimate
             rows.append(
                 {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": change.mean}
             )
-        whole = estimate(changes)
-        if whole is not None:
-            rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | whole.interval._asdict())
+        rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | whole.interval._asdict())
     return rows
 
 

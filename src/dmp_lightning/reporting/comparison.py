@@ -1,16 +1,18 @@
 """Sorting runs into bases and lines: what was measured alike, on which base, and which runs are seeds of one config."""
 
-import math
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.reporting.configs import Flat, flatten, part, without
+from dmp_lightning.reporting.configs import Flat, flatten, part, value_at, without
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.names import name_bases, name_lines, name_methods, named
+from dmp_lightning.reporting.record_shape import is_distance
 from dmp_lightning.reporting.records import Run
 from dmp_lightning.reporting.statistics import spread
 from dmp_lightning.reporting.tables import FEW
+from dmp_lightning.reporting.texts import cut
 
 MEASURE = ("features", "evaluation", "sampler", "data", "diffusion.betas")
 """Parts of a config without which quality cannot be compared."""
@@ -22,22 +24,20 @@ def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[
 
     Of runs with the same config and seed the first counts, and `warnings` say so.
     """
-    runs = [run for run in runs if run.record.rows]
     flat = {id(run): flatten(run.record.config) for run in runs}
     measures = named({part(config, MEASURE): config for config in flat.values()}, MEASURE)
     bases: list[Base] = []
     lines: list[Line] = []
-    for (measure, _), group in grouped(runs, lambda run: _base_key(flat[id(run)])).items():
+    for (measure, *_), group in grouped(runs, lambda run: _base_key(run, flat[id(run)])).items():
         config = flat[id(group[0])]
         base = _base(group, config, measures[measure])
         bases.append(base)
         patched = [run for run in group if len(run.record.rows) > 1]
         for seeds in grouped(patched, lambda run: without(flat[id(run)], ())).values():
-            seeds = _one_a_seed(seeds, warnings)
-            sweep = seeds[0].record.config.get("sweep") or {}
-            axes = {name: as_axis(value) for name, value in (sweep.get("axes") or {}).items()}
-            config = flat[id(seeds[0])]
-            lines.append(Line(seeds[0].record.method, "", base, config, seeds, axes, sweep.get("name") or ""))
+            seeds = _one_a_seed(_alike(seeds, warnings), warnings)
+            first = seeds[0].record
+            axes, sweep = axes_of(first.config), as_axis(value_at(first.config, "sweep.name") or "")
+            lines.append(Line(cut(first.method), "", base, flat[id(seeds[0])], seeds, axes, sweep))
     name_bases(bases, flat)
     name_methods(lines)
     name_lines(lines)
@@ -48,15 +48,20 @@ def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[
     return bases, lines
 
 
+def axes_of(config: dict[str, Any]) -> dict[str, str]:
+    """The values of a run on the axes of its sweep."""
+    axes = value_at(config, "sweep.axes")
+    return {cut(name): as_axis(value) for name, value in axes.items()} if isinstance(axes, dict) else {}
+
+
 def as_axis(value: Any) -> str:
     """A value on an axis as text."""
-    return value if isinstance(value, str) else str(value).lower() if value is None else str(value)
+    return cut(str(value).lower() if value is None else str(value))
 
 
 def metric_of(run: Run) -> str:
     """The key of the Fréchet distance among the metrics of a run."""
-    names = [name for name in run.record.metrics["final"] if name == "fid" or name.startswith("frechet_")]
-    return next(name for name in names if not name.endswith("_change"))
+    return next(filter(is_distance, run.record.metrics["final"]))
 
 
 def too_few(run: Run) -> bool:
@@ -64,18 +69,19 @@ def too_few(run: Run) -> bool:
     counts = run.record.metrics.get("counts")
     if counts:
         return counts["too_few"]
-    samples = run.record.config.get("evaluation", {}).get("samples", math.inf)
-    return metric_of(run) == "fid" and samples <= INCEPTION
+    samples = value_at(run.record.config, "evaluation.samples")
+    return metric_of(run) == "fid" and type(samples) is int and samples <= INCEPTION
 
 
 def _features(run: Run) -> str:
-    metric = metric_of(run)
+    metric = cut(metric_of(run))
     name = "FID" if metric == "fid" else f"Fréchet distance ({metric.removeprefix('frechet_').replace('_', ' ')})"
     return name + FEW if too_few(run) else name
 
 
-def _base_key(config: Flat) -> tuple[Hashable, Hashable]:
-    return part(config, MEASURE), part(config, ("backbone", "diffusion"))
+def _base_key(run: Run, config: Flat) -> tuple[Hashable, ...]:
+    size = run.record.rows[0]["base"]  # parameters: of one config all runs have as many
+    return part(config, MEASURE), part(config, ("backbone", "diffusion")), metric_of(run), size
 
 
 def _base(runs: list[Run], config: Flat, conditions: str) -> Base:
@@ -87,10 +93,23 @@ def _base(runs: list[Run], config: Flat, conditions: str) -> Base:
     return Base(name, measure, metric, distance, loss, runs[0].record.rows[0]["base"], runs, too_few(runs[0]))
 
 
+def _alike(runs: list[Run], warnings: list[str]) -> list[Run]:
+    """The runs of a line, without the gains by timestep of those that have measured another number of strata."""
+    counts = {id(run): len(strata["mean"]) for run in runs if (strata := run.record.paired.get("by_stratum"))}
+    most = max(counts.values(), key=list(counts.values()).count, default=0)
+    kept = []
+    for run in runs:
+        if counts.get(id(run), most) != most:
+            warnings.append(f"{run.where}: its strata are left out, they are {counts[id(run)]}, not {most}.")
+            run = replace(run, record=replace(run.record, paired={"overall": run.record.paired.get("overall")}))
+        kept.append(run)
+    return kept
+
+
 def _one_a_seed(runs: list[Run], warnings: list[str]) -> list[Run]:
     kept: dict[int | None, Run] = {}
     for run in runs:
         first = kept.setdefault(run.seed, run)
         if first is not run:
-            warnings.append(f"{run.path} is left out: {first.path} has the same config and seed.")
+            warnings.append(f"{run.where} is left out: {first.where} has the same config and seed.")
     return sorted(kept.values(), key=lambda run: (run.seed is None, run.seed))

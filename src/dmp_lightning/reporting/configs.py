@@ -1,8 +1,11 @@
 """Configs as flat tables of what matters: which runs are seeds of one, and in what others differ."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from dmp_lightning.reporting.texts import cut
 
 ABSENT = "–"
 
@@ -58,6 +61,14 @@ def flatten(config: Mapping[str, Any]) -> Flat:
     return flat
 
 
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key of a config that may hold anything; None where there is none."""
+    found: Any = config
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
 def differing(configs: Iterable[Flat]) -> list[str]:
     """The keys at which not all configs have the same value, sorted."""
     configs = list(configs)
@@ -82,19 +93,18 @@ def short(key: str) -> str:
 
 def as_text(value: Any) -> str:
     """A value of a config as it is typed."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
         return f"{value:.1f}"
-    return json.dumps(value)
+    return cut(value if isinstance(value, str) else json.dumps(value))
 
 
 def by_value(text: str) -> tuple[int, float, str]:
     """Sorts numbers by size, and then texts."""
     try:
-        return 0, float(text), text
+        number = float(text)
     except ValueError:
-        return 1, 0.0, text
+        number = math.nan
+    return (1, 0.0, text) if math.isnan(number) else (0, number, text)  # what is no number has no place among them
 
 
 def _below(key: str, prefixes: tuple[str, ...]) -> bool:
@@ -106,7 +116,7 @@ def _leaves(node: Any, where: str) -> Iterable[tuple[str, str]]:
         yield where, as_text(node)
         return
     for key, value in node.items():
-        path = f"{where}.{key}".lstrip(".")
+        path = f"{where}.{cut(key)}".lstrip(".")
         if key == "_target_":
             yield where, str(value).rpartition(".")[2]
         elif key != "_partial_":

@@ -1,9 +1,12 @@
 """The plot of gains by timestep."""
 
+from functools import cache
+from typing import Any
+
 import altair as alt
 
 from dmp_lightning.reporting.chart_look import PALETTE, Chart
-from dmp_lightning.reporting.chart_parts import MEAN, SEED, layered, vertical, zero_line
+from dmp_lightning.reporting.chart_parts import MEAN, SEED, layered, vertical, with_rows, zero_line
 from dmp_lightning.reporting.chart_rows import gains_rows
 from dmp_lightning.reporting.lines import Line
 
@@ -15,9 +18,19 @@ def gains_chart(line: Line) -> Chart | None:
     rows = gains_rows(line)
     if not rows:
         return None
-    x = alt.X("t:Q", title="timestep", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5))
     most = max(abs(row[end]) for row in rows for end in ("mean", "low", "high") if end in row)
-    y, low = vertical("loss − base", *_scale(most))
+    title = f"{line.name}, from {line.base.name}"
+    caption = f"Validation loss minus the base's by timestep, {title}"
+    return Chart(
+        f"gains-{line.slug}", title, caption, line.base.measure, with_rows(_spec(most < LINEAR), rows), [], 180
+    )
+
+
+@cache
+def _spec(linear: bool) -> dict[str, Any]:
+    """The plot without its rows, the same for all lines."""
+    x = alt.X("t:Q", title="timestep", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5))
+    y, low = vertical("loss − base", *_scale(linear))
     details = [alt.Tooltip("line:N"), alt.Tooltip("t:Q", title="timestep"), alt.Tooltip("mean:Q", format="+.3g")]
     means, colour = alt.Chart().transform_filter(MEAN), PALETTE[0]
     layers = [
@@ -30,14 +43,12 @@ def gains_chart(line: Line) -> Chart | None:
         means.mark_line(strokeWidth=2, color=colour).encode(x=x, y=y),
         means.mark_point(size=24, filled=True, opacity=1, color=colour).encode(x=x, y=y, tooltip=details),
     ]
-    title = f"{line.name}, from {line.base.name}"
-    caption = f"Validation loss minus the base's by timestep, {title}"
-    return Chart(f"gains-{line.slug}", title, caption, line.base.measure, layered(layers, rows), [], 180)
+    return layered(layers, [])
 
 
-def _scale(most: float) -> tuple[alt.Scale, alt.Axis]:
+def _scale(linear: bool) -> tuple[alt.Scale, alt.Axis]:
     """Linear within 1e-4 of zero and logarithmic beyond; linear where nothing is beyond."""
-    if most < LINEAR:
+    if linear:
         return alt.Scale(), alt.Axis(tickCount=5, format="~g", grid=True)
     ticks = [sign * 10**power for sign in (-1, 1) for power in range(-4, 1)] + [0]
     return alt.Scale(type="symlog", constant=LINEAR), alt.Axis(values=ticks, format="~g", grid=True)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from dmp_lightning.reporting.bitmaps import heat_map, mosaic, scale_of
+from dmp_lightning.reporting.evidence import read_evidence
 from dmp_lightning.reporting.figures import gates_figure, samples_figure
 from dmp_lightning.reporting.gates import Gates, gates_of, on_grid, shown_timesteps, similarity, usage
 from dmp_lightning.reporting.lines import Line
-from dmp_lightning.reporting.records import Run, read_evidence
+from dmp_lightning.reporting.records import Run
+from dmp_lightning.reporting.texts import visible
 
 COLUMNS = 8  # of samples
 
@@ -93,7 +95,7 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
         run, tensors = found[0]
         gallery.evidence.append((line, tensors))
         gallery.samples.append(_samples(line, run, tensors))
-        gates = [gates for _, each in found if (gates := gates_of(each)) is not None]
+        gates = _alike([(run, gates) for run, each in found if (gates := gates_of(each)) is not None], warnings)
         if gates:
             gallery.gates.append(_maps(line, run, gates[0], run.record.config))
             gallery.usage.extend(_usage(line, gates))
@@ -102,10 +104,22 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
 
 def _read(run: Run, warnings: list[str]) -> dict[str, np.ndarray]:
     try:
-        return read_evidence(run)
+        return {} if run.evidence is None else read_evidence(run.evidence)
     except ValueError as error:
-        warnings.append(str(error))
+        warnings.append(visible(error))
         return {}
+
+
+def _alike(found: Sequence[tuple[Run, Gates]], warnings: list[str]) -> list[Gates]:
+    """The gates of the seeds of a line that are of the same blocks and prompts as the first."""
+    kept: list[Gates] = []
+    for run, gates in found:
+        first = kept[0] if kept else gates
+        if (gates.blocks, gates.norms.shape) == (first.blocks, first.norms.shape):
+            kept.append(gates)
+        else:
+            warnings.append(f"{run.where}: its gates are left out, they are not those of {found[0][0].where}.")
+    return kept
 
 
 def _samples(line: Line, run: Run, tensors: Mapping[str, np.ndarray]) -> Samples:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dmp_lightning.reporting.configs import value_at
+
 DEAD = 0.01
 """A prompt is dead whose part in the mixture is below this share of the mean part in its block."""
 
@@ -75,7 +77,7 @@ def on_grid(
     `position=prepend`, or where their number fits no grid.
     """
     count, tokens = values.shape[-1], _tokens(config)
-    if config.get("method", {}).get("position", "add") == "prepend":
+    if value_at(config, "method.position") == "prepend":
         return None
     if tokens and count % tokens == 0:
         values, count = values.reshape(*values.shape[:-1], count // tokens, tokens).mean(-2), tokens
@@ -89,9 +91,9 @@ def shown_timesteps(timesteps: Sequence[int] | Int[np.ndarray, " S"], count: int
 
 
 def _tokens(config: Mapping[str, Any]) -> int:
-    model = config.get("backbone", {}).get("model", {})
-    side, patch = model.get("input_size"), model.get("patch_size")
-    return (side // patch) ** 2 if side and patch else 0
+    sizes = [value_at(config, f"backbone.model.{name}") for name in ("input_size", "patch_size")]
+    side, patch = (size if type(size) is int and size > 0 else 0 for size in sizes)  # another backbone has others
+    return (side // patch) ** 2 if patch else 0
 
 
 def _entropy(shares: Float[np.ndarray, "*batch P"]) -> Float[np.ndarray, "*batch"]:

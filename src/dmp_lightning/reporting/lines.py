@@ -1,8 +1,9 @@
 """The lines of a report: runs of one config over seeds, each beside the base that they all started from."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from dmp_lightning.reporting.configs import Flat
@@ -63,24 +64,24 @@ class Line:
         """Fréchet distance."""
         return spread([run.record.metrics["final"].get(self.base.metric) for run in self.runs])
 
-    @property
+    @cached_property
     def changes(self) -> list[Interval | None]:
         """Change of the distance from the base, for each seed, with the interval over that run's samples."""
         found = [run.record.metrics["final"].get(f"{self.base.metric}_change") for run in self.runs]
-        return [Interval(**change) if change else None for change in found]
+        return [as_interval(change) for change in found]
 
-    @property
+    @cached_property
     def change(self) -> Estimate | None:
         """Change of the distance from the base."""
         return estimate(self.changes)
 
-    @property
+    @cached_property
     def losses(self) -> list[Interval | None]:
         """Paired validation loss minus the base's, for each seed, with the interval over the images."""
         found = [run.record.paired.get("overall") for run in self.runs]
-        return [Interval(**change) if change else None for change in found]
+        return [as_interval(change) for change in found]
 
-    @property
+    @cached_property
     def loss(self) -> Estimate | None:
         """Paired validation loss minus the base's."""
         return estimate(self.losses)
@@ -105,6 +106,12 @@ class Line:
     def memory(self) -> Spread | None:
         """Its peak in MiB, in the same way."""
         return spread([row["memory"] for row in self.rows]) if self.machine else None
+
+
+def as_interval(change: Mapping[str, float | None] | None) -> Interval | None:
+    """A change in a record; None where there is none, or a run found no number."""
+    mean, low, high = ((change or {}).get(end) for end in Interval._fields)
+    return None if mean is None or low is None or high is None else Interval(mean, low, high)
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:

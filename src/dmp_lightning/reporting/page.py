@@ -10,7 +10,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from dmp_lightning.reporting.ablation import TOO_FEW, WORDS, evaluated, word
+from dmp_lightning.reporting.ablation import TOO_FEW, WORDS, evaluated, metric_names, word
 from dmp_lightning.reporting.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reporting.chart_parts import DATA
 from dmp_lightning.reporting.formatting import alone_text, bounds_text, mean_text, number, spread_text
@@ -27,23 +27,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(report: "Report") -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "number": number,
-        "spread": spread_text,
-        "alone": alone_text,
-        "over_seeds": lambda values, form: spread_text(spread(values), form),
-        "bounds": bounds_text,
-        "mean": mean_text,
-        "evaluated": evaluated,
-    }
-    return environment.get_template("report.html").render(
+    return _template().render(
         report=report,
         tables=_tables(report.bases, report.lines),
         facets=_facets(report),
@@ -61,6 +45,28 @@ def render(report: "Report") -> str:
         SEEDS=SEEDS,
         FEW_NOTE=FEW_NOTE,
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "number": number,
+        "spread": spread_text,
+        "alone": alone_text,
+        "over_seeds": lambda values, form: spread_text(spread(values), form),
+        "bounds": bounds_text,
+        "mean": mean_text,
+        "evaluated": evaluated,
+        "metric_names": metric_names,
+    }
+    return environment.get_template("report.html")
 
 
 def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def making(lines: Sequence[Line], runs: Sequence[Run]) -> Making:
         [(name.replace("_", "-") if name != "python" else "Python", ", ".join(met[name])) for name in packages],
         Counter(record.commit for record in records).most_common(),
         Counter(machines).most_common(),
-        [(str(run.path), run.record.command) for run in runs],
+        [(run.where, run.record.command) for run in runs],
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
+
 from dmp_lightning.reporting.ablation import csv_table, evaluation_table, headline, markdown
 from dmp_lightning.reporting.axes import Axis, build_axes
 from dmp_lightning.reporting.axis_chart import axis_chart
@@ -17,6 +19,7 @@ from dmp_lightning.reporting.gallery import Gallery, build_gallery
 from dmp_lightning.reporting.lines import Base, Line, grouped
 from dmp_lightning.reporting.provenance import Making, making
 from dmp_lightning.reporting.records import Failure, Records, Run
+from dmp_lightning.reporting.texts import as_code, in_markdown, slug, visible
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,17 @@ class Report:
 
     def markdown(self) -> str:
         """The report without its pictures, which it links to."""
-        parts = [f"# {self.title}", " ".join(self.headline), markdown(self.lines, self.bases)]
-        parts += [f"![{chart.title}](figures/{chart.name}.png)" for chart in self.charts]
+        parts = [f"# {in_markdown(self.title)}", " ".join(self.headline), markdown(self.lines, self.bases)]
+        parts += [f"![{in_markdown(chart.title)}](figures/{chart.name}.png)" for chart in self.charts]
         if self.evaluations:
             parts += ["## Evaluated at full length", *map(evaluation_table, self.evaluations)]
         if self.failures:
-            parts += ["## Failed", *[f"- `{failure.path}`: {failure.error}" for failure in self.failures]]
+            parts += [
+                "## Failed",
+                *[f"- {as_code(failure.where)}: {in_markdown(failure.error)}" for failure in self.failures],
+            ]
         if self.warnings:
-            parts += ["## Left out", *[f"- {warning}" for warning in self.warnings]]
+            parts += ["## Left out", *[f"- {in_markdown(warning)}" for warning in self.warnings]]
         return "\n\n".join(parts) + "\n"
 
     def draw(self, folder: Path) -> None:
@@ -85,14 +91,19 @@ def build_report(records: Records, title: str) -> Report:
     warnings = list(records.warnings)
     bases, lines = build_lines(records.runs, warnings)
     axes = build_axes(lines)
+    with debug_mode(False):  # Altair would hold each part against its schema, ten times as long as it takes to make it
+        axis_charts, cost_charts = list(_axis_charts(axes)), list(_cost_charts(bases, lines))
+        drawn = [
+            (line, gains_chart(line)) for same in grouped(lines, lambda line: line.base.id).values() for line in same
+        ]
     return Report(
-        title,
+        visible(title),
         bases,
         lines,
         axes,
-        list(_axis_charts(axes)),
-        list(_cost_charts(bases, lines)),
-        [(line, chart) for base in bases for line in lines if line.base is base and (chart := gains_chart(line))],
+        axis_charts,
+        cost_charts,
+        [(line, chart) for line, chart in drawn if chart is not None],
         build_gallery(lines, warnings),
         records.evaluations,
         records.failures,
@@ -104,7 +115,7 @@ def build_report(records: Records, title: str) -> Report:
 def _axis_charts(axes: Sequence[Axis]) -> Iterator[Chart]:
     for number, axis in enumerate(axes, start=1):
         for quantity in (DISTANCE, LOSS):
-            chart = axis_chart(axis, quantity, f"axis-{number}-{_slug(f'{axis.name} {axis.base}'.strip())}-{quantity}")
+            chart = axis_chart(axis, quantity, f"axis-{number}-{slug(f'{axis.name} {axis.base}'.strip())}-{quantity}")
             if chart is not None:
                 yield chart
 
@@ -118,10 +129,6 @@ def _cost_charts(bases: Sequence[Base], lines: Sequence[Line]) -> Iterator[Chart
         parts = [("parameters", same, among)]
         parts += [("seconds", of, f"{among}, {kind}" if len(machines) > 1 else among) for kind, of in machines.items()]
         for cost, told, where in parts:
-            chart = cost_chart(base, told, cost, f"cost-{number}-{_slug(f'{cost}{where}')}", where)
+            chart = cost_chart(base, told, cost, f"cost-{number}-{slug(f'{cost}{where}')}", where)
             if chart is not None:
                 yield chart
-
-
-def _slug(text: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())

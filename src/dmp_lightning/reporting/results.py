@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dmp_lightning.files import read_json, write_json
+from dmp_lightning.reporting.record_shape import OtherRecord, RunRecord, check
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +118,33 @@ def read_results(path: str | Path) -> Results:
         content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{error}: restore it, or run again.") from error
+    try:
+        return record_of(content)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}: restore it, or run again.") from error
+
+
+def record_of(content: Any) -> Results:
+    """The record that the content of a file is.
+
+    Raises:
+        ValueError: it is no record of this schema, lacks a field, or has one of another type.
+    """
     if not isinstance(content, dict) or "schema" not in content:
-        raise ValueError(f"{path} is not the record of a run: it has no `schema`.")
-    if content.pop("schema") != SCHEMA:
-        raise ValueError(f"{path} is not in results schema {SCHEMA}, which this version reads: run again with it.")
+        raise ValueError("is not the record of a run, it has no `schema`")
+    if type(content["schema"]) is not int or content["schema"] != SCHEMA:
+        raise ValueError(f"is not in results schema {SCHEMA}, which this version reads")
+    held = {key: value for key, value in content.items() if key != "schema"}
     names = {field.name for field in fields(Results)}
-    if names != content.keys():
-        wrong = ", ".join(sorted(names ^ content.keys()))
-        raise ValueError(f"{path} lacks, or has without need, the fields {wrong}: restore it, or run again.")
-    return Results(**content)
+    if names != held.keys():
+        wrong = ", ".join(sorted(names ^ held.keys()))
+        raise ValueError(f"lacks, or has without need, the fields {wrong[:200]}")
+    trained = isinstance(held["metrics"], dict) and "final" in held["metrics"]
+    try:
+        check(RunRecord if trained else OtherRecord, held)
+    except ValueError as error:
+        raise ValueError(f"is not the record of a run, {error}") from error
+    return Results(**held)
 
 
 def _plain(value: Any, where: str) -> Any:

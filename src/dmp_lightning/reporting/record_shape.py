@@ -1,0 +1,161 @@
+"""The shape of a record: the type of each field that is read from `results.json` and `failed.json`.
+
+A record may come from anybody. What has a field of another type is refused here, so readers rely on the types.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+LARGEST = 1e30  # of a measured number, so that squares and sums are finite
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+
+
+class Shape(BaseModel):
+    """Fields with their types; nothing is converted, and a field that is not named may be anything."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Change(Shape):
+    """A mean and the ends of its interval; null where a run found no number."""
+
+    model_config = ConfigDict(extra="forbid")
+    mean: Number | None
+    low: Number | None
+    high: Number | None
+
+
+class Changes(Shape):
+    """A change for each part of the schedule."""
+
+    model_config = ConfigDict(extra="forbid")
+    mean: list[Number | None] = Field(min_length=1, max_length=100_000)
+    low: list[Number | None]
+    high: list[Number | None]
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> "Changes":
+        if not len(self.mean) == len(self.low) == len(self.high):
+            raise ValueError("mean, low and high should have the same length")
+        return self
+
+
+class Paired(Shape):
+    overall: Change | None = None
+    by_stratum: Changes | None = None
+
+
+class Quality(Shape):
+    """Metrics of one model: distances and their changes, which are told apart by name, and what else is read."""
+
+    distances: dict[str, Number | None] = Field(min_length=1)
+    changes: dict[str, Change | None]
+    loss: Number | None = None
+    training_seconds: Number | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, found: Any) -> Any:
+        if not isinstance(found, dict):
+            return found  # and is refused
+        distances = {name: value for name, value in found.items() if is_distance(name)}
+        changes = {name: value for name, value in found.items() if name.endswith("_change")}
+        others = {name: found.get(name) for name in ("loss", "training_seconds")}
+        return others | {"distances": distances, "changes": changes}
+
+
+class Counts(Shape):
+    too_few: bool
+
+
+class Metrics(Shape):
+    base: Quality
+    final: Quality
+    counts: Counts | None = None
+
+
+class Row(Shape):
+    """A row of the final table."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: str
+    origin: str
+    frechet: dict[str, Number | None]
+    difference: Annotated[list[Number | None], Field(min_length=3, max_length=3)] | None
+    trained: int = Field(ge=0, lt=2**63)
+    base: int = Field(ge=1, lt=2**63)
+    seconds: Number | None
+    memory: Number | None
+    too_few: bool = False
+
+
+class Seeds(Shape):
+    training: Seed | None = None
+
+
+class Machine(Shape):
+    platform: str | None = None
+    processor: str | None = None
+    device: str | None = None
+    card: str | None = None
+    cpus: int | None = Field(default=None, ge=0, lt=2**31)
+
+
+class Common(Shape):
+    """What the records of all commands have; of a config each reader looks at no more than it needs."""
+
+    method: str
+    config: dict[str, Any]
+    seeds: Seeds
+    versions: dict[str, str]
+    commit: str
+    machine: Machine
+    command: str
+
+
+class RunRecord(Common):
+    """The record of a training."""
+
+    metrics: Metrics
+    paired: Paired
+    rows: list[Row] = Field(min_length=1)
+
+
+class OtherRecord(Common):
+    """The record of an evaluation or of another measurement."""
+
+    metrics: dict[str, Any]
+    paired: dict[str, Any]
+    rows: list[Any]
+
+
+class FailedRecord(Shape):
+    """A job that failed."""
+
+    error: str
+    command: str | None = None
+
+
+def check(shape: type[Shape], content: Any) -> None:
+    """Make sure that `content` has this shape.
+
+    Raises:
+        ValueError: it has not; the sentence names the first field that is wrong, and what is.
+    """
+    try:
+        shape.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("distances", "changes"))
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        raise ValueError(
+            f"{place or 'it'} {reason}" if first["type"] != "missing" else f"{place} is missing"
+        ) from error
+
+
+def is_distance(name: str) -> bool:
+    """Whether a metric of this name is a Fréchet distance."""
+    return (name == "fid" or name.startswith("frechet_")) and not name.endswith("_change")

@@ -1,0 +1,52 @@
+"""JSON as data of anybody: what has no single meaning, or would break those who use it, is refused."""
+
+import json
+from collections import Counter
+from typing import Any
+
+DEEPEST = 50  # containers within containers; a record of ours has about 8
+
+
+def parse(text: str) -> Any:
+    """The content of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, gives a key twice, holds NaN or infinity, is nested deeply, or holds half a character
+            (a lone surrogate), which no file can take.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_each_once, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError(f"containers are nested more than {DEEPEST} deep") from None
+    _check(content)
+    return content
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice in one place")
+    return found
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _check(content: Any) -> None:
+    """Walk through all that is held, without recursion."""
+    level, depth = [content], 0
+    while level:
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                value.encode()  # a UnicodeEncodeError is a ValueError
+            elif isinstance(value, dict):
+                "".join(value).encode()
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        level, depth = below, depth + 1
+        if depth > DEEPEST and level:
+            raise ValueError(f"containers are nested more than {DEEPEST} deep")
