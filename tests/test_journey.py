@@ -1,4 +1,4 @@
-"""The way of docs/own_images.md, from a folder of pictures and a DiT to a patch: its nine commands, as they are typed."""
+"""From a folder of pictures and a DiT to a patch, by the nine commands of docs/own_images.md as they are typed."""
 
 import json
 import math
