@@ -33,7 +33,7 @@ def tiff_of(values: np.ndarray, order: str, bits: int = 16, photometric: int | N
     height, width, channels = values.shape
     end, data = ("<" if order == "II" else ">"), values.astype(values.dtype.newbyteorder("<" if order == "II" else ">"))
     tags = {256: width, 257: height, 259: 1, 262: photometric if photometric is not None else 2 if channels > 2 else 1}
-    tags |= {277: channels, 278: height, 279: data.nbytes, 339: kind} | ({338: 2} if channels == 4 else {})
+    tags |= {277: channels, 278: height, 279: data.nbytes, 284: 1, 339: kind} | ({338: 2} if channels == 4 else {})
     count = len(tags) + 2
     depths = 8 + 2 + 12 * count + 4
     entries = {tag: (3 if tag != 279 else 4, 1, value) for tag, value in tags.items()}

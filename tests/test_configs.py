@@ -70,3 +70,13 @@ def test_the_paper_recipe_is_that_of_the_paper() -> None:
 def test_an_unknown_key_is_an_error_that_names_it() -> None:
     with pytest.raises(ConfigCompositionException, match="max_step"):
         config("recipe.max_step=3")
+
+
+def test_the_environment_names_a_run_of_wandb_unless_it_is_named_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_NAME", "")  # as if it were not set
+    monkeypatch.setenv("WANDB_RUN_GROUP", "group")
+    found = config("name=mine").logger.wandb
+    assert (found.project, found.name, found.group) == ("theirs", "mine", "group")
+    typed = config("logger.wandb.project=here", "logger.wandb.group=own").logger.wandb
+    assert (typed.project, typed.group) == ("here", "own")

@@ -113,6 +113,16 @@ def given(*overrides: str) -> Prepare:
     return lambda folder: list(overrides)
 
 
+def users_files(folder: Path) -> Path:
+    """A folder with files whose names are ours."""
+    for name in ("metrics.csv", "evidence.safetensors", "patch.safetensors", "results.json", "figures/samples.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml.json").write_text("mine")
+    return folder
+
+
 FAULTS: dict[str, tuple[Prepare, str]] = {
     "no weights": (given("backbone.weights=none.pt"), "no weights of the base at none.pt"),
     "empty weights": (weights(Path.touch), "weights.pt is not a readable weights file"),
@@ -136,8 +146,11 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "step-3.ckpt is damaged",
     ),
     "checkpoint that runs code": (checkpoint(lambda path: torch.save(Evil(), path)), "holds more than tensors"),
-    "checkpoint of another method": (trained(resume=("method=prompt_tuning",)), "of another method or other options"),
-    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "mixture.prompts"),
+    "checkpoint of another method": (
+        trained(resume=("method=prompt_tuning",)),
+        "method._target_ is dmp_lightning.methods.DMP there, dmp_lightning.methods.PromptTuning here",
+    ),
+    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "method.injection is all there"),
     "checkpoint of another base": (
         trained(resume=("backbone.weights=other.safetensors",)),
         "trained on another base",
@@ -232,11 +245,40 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         lambda folder: [(folder / "file").write_text("x") and "hydra.run.dir=file/run"],
         "file",
     ),
+    "a folder of the user's": (
+        lambda folder: [users_files(folder / "mine") and "hydra.run.dir=mine"],
+        "mine holds files that are not ours (evidence.safetensors, figures, metrics.csv and 2 more): choose a new",
+    ),
+    "a folder of the user's for a job": (
+        lambda folder: [users_files(folder / "mine") and "hydra.sweep.subdir=mine", "hydra.sweep.dir=.", "-m"],
+        "or an empty folder with hydra.sweep.dir=",
+    ),
+    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be part of a path"),
+    "a sweep's name that does": (given("+sweep=seeds", "sweep.name=.."), "sweep.name='..' cannot be part of a path"),
     "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
     "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
     "mode before the experiment": (
         given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
         "+mode=... changes the experiment: name it after",
+    ),
+    "a key that the method does not read": (
+        given("method=lora", "gate.top_k=0.5"),
+        "gate.top_k acts on nothing here: method=LoRA has no gate",
+    ),
+    "a sweep over what the method does not read": (
+        given("+sweep=gate_type", "method=lora"),
+        "gate acts on nothing here: method=LoRA has no gate",
+    ),
+    "a wrong value in the middle of a sweep": (
+        given("seed=1,2", "recipe.max_steps=4,abc", "-m"),
+        "recipe.max_steps=abc: choose a whole number from 1.",
+    ),
+    "a name that refers to nothing": (given("name=${foo}"), "'foo' not found"),
+    "a name that refers to itself": (given("name=${name}"), "(See name=${name}.)"),
+    "a value that cannot be read": (given("recipe.max_steps=1=2"), """'recipe.max_steps='"'"'1=2'"'"''"""),
+    "a path with an equals sign": (
+        given("backbone.weights=epoch=1-step=8.pt"),
+        "no weights of the base at epoch=1-step=8.pt",
     ),
     "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "nothing that a config may build"),
 }

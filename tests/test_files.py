@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dmp_lightning.files import replacing
+from dmp_lightning.files import UNFINISHED, replacing
+from dmp_lightning.folders import TakenError, check_free, component, remove_unfinished
 
 Write = Callable[[Path], object]
 
@@ -80,3 +81,74 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     )
     with expected, replacing(tmp_path / "file" / "record"):
         pass
+
+
+@pytest.mark.parametrize("name", ["digits", "Größe 1", "猫", "a.b-c_d+e=f@g,(1)", "_", "7", 7, "a" * 100])
+def test_a_name_is_one_part_of_a_path(name: object) -> None:
+    assert component(name, "name") == str(name)
+
+
+BAD_NAMES = [
+    "",
+    ".",
+    "..",
+    "../a",
+    "a/b",
+    "/a",
+    "a\\b",
+    "a\n",
+    "a\0",
+    ".a",
+    "-a",
+    " a",
+    "a ",
+    "a.",
+    "a" * 101,
+    "~",
+    "$a",
+    "a:b",
+]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, ["a"], {}])
+def test_any_other_name_is_refused(name: object) -> None:
+    with pytest.raises(ValueError, match=r"sweep\.name=.* cannot be part of a path: choose up to 100 letters"):
+        component(name, "sweep.name")
+
+
+def test_a_folder_is_free_if_it_is_new_empty_or_ours(tmp_path: Path) -> None:
+    def is_ours(folder: Path) -> bool:
+        return (folder / "ours").exists()
+
+    def check() -> None:
+        check_free(tmp_path / "a", is_ours, "choose another.", ("name.log",))
+
+    check()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".hidden").touch()
+    (tmp_path / "a" / "name.log").touch()
+    check()
+    for name in ("metrics.csv", "other.log", "b", "c"):
+        (tmp_path / "a" / name).touch()
+    with pytest.raises(
+        TakenError, match=r"a holds files that are not ours \(b, c, metrics\.csv and 1 more\): choose ano"
+    ):
+        check()
+    (tmp_path / "a" / "ours").touch()
+    check()
+
+
+def test_only_what_a_process_of_ours_left_unfinished_is_removed(tmp_path: Path) -> None:
+    run, others = tmp_path / "run", tmp_path / "others"
+    ours = f"patch.safetensors.{'0123456789abcdef' * 2}{UNFINISHED}"
+    for folder in (run, run / "figures", others):
+        folder.mkdir()
+        (folder / ours).touch()
+    kept = [f"thesis{UNFINISHED}", UNFINISHED, f"a.{'0' * 31}{UNFINISHED}", f"a.{'X' * 32}{UNFINISHED}", f"{ours}.txt"]
+    for name in kept:
+        (run / name).touch()
+    (run / "linked").symlink_to(others)
+    remove_unfinished(run)
+    assert {path.name for path in run.iterdir()} == {*kept, "figures", "linked"}
+    assert not list((run / "figures").iterdir())
+    assert [path.name for path in others.iterdir()] == [ours]

@@ -154,8 +154,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: tuple[str, .
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=prompt_tuning"], "of another method or other options"),
-        (["method.injection=first:2"], "mixture.prompts"),
+        (["method=prompt_tuning"], r"method\._target_ is \S+DMP there, \S+PromptTuning here"),
+        (["method.injection=first:2"], r"method\.injection is all there, first:2 here"),
         (["backbone.weights={other}"], "another base"),
     ],
 )

@@ -40,7 +40,7 @@ def measure_base(
     """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
     features = evaluation.generation.frechet.features.fingerprint
     path = Path(config.base_results) / f"{_key(config, control.base, features, data)}.safetensors"
-    state = _read(path)
+    state = _read(path, len(data.validation), config.evaluation.samples)
     if state is None:
         trainer.validate(control, datamodule=data, verbose=False)
         if trainer.is_global_zero:
@@ -72,9 +72,14 @@ def _key(config: DictConfig, base: str, features: str, data: DiffusionData) -> s
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> dict[str, torch.Tensor] | None:
+def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | None:
+    """What was found, or None where there is nothing, or not of all held-out samples and all generated ones."""
     try:
-        return load_tensors(path) if path.is_file() else None
+        state = load_tensors(path) if path.is_file() else None
     except DamagedError as error:
         log.warning("%s: evaluating the base again.", error)
         return None
+    if state is not None and (len(state["losses"]), len(state["features"])) != (held_out, samples):
+        log.warning("%s is of another number of samples: evaluating the base again.", path)
+        return None
+    return state

@@ -1,6 +1,7 @@
 """Building what trains and evaluates from the config: the LightningModule, the trainer and its callbacks."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
@@ -50,19 +51,28 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
 
 
 def build_trainer(
-    config: DictConfig, evaluation: Evaluation, ema: EMA | None, interruption: Interruption, run_dir: Path
+    config: DictConfig,
+    kept: dict[str, Any],
+    evaluation: Evaluation,
+    ema: EMA | None,
+    interruption: Interruption,
+    run_dir: Path,
 ) -> L.Trainer:
-    """The trainer of the config, with its loggers and our callbacks; the loggers hold the whole config."""
+    """The trainer of the config, with its loggers and our callbacks; the loggers hold the whole config.
+
+    Args:
+        kept: what each checkpoint holds besides, by name.
+    """
     loggers: list[Logger] = [build(logger) for logger in config.logger.values()]
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption)
+    saving = Checkpoints(run_dir / checkpoints.FOLDER, config.recipe.checkpoint_every, interruption, kept)
     callbacks = [
         interruption,
         *([ema] if ema else []),
         *evaluation.callbacks(),
         StepLog(),
-        StepProgressBar(refresh_rate=10),
+        *([StepProgressBar(refresh_rate=10)] if config.trainer.get("enable_progress_bar", True) else []),
         saving,
     ]
     if OmegaConf.select(config, "sweep.trial") is not None:
@@ -73,6 +83,8 @@ def build_trainer(
         config.trainer,
         logger=loggers,
         callbacks=callbacks,
+        # Lightning counts batches, of which a step may take several.
+        val_check_interval=config.recipe.validate_every * config.trainer.get("accumulate_grad_batches", 1),
         plugins=[StreamedCheckpointIO(), *environments()],
         default_root_dir=str(run_dir),
     )

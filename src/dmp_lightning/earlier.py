@@ -1,19 +1,19 @@
-"""What the jobs of a sweep leave in their folders: what they were told, by which they are known again."""
+"""What runs leave in their folders when they begin, and how the jobs of a sweep are known again by it."""
 
 import json
 import shlex
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.checkpoints import latest_in
+from dmp_lightning.checkpoints import BEGUN, RESULTS, RUN, latest_in, started
 from dmp_lightning.files import read_json, write_json
 from dmp_lightning.reporting.results import read_results
 
-RESULTS, BEGUN = "results.json", "begun.json"
 ELSEWHERE = (
     "base_results",
     "controls",
@@ -55,25 +55,28 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
         _check_same(given, settings, folder)
     if OmegaConf.select(config, "sweep.study") is None:  # a search may draw a value again
         _check_new(settings, folder)
-    write_settings(begun, settings)
+    begin(folder, config, resuming=latest_in(folder) is not None)
     return None
 
 
-def differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
-    """Each key of two nested containers with different values, but for those `ELSEWHERE`."""
+def differences(there: Any, here: Any, but: tuple[str, ...] = ELSEWHERE, where: str = "") -> Iterator[str]:
+    """Each key of two nested containers with different values, `but` for some; a key that is missing is null.
+
+    Interpolations that Hydra has written down as they were typed are passed over: what they follow is compared.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             path = f"{where}.{key}".lstrip(".")
-            if not elsewhere(path):
-                yield from differences(there.get(key, "missing"), here.get(key, "missing"), path)
-    elif there != here:
+            if not elsewhere(path, but):
+                yield from differences(there.get(key), here.get(key), but, path)
+    elif there != here and not (isinstance(there, str) and "${" in there):
         yield f"{where} is {there} there, {here} here"
 
 
-def elsewhere(key: str) -> bool:
-    """Whether a key, or the override of one, changes nothing of what a job finds."""
+def elsewhere(key: str, keys: tuple[str, ...] = ELSEWHERE) -> bool:
+    """Whether a key, or the override of one, is one of `keys` or below it: those change nothing of what a job finds."""
     key = key.lstrip("+").partition("=")[0]
-    return any(key == other or key.startswith(f"{other}.") for other in ELSEWHERE)
+    return any(key == other or key.startswith(f"{other}.") for other in keys)
 
 
 def _check_same(there: Any, here: Any, folder: Path) -> None:
@@ -106,6 +109,16 @@ def _begun_with(begun: Path) -> Any:
 def settings_of(config: DictConfig) -> Any:
     """The whole config as JSON gives it back."""
     return json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
+
+
+def begin(folder: Path, config: DictConfig, kind: str = RUN, resuming: bool = False) -> None:
+    """Write `begun.json`: what a run, or another kind of job, was told and when; it marks the folder as one of ours.
+
+    A run that is resumed was started when it was started first.
+    """
+    when = datetime.fromtimestamp(started(folder)) if resuming else datetime.now()
+    begun = when.astimezone().isoformat(timespec="microseconds")
+    write_settings(folder / BEGUN, settings_of(config), kind=kind, started=begun)
 
 
 def write_settings(path: Path, settings: dict[str, Any], **more: str) -> None:

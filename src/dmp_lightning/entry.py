@@ -16,11 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.acting import check_acting, keys_of
-from dmp_lightning.checkpoints import AUTO, checkpoint_to_resume, latest_run
+from dmp_lightning.checkpoints import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.config_files import check_written, typed_keys
 from dmp_lightning.config_loader import CONFIG_DIR, install
+from dmp_lightning.folders import component
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
+from dmp_lightning.resuming import keep_settings
 from dmp_lightning.run_settings import arguments_of_run, with_run
 from dmp_lightning.sweeps import job_dir, run_job
 from dmp_lightning.trusted import check_targets
@@ -34,19 +36,25 @@ SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` 
 def register_resolvers() -> None:
     """`${asset:NAME}`: a file of this package; and where to work: `${run_dir:NAME,RESUME}`,
     `${sweep_dir:NAME,RESUME,SWEEP,BELOW}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
+    `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
+    of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("checked", checked, replace=True)
+    OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
+    OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:
     """A new folder `runs/NAME/TIME`, or the one of the checkpoint to resume."""
-    runs = Path("runs", name)
+    runs = Path("runs", component(name, "name"))
     if resume in (None, AUTO):
         return str(runs / _now())
     if resume == "latest":
@@ -60,9 +68,9 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     """`runs/NAME/sweep-SWEEP`, where a sweep goes on by itself; without a name of its own a new folder
     `runs/NAME/multirun-TIME` for its jobs, or the last one to resume. All of it is `below` a folder.
     """
-    runs = Path(below, "runs", name)
+    runs = Path(below, "runs", component(name, "name"))
     if sweep is not None:
-        return str(runs / f"sweep-{sweep}")
+        return str(runs / f"sweep-{component(sweep, 'sweep.name')}")
     if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
@@ -71,6 +79,24 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     if found is None:
         raise FileNotFoundError(f"{runs} has no sweep to resume: start without resume.")
     return str(found)
+
+
+def checked(kind: str) -> bool:
+    """False, which is Hydra's `chdir`, once the folder of this job, of that kind, is known to be free.
+
+    Hydra asks when it knows the folder, and has written nothing into it. Of several processes the first one looks.
+
+    Raises:
+        TakenError: the folder holds files that are not ours.
+    """
+    first = not any(int(os.environ.get(key, 0)) for key in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+    if first and HydraConfig.initialized():  # it is not where a config is only shown
+        job = HydraConfig.get()
+        option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
+        folder = Path(job.runtime.output_dir)
+        check_folder(folder, job.job.name, kind, option)
+        keep_settings(folder)
+    return False
 
 
 def prompts(count: int | str | None, input_size: int | None, patch_size: int | None) -> int | str | None:
@@ -126,7 +152,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             except MISTAKES as error:
                 if wanted == "1":
                     raise
-                sys.exit(f"error: {explanation(error)}")
+                referring = [each for each in sys.argv[1:] if "${" in each]
+                hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone
+                sys.exit(f"error: {explanation(error)}{hint}")
             except KeyboardInterrupt:  # while the command starts: later, what runs ends in its own way
                 print("Interrupted.", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
@@ -156,7 +184,7 @@ def _now() -> str:
     Raises:
         ValueError: these processes cannot agree on it.
     """
-    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    now = f"{datetime.now():{TIME}}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         from torch.distributed import TCPStore  # torchrun's own
 

@@ -15,12 +15,15 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from dmp_lightning.build import check_features
+from dmp_lightning.checkpoints import EVALUATION, check_folder
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.earlier import begin
 from dmp_lightning.evaluation.chunks import Chunks, Make
 from dmp_lightning.evaluation.features import Features
 from dmp_lightning.evaluation.metrics import measure, of_too_few
 from dmp_lightning.evaluation.reference_pictures import PictureReference
 from dmp_lightning.evaluation.references import Reference, SourceImages, check_reference, open_reference
+from dmp_lightning.folders import component
 from dmp_lightning.methods.patch_file import fingerprint
 from dmp_lightning.reporting.results import Results, provenance, write_results
 from dmp_lightning.reporting.tables import print_metrics
@@ -53,6 +56,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         raise ValueError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
+        if _rank() == 0:
+            check_folder(Path(config.run_dir), component(config.name, "name"), EVALUATION)
         return _evaluate(config)
     except KeyboardInterrupt:
         sys.exit(f"Interrupted. What has been made is kept in {config.run_dir}: the same command goes on.")
@@ -70,6 +75,8 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         reference = open_reference(Path(config.reference), shape_of_samples(sampling))
     check_reference(reference, features)
     known = fingerprints(config, sampling, features, reference)
+    if _rank() == 0:
+        begin(folder, config, EVALUATION)
     features.to(sampling.device)
 
     def reference_images(part: range) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from dmp_lightning.budget import with_equal_parameters
 from dmp_lightning.build import build_backbone
 from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
 from dmp_lightning.methods import Method, save_patch
-from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.patch_file import fingerprint, is_patch
 from dmp_lightning.preflight import read_checkpoint
 from dmp_lightning.trusted import build
 
@@ -25,6 +25,9 @@ def export(config: DictConfig) -> Path:
     path = checkpoint_to_resume(latest_run(runs) if config.checkpoint == "latest" else runs, config.checkpoint)
     if path is None:
         raise ValueError("There is nothing to export: set checkpoint to latest, or to the path of one.")
+    output = Path(config.output)
+    if output.exists() and not is_patch(output):
+        raise ValueError(f"output={output} is there already, and no patch of ours: choose another name.")
     checkpoint = read_checkpoint(path)
     backbone = build_backbone(config)
     base = fingerprint(backbone)
@@ -35,7 +38,6 @@ def export(config: DictConfig) -> Path:
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)
     about = {"method": settings, "name": config.name, "seed": config.seed, "step": checkpoint["global_step"]}
-    output = Path(config.output)
     save_patch(method.exported(), output, base, about)
     print(f"{output}: {method.label}, {method.size:,} parameters, of a base with SHA-256 {base[:12]}...")
     return output

@@ -5,23 +5,24 @@ import sys
 from pathlib import Path
 
 import lightning as L
-from filelock import FileLock, Timeout
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
 from dmp_lightning.budget import with_equal_parameters, with_equal_seconds
 from dmp_lightning.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.checkpoints import FOLDER, checkpoint_to_resume, latest_in
+from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in
+from dmp_lightning.claim import claim
+from dmp_lightning.earlier import settings_of
 from dmp_lightning.entry import resume_command
-from dmp_lightning.files import UNFINISHED
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
-from dmp_lightning.mistakes import BusyError
-from dmp_lightning.preflight import preflight
+from dmp_lightning.preflight import fingerprints, preflight, read_checkpoint
+from dmp_lightning.resuming import check_settings
 from dmp_lightning.summary import Measured, summarise
+from dmp_lightning.trainer_options import check_trainer
 from dmp_lightning.training.ema import EMA
+from dmp_lightning.training.evaluation import Evaluation
 from dmp_lightning.training.interruption import Interrupted, Interruption
 from dmp_lightning.training.loggers import finish
 from dmp_lightning.training.module import DiffusionModule
@@ -36,8 +37,13 @@ def train(config: DictConfig) -> dict[str, float]:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
     run_dir = Path(config.run_dir)
+    check_trainer(config)
     checkpoint = checkpoint_to_resume(run_dir, config.resume)
-    lock = claim(run_dir, config.resume is not None, checkpoint)
+    if checkpoint is not None:
+        check_settings(checkpoint, read_checkpoint(checkpoint), config)
+    lock = claim(config, run_dir, checkpoint)
+    if checkpoint is not None:
+        log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
     try:
         with Interruption() as interruption:
             return patch(config, run_dir, checkpoint, interruption)
@@ -53,6 +59,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interruption: Interruption) -> dict[str, float]:
     """The job itself."""
+    settings = settings_of(config)  # as they were told: a budget turns some
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
     config = with_equal_parameters(config, backbone)
@@ -64,7 +71,8 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     set_matmul_precision(config)
     config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
     module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
-    trainer = build_trainer(config, evaluation, ema, interruption, run_dir)
+    kept = {"settings": settings, "fingerprints": fingerprints(data, evaluation.generation)}
+    trainer = build_trainer(config, kept, evaluation, ema, interruption, run_dir)
 
     control_module = build_module(config, control, base)
     measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
@@ -72,34 +80,10 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     rows = [Measured(control.label if method.trained() else label, control.size, measured)]
     describe(method)
     if method.trained():
-        fit(trainer, module, data, checkpoint, config.compile)
+        fit(trainer, module, data, evaluation, checkpoint, config.compile)
         rows.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
     return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
-
-
-def claim(run_dir: Path, resuming: bool, checkpoint: Path | None) -> FileLock:
-    """Take the folder of a run for this process and those it starts.
-
-    Raises:
-        BusyError: another run is at work in it.
-        ValueError: another has been, and is not to be resumed.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir / ".lock")
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return lock
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BusyError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
-    if not resuming and ((run_dir / "results.json").exists() or (run_dir / FOLDER).exists()):
-        raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
-    if checkpoint is None:
-        (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-    for path in run_dir.rglob(f"*{UNFINISHED}"):  # of a run that was killed while it wrote
-        path.unlink()
-    return lock
 
 
 def describe(method: Method) -> None:
@@ -112,13 +96,18 @@ def describe(method: Method) -> None:
 
 
 def fit(
-    trainer: L.Trainer, module: DiffusionModule, data: L.LightningDataModule, checkpoint: Path | None, compiled: bool
+    trainer: L.Trainer,
+    module: DiffusionModule,
+    data: L.LightningDataModule,
+    evaluation: Evaluation,
+    checkpoint: Path | None,
+    compiled: bool,
 ) -> None:
-    """Train, from the checkpoint where there is one, and validate at the end."""
+    """Train, from the checkpoint where there is one, and validate at the end, unless that has been done."""
     if compiled:
         module.method.compile()  # in place: the parameters keep their names
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.global_step % trainer.val_check_interval:
+    if evaluation.paired.step != trainer.global_step:
         trainer.validate(module, datamodule=data, verbose=False)
 
 

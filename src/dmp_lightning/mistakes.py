@@ -16,10 +16,6 @@ PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "
 """Hydra's launchers, and the extra of this package that installs each."""
 
 
-class BusyError(ValueError):
-    """Another process is at work in the folder of a run."""
-
-
 def check_top_level(config: DictConfig, primary: Path) -> None:
     """Make sure that `+KEY=VALUE` has not quietly added a key that nothing reads.
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,25 +20,24 @@ from pydantic import (
 )
 from torch import Tensor
 
+from dmp_lightning import methods, prompts
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas
-from dmp_lightning.methods import DMP, AdaLN, Frozen, FullFinetune, LoRA, Method, PromptTuning, load_patch, read_patch
+from dmp_lightning.diffusion import schedule
+from dmp_lightning.methods import Method, load_patch, read_patch
 from dmp_lightning.methods.patch_file import check_shapes
-from dmp_lightning.prompts import ConstantGate, Gate, HardGate, LinearGate, MLPGate, SigmoidGate
-from dmp_lightning.trusted import is_own
+from dmp_lightning.prompts import Gate
+from dmp_lightning.trusted import TRUSTED, is_own
 
 Constructors = dict[str, Callable[..., Any]]
 
-METHODS: Constructors = {
-    f"dmp_lightning.methods.{known.__name__}": known for known in (DMP, PromptTuning, LoRA, AdaLN, FullFinetune, Frozen)
-}
-GATES: Constructors = {
-    f"dmp_lightning.prompts.{known.__name__}": known
-    for known in (LinearGate, MLPGate, HardGate, SigmoidGate, ConstantGate)
-}
-BETAS: Constructors = {
-    f"dmp_lightning.diffusion.schedule.{known.__name__}": known for known in (linear_betas, cosine_betas)
-}
+
+def _known(module: ModuleType) -> Constructors:
+    """What a config may build of a module, by name."""
+    prefix = f"{module.__name__}."
+    return {name: getattr(module, name.removeprefix(prefix)) for name in sorted(TRUSTED) if name.startswith(prefix)}
+
+
+METHODS, GATES, BETAS = _known(methods), _known(prompts), _known(schedule)
 GIVEN = {"backbone", "width", "prompts"}
 """Arguments that a description does not give: they are the base's, and those of the method for its gate."""
 

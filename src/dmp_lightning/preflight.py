@@ -42,7 +42,24 @@ def preflight(
     if counts.too_few:
         log.warning("%s", counts.warning)
     if checkpoint is not None:
-        module.on_load_checkpoint(read_checkpoint(checkpoint))
+        content = read_checkpoint(checkpoint)
+        module.on_load_checkpoint(content)
+        for what, here in fingerprints(data, generation).items():
+            there = content.get("fingerprints", {}).get(what, here)
+            if there != here:
+                raise ValueError(
+                    f"{checkpoint} was made with other {what} ({there} there, {here} here): resume with those, or "
+                    "start a run of its own, without resume."
+                )
+
+
+def fingerprints(data: DiffusionData, generation: Generation) -> dict[str, str]:
+    """Of what a run reads and the config only names; the base's own is in each checkpoint as well."""
+    return {
+        "training data": data.train.fingerprint,
+        "held-out data": data.validation.fingerprint,
+        "features": generation.frechet.features.fingerprint,
+    }
 
 
 def check_numbers(config: DictConfig, module: DiffusionModule) -> None:

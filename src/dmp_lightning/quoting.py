@@ -1,6 +1,7 @@
 """Overrides as they are typed: paths and texts that Hydra's grammar would read otherwise, and what it cannot read."""
 
 import shlex
+import sys
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,7 +19,7 @@ def readable(arguments: list[str], command: str, conf: Path) -> list[str]:
     """The arguments of a command, with quotes around each path or text that would be taken for something else.
 
     `patch=epoch=1-step=8.safetensors` is a path whatever is in it, and so are `run (2)/patch`, `é` and `1e3`. What is
-    quoted already stays as it is, and so do null and interpolations.
+    quoted already stays as it is, and so do null and interpolations. What is quoted here is said in a line.
 
     Args:
         conf: the folder of the config's groups.
@@ -26,7 +27,11 @@ def readable(arguments: list[str], command: str, conf: Path) -> list[str]:
     Raises:
         ValueError: an override of another key cannot be read, or a group is given what is no name.
     """
-    return [each if each.startswith("-") else _readable(each, command, conf) for each in arguments]
+    found = [each if each.startswith("-") else _readable(each, command, conf) for each in arguments]
+    for given, read in zip(arguments, found, strict=True):
+        if read != given and not read.startswith("~"):
+            print(f"Read as if it were quoted: {shlex.quote(read)}", file=sys.stderr)
+    return found
 
 
 def _readable(argument: str, command: str, conf: Path) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from dmp_lightning.files import replacing
+from dmp_lightning.folders import check_free
 
 if TYPE_CHECKING:
     from dmp_lightning.reporting.records import Records
 
+MARK = '<p class="eyebrow">dmp-lightning · report</p>'.encode()  # in every page
 NEEDED = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
 
 
@@ -32,6 +34,7 @@ def make_report(config: DictConfig) -> Path:
     records = Records() if config.dir is None else read_folder(config.dir)
     output = Path(config.output or Path(config.dir or ".", "report"))
     if config.dir is not None:
+        check_free(output, _is_report, "choose a new or an empty folder with output=....")
         _write(records, config.dir, output)
     if config.wandb is not None:
         from dmp_lightning import dashboard
@@ -52,6 +55,12 @@ def _write(records: "Records", title: str, output: Path) -> None:
     for warning in report.warnings:
         print(f"warning: {warning}")
     print(f"{report.summary}: {output / 'report.html'}")
+
+
+def _is_report(folder: Path) -> bool:
+    """Whether a folder holds a report of ours."""
+    page = folder / "report.html"
+    return page.is_file() and MARK in page.read_bytes()
 
 
 def check_packages() -> None:

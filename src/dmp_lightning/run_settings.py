@@ -7,8 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.checkpoints import checkpoint_to_resume, latest_run
+from dmp_lightning.checkpoints import BEGUN, RESULTS, checkpoint_to_resume, latest_run
 from dmp_lightning.files import read_json
+from dmp_lightning.folders import component
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ TAKEN = (
 """What is taken from a run's settings: what decides its numbers, and nothing that says where files are written."""
 
 COMPOSED = ("experiment", "mode", "sweep")
-RECORDS = ("begun.json", "results.json")
 
 
 def arguments_of_run(arguments: list[str]) -> list[str]:
@@ -52,7 +52,7 @@ def arguments_of_run(arguments: list[str]) -> list[str]:
         raise ValueError(f"run={given['run']} knows its settings already: leave +{composed}={given[composed]} out.")
     runs = Path("runs", given.get("name", ""))
     folder = latest_run(runs) if given["run"] == "latest" else Path(given["run"].strip("'\""))
-    named = [] if "name" in given else [f"name={read_settings(folder).get('name')}"]
+    named = [] if "name" in given else [f"name={component(read_settings(folder).get('name'), 'name')}"]
     return [*named, *(_forced(each) for each in arguments if not each.startswith("run=")), f"run={folder}"]
 
 
@@ -99,7 +99,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         FileNotFoundError: there is no run.
         ValueError: its record is damaged, or holds references.
     """
-    path = next((folder / name for name in RECORDS if (folder / name).is_file()), None)
+    path = next((folder / name for name in (BEGUN, RESULTS) if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"There is no run at {folder}: name the folder of one, runs/NAME/TIME, or run=latest.")
     content = read_json(path)

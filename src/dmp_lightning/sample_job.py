@@ -9,7 +9,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
+from dmp_lightning.checkpoints import SAMPLES, check_folder
 from dmp_lightning.data.images import to_uint8
+from dmp_lightning.earlier import begin
+from dmp_lightning.folders import component
 from dmp_lightning.reporting.figures import samples_figure
 from dmp_lightning.reporting.pictures import write_grid, write_picture
 from dmp_lightning.sampling import Sampling, build_sampling, draw
@@ -28,7 +31,10 @@ def sample(config: DictConfig) -> Path:
         raise ValueError(f"samples={config.samples}, seeds={list(config.seeds)}: choose one or more of each, from 0.")
     if config.compare and config.patch is None:
         raise ValueError("compare=true needs something to compare the base with: set patch to the file of one.")
-    sampling, folder = build_sampling(config), Path(config.run_dir)
+    folder = Path(config.run_dir)
+    check_folder(folder, component(config.name, "name"), SAMPLES)
+    sampling = build_sampling(config)
+    begin(folder, config, SAMPLES)
     names = list(sampling.models) if config.compare else list(sampling.models)[-1:]
     for seed in config.seeds:
         drawn = {name: torch.cat(list(_draw(config, sampling, name, seed, folder))).squeeze(1) for name in names}

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning.checkpoints import RUN, check_folder
 from dmp_lightning.earlier import earlier_metrics, elsewhere, settings_of, write_settings
-from dmp_lightning.mistakes import MISTAKES, BusyError, explanation
+from dmp_lightning.folders import TakenError, component
+from dmp_lightning.mistakes import MISTAKES, explanation
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
         stack: whether the log shows the stack of a user's mistake too.
     """
     try:
+        check_folder(folder, component(config.name, "name"), RUN, "hydra.sweep.dir")
         metrics = earlier_metrics(config, folder) if OmegaConf.select(config, "sweep") else None
         state = "done" if metrics is None else "skipped"
         if metrics is None:
@@ -71,7 +74,7 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
         mistake = isinstance(error, MISTAKES)
         sentence = explanation(error) if mistake else f"{type(error).__name__}: {error}".strip()
         log.error("%s failed: %s", folder, sentence, exc_info=stack or not mistake)
-        if not isinstance(error, BusyError):  # then the folder is that of another process
+        if not isinstance(error, TakenError):  # then nothing is written into the folder
             write_settings(folder / FAILED, settings_of(config), error=sentence)
         return Ended("failed", folder, {}, sentence)
     (folder / FAILED).unlink(missing_ok=True)

@@ -81,6 +81,14 @@ def test_integers_without_a_range_are_refused(content: bytes) -> None:
         decode_picture(content)
 
 
+def test_deep_planes_that_pillow_would_mistake_are_refused() -> None:
+    planes = bytearray(tiff_of(DEEP[..., :3], "II"))
+    tag = planes.index((284).to_bytes(2, "little"), 8)
+    planes[tag + 8] = 2
+    with pytest.raises(ValueError, match="in a plane for each channel"):
+        decode_picture(bytes(planes))
+
+
 @pytest.mark.parametrize("alpha", [0, 1, 77, 128, 254, 255])
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (10, 20, 30)])
 @pytest.mark.parametrize("kind", ["RGBA PNG", "LA PNG", "RGBA WEBP", "RGBA TIFF", "16 bits"])

@@ -1,5 +1,7 @@
 """A store on a real S3 server on loopback."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,3 +82,31 @@ def test_a_protocol_that_nobody_knows_is_an_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"s4"):
         Latents("s4://bucket/latents", True, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../victim.safetensors", "/victim.safetensors", "a/b.safetensors", "victim.rc", "manifest.json", "..", ""],
+)
+def test_the_name_of_a_shard_cannot_leave_the_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    store = write_store(tmp_path / "a" / "b" / "store")
+    manifest = json.loads((store / "manifest.json").read_text())
+    (tmp_path / "a" / "victim.safetensors").write_text("theirs")
+    manifest["shards"][0] |= {"name": name, "sha256": hashlib.sha256(b"theirs").hexdigest()}
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    for folder in (store, f"file://{store}"):
+        with pytest.raises(ValueError, match=r"manifest\.json is no readable record of latents \(.*shard"):
+            Latents(folder, True, store / "vae")
+    assert not list((tmp_path / "cache").rglob("victim*"))
+
+
+def test_a_shard_without_a_checksum_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
+    store = write_store(tmp_path / "store")
+    manifest = json.loads((store / "manifest.json").read_text())
+    manifest["shards"][0]["sha256"] = None
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"the shard 'a\.safetensors' has no SHA-256"):
+        Latents(f"file://{store}", True, store / "vae")

@@ -50,3 +50,10 @@ def test_a_vae_that_the_hub_does_not_have_is_told(
     at(empty_hub, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=f"{NAME} gives no AutoencoderKL .*: set vae to another"):
         load_vae(NAME, download=True)
+
+
+def test_a_config_that_names_a_quantiser_is_refused(tmp_path: Path) -> None:
+    text = '{"_class_name": "AutoencoderKL", "quantization_config": {"quant_method": "torchao"}}'
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="names a quantiser"):
+        load_vae(str(tmp_path))

@@ -64,6 +64,27 @@ def test_without_a_key_each_job_is_an_offline_run_that_holds_all_that_was_logged
     assert set(tmp_path.glob(folders[1])) == {second.folder}
 
 
+NAMED = """
+from dmp_lightning.training.loggers import finish, wandb_logger
+
+sweep = {"name": "gates", "axes": {"gate": "hard"}}
+for group in ("theirs", "own"):
+    logger = wandb_logger("project", "name", group, [], f"runs/{group}", sweep)
+    print(logger.experiment.entity, logger.experiment.notes)
+    finish()
+"""
+
+
+def test_names_from_the_environment_are_honoured(tmp_path: Path) -> None:
+    given = {"WANDB_RUN_GROUP": "theirs", "WANDB_TAGS": "a,b", "WANDB_ENTITY": "lab", "WANDB_NOTES": "try"}
+    done = python(NAMED, tmp_path, WANDB_MODE="offline", **given)
+    assert done.returncode == 0, done.stderr
+    assert "lab try" in done.stdout
+    (theirs,), (own,) = (read_offline_runs(tmp_path / "runs" / group) for group in ("theirs", "own"))
+    assert (theirs.group, theirs.tags) == ("theirs", ["a", "b", "gate=hard"])
+    assert own.group == "own-gates"
+
+
 def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_API_KEY=KEY, HTTPS_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,9 @@ from dmp_lightning.data.encode_images import prepare_images
 from dmp_lightning.data.encode_latents import prepare_latents
 from dmp_lightning.data.encoding import Encoder
 from dmp_lightning.data.foreign import is_fast_dit, is_lightningdit
-from dmp_lightning.data.manifest import MANIFEST, read_manifest
+from dmp_lightning.data.manifest import MANIFEST, is_manifest, read_manifest
+from dmp_lightning.data.plans import RECORDS
+from dmp_lightning.folders import check_free
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ def encode(
     Args:
         source: a folder, zip, tar, or folder of tars or IDX files; or a folder of fast-DiT's or LightningDiT's latents.
         vae: a folder in diffusers' format, or hf://ORGANISATION/NAME.
-        labels: `folders`: each folder of images is a class. `auto`: those that the source gives, or the folders where
-            they are ImageNet's synsets. `none`: one class.
+        labels: `folders`: each folder right below the source is a class. `auto`: the labels that the source gives, or
+            the folders where they are ImageNet's synsets; several other folders are asked about. `none`: one class.
         resolution: side of the square images, or None for the VAE's own. shard_mb: size of a shard, at most.
         on_error: whether to stop at an unreadable image, or to leave it out.
 
@@ -49,6 +51,7 @@ def encode(
     for name, value, known in (("labels", labels, LABELS), ("on_error", on_error, ON_ERROR)):
         if value not in known:
             raise ValueError(f"{name}={value} is none of {', '.join(known)}.")
+    check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     folder = Path(source)
     prepare = prepare_latents if is_fast_dit(folder) or is_lightningdit(folder) else prepare_images
     work = prepare(folder, vae, labels, resolution, shard_mb)
@@ -64,6 +67,11 @@ def encode(
             log.warning("%s images could not be read; %s names them.", f"{skipped:,}", Path(out) / MANIFEST)
     else:
         log.info("Other processes are at the rest of the shards; the last of them completes %s.", out)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds latents of ours, or was begun to be filled with them."""
+    return (folder / RECORDS).is_dir() or is_manifest(folder / MANIFEST)
 
 
 def verify(folder: str) -> None:

@@ -29,7 +29,7 @@ class Images(ABC):
     by_content: ClassVar[bool] = False
     """Whether the fingerprint tells of the content itself, and not of names and sizes alone."""
     left_out: LeftOut
-    files: Sequence[Path]
+    files: Sequence[Path | str]
 
     @abstractmethod
     def read(self, index: int) -> Picture:

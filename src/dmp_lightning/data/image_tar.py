@@ -64,7 +64,7 @@ class TarImages(Images):
     def read(self, index: int) -> Picture:
         number, offset, size = self.places[index]
         check_bytes(size)
-        with self.files[number].open("rb") as file:
+        with open(self.files[number], "rb") as file:
             file.seek(offset)
             return decode_picture(file.read(size))
 

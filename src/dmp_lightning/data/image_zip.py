@@ -40,23 +40,25 @@ class ZipImages(Images):
         self.names = self.paths = sorted(members.keys() - masks)
         self.members = [members[name].filename for name in self.names]
         if DATASET in opened.NameToInfo:
-            check_bytes(opened.getinfo(DATASET).file_size)
-            self.given = read_dataset_json(opened.read(DATASET), self.names)
+            self.given = read_dataset_json(_unpack(opened, DATASET), self.names)
             self.left_out[".json"] -= self.given is not None
         self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
 
     def read(self, index: int) -> Picture:
-        archive = _open_zip(self.files[0], os.getpid())
-        check_bytes(archive.getinfo(self.members[index]).file_size)
-        try:
-            return decode_picture(archive.read(self.members[index]))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise OSError(str(error)) from error
-        except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
-            raise ValueError(str(error)) from error
+        return decode_picture(_unpack(_open_zip(self.files[0], os.getpid()), self.members[index]))
+
+
+def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:
+    check_bytes(archive.getinfo(member).file_size)
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise OSError(str(error)) from error
+    except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
+        raise ValueError(str(error)) from error
 
 
 @lru_cache(maxsize=1)
-def _open_zip(archive: Path, process: int) -> zipfile.ZipFile:
+def _open_zip(archive: Path | str, process: int) -> zipfile.ZipFile:
     """One for each process: they would move each other's position in the file."""
     return zipfile.ZipFile(archive)

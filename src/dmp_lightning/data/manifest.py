@@ -1,14 +1,17 @@
 """What a store of latents says about itself: `manifest.json`, and the record of each shard."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dmp_lightning.files import read_json, write_json
+from dmp_lightning.folders import component
 
 MANIFEST = "manifest.json"
+SHARDS = ".safetensors"  # how their names end
 FORMAT = 2
 READABLE = (1, FORMAT)
 """Stores of format 1 do not say which images are held out."""
@@ -117,14 +120,28 @@ def _manifest(plan: Any, count: int, shards: Iterable[Any], held_out: Iterable[i
     return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether there is a manifest, damaged or not of this version too, and no other JSON."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "plan", "shards"} <= content.keys()
+
+
 def _plan(shape: Iterable[int], **rest: Any) -> Plan:
     channels, height, width = shape
     lists = {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
     return Plan((channels, height, width), **rest | lists)
 
 
-def _shard(skipped: Iterable[str], **rest: Any) -> Shard:
-    return Shard(skipped=tuple(skipped), **rest)
+def _shard(name: str, skipped: Iterable[str], **rest: Any) -> Shard:
+    """A shard as a record tells it; it may come from others, so that its name must not leave the store's folder."""
+    if not component(name, "name of a shard").endswith(SHARDS):
+        raise ValueError(f"the shard {name!r} does not end in {SHARDS}")
+    if not re.fullmatch(r"[0-9a-f]{64}", str(rest.get("sha256"))):
+        raise ValueError(f"the shard {name!r} has no SHA-256")
+    return Shard(name, skipped=tuple(skipped), **rest)
 
 
 def _read(path: Path, build: Any) -> Any:
@@ -135,4 +152,5 @@ def _read(path: Path, build: Any) -> Any:
             raise ValueError(f"format {version}, not {FORMAT}")
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no readable record of latents ({error}): restore it, or encode again.") from error
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{path} is no readable record of latents ({reason}): restore it, or encode again.") from error

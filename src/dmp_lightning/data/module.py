@@ -28,9 +28,13 @@ class Batch(NamedTuple):
     y: Int[Tensor, " B"]
     position: Int[Tensor, " B"]
 
-    def share(self, world: int) -> tuple[int, int, slice]:
-        """Which global batch this is of, the size of that, and the rows of it that are here, for `world` processes."""
-        total = len(self.x) * world
+    def share(self, parts: int) -> tuple[int, int, slice]:
+        """Which step this is of, the size of that, and the rows of it that are here.
+
+        Args:
+            parts: batches of a step: one for each process, times those that gradients are accumulated over.
+        """
+        total = len(self.x) * parts
         number, first = divmod(int(self.position[0]), total)
         return number, total, slice(first, first + len(self.x))
 
@@ -83,7 +87,7 @@ class DiffusionData(L.LightningDataModule):
             return batch._replace(x=self.validation.draw(batch.x))
         if not self.train.moments:
             return batch._replace(x=self.train.draw(batch.x))
-        number, total, mine = batch.share(self.trainer.world_size)
+        number, total, mine = batch.share(self.trainer.world_size * self.trainer.accumulate_grad_batches)
         device = batch.x.device
         chance = generator(self.seed, Stream.DRAWS, number, device=device)
         noise = torch.randn(total, *self.train.sample_shape, generator=chance, device=device)

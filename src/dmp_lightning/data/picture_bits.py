@@ -9,6 +9,9 @@ from PIL.ImageFile import ImageFile
 
 SCALED = "scaled to 8 bits"
 
+DEPTHS, PHOTOMETRIC, PLANAR = 258, 262, 284
+"""Tags of a TIFF."""
+
 OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 """Read in the other order, the bytes of 16 bits give Pillow the lower one where it keeps the higher alone."""
 
@@ -34,7 +37,7 @@ def to_eight_bits(image: Image.Image, raw: str, reopen: Callable[[], ImageFile])
     values, largest = _values(image, raw, reopen)
     if values is None:
         return image, None
-    if getattr(image, "tag_v2", {}).get(262) == 0 and image.mode.startswith("I;16"):
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16"):
         values = largest - values  # TIFF's WhiteIsZero, which Pillow heeds for 8 bits alone
     shown = values
     if largest == 1:
@@ -54,7 +57,10 @@ def to_eight_bits(image: Image.Image, raw: str, reopen: Callable[[], ImageFile])
 
 def _values(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tuple[np.ndarray | None, int]:
     """Values (H, W, C) and the one that is white; or None where Pillow's own 8 bits will do."""
+    tags = getattr(image, "tag_v2", {})
     mode, one = image.mode, lambda: np.asarray(image)[..., None]
+    if tags.get(PLANAR) == 2 and any(bits > 8 for bits in tags.get(DEPTHS, ())):
+        raise ValueError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it anew")
     if mode == "F":
         if not (one().min() >= 0 and one().max() <= 1):  # nor numbers at all
             raise ValueError("it holds floating-point values outside of 0 to 1: save it in 8 or 16 bits")

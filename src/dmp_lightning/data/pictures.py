@@ -71,7 +71,7 @@ class LeftOut(Counter[str]):
 def _plural(kind: str, count: int) -> str:
     if count == 1 or kind.startswith("."):
         return kind
-    return re.sub(r"(?= (?:to|of|without) |$)", "s", kind, count=1)
+    return re.sub(r"(?= (?:to|of|without|beside) |$)", "s", kind, count=1)
 
 
 @cache

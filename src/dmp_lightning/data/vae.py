@@ -46,6 +46,8 @@ def load_vae(vae: str, download: bool = False) -> Any:
     from diffusers import AutoencoderKL  # slow to import, and only needed for pictures
 
     try:
+        if AutoencoderKL.load_config(name, local_files_only=not download).get("quantization_config"):
+            raise ValueError("its config.json names a quantiser, which would choose other code")
         model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
     except Exception as error:  # what diffusers, the hub and safetensors raise is of many kinds
         reason = str(error).strip().splitlines()[0]

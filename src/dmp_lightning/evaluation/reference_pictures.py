@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -41,7 +42,7 @@ class PictureReference:
         self.notes: Counter[str] = Counter()
         if len(images) and shape[0] not in (1, 3):
             raise ValueError(f"The samples have {shape[0]} channels, and pictures 1 or 3: leave reference out.")
-        written = [] if images.by_content else [file.stat().st_mtime_ns for file in images.files]
+        written = [] if images.by_content else [os.stat(file).st_mtime_ns for file in images.files]
         about = f"{images.fingerprint} {written} {shape} {CROP} {BACKGROUND}"
         self.fingerprint = f"pictures-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
 

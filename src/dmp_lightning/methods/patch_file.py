@@ -45,6 +45,15 @@ class Patch(NamedTuple):
     about: dict[str, Any]
 
 
+def is_patch(path: Path) -> bool:
+    """Whether a file is a patch, or other weights that a run of ours has shipped."""
+    try:
+        with safe_open(path, "pt") as file:
+            return "base" in json.loads((file.metadata() or {}).get("about", "{}"))
+    except (SafetensorError, OSError, ValueError, TypeError):
+        return False
+
+
 def read_patch(path: str | Path) -> Patch:
     """Read a patch file.
 

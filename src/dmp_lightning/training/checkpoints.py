@@ -6,9 +6,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from dmp_lightning.checkpoints import PATTERN, step_of
+from dmp_lightning.checkpoints import saved_in
 from dmp_lightning.training.csv_log import CSVLog
 from dmp_lightning.training.interruption import Interruption
+from dmp_lightning.training.steps import ends_step
 
 KEPT = 2  # the last and, should that turn out to be damaged, the one before
 
@@ -21,18 +22,22 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: where to. every: steps between two checkpoints. interruption: says when to stop.
+        kept: what each checkpoint holds besides, by name, in plain containers.
     """
 
-    def __init__(self, folder: Path, every: int, interruption: Interruption) -> None:
+    def __init__(self, folder: Path, every: int, interruption: Interruption, kept: dict[str, Any]) -> None:
         if every < 1:
             raise ValueError(f"recipe.checkpoint_every={every}: save every 1 or more steps.")
-        self.folder, self.every, self.interruption = folder, every, interruption
+        self.folder, self.every, self.interruption, self.kept = folder, every, interruption, kept
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not ends_step(trainer, batch_idx):
+            return  # what is accumulated is not saved: a step is finished first
         stopping = self.interruption.requested(trainer)
-        due = stopping or trainer.global_step % self.every == 0 or _validates(trainer, batch_idx + 1)
+        next_step = batch_idx + trainer.accumulate_grad_batches
+        due = stopping or trainer.global_step % self.every == 0 or _validates(trainer, next_step)
         if due and not _validates(trainer, batch_idx):
             self.save(trainer)
         if stopping:
@@ -43,6 +48,7 @@ class Checkpoints(Checkpoint):
             self.save(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint |= self.kept
         checkpoint["csv_rows"] = [logger.count() for logger in trainer.loggers if isinstance(logger, CSVLog)]
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -54,7 +60,7 @@ class Checkpoints(Checkpoint):
         """Write the state after this step, and delete all but the last few."""
         trainer.save_checkpoint(self.folder / f"step-{trainer.global_step}.ckpt")
         if trainer.is_global_zero:
-            for path in sorted(self.folder.glob(PATTERN), key=step_of)[:-KEPT]:
+            for path in saved_in(self.folder.parent)[:-KEPT]:
                 path.unlink()
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.training.steps import ends_step
 
 
 class EMA(L.Callback):
@@ -33,7 +34,11 @@ class EMA(L.Callback):
         held = self.averages or weights
         self.averages = {name: held[name].to(weight.device, copy=True) for name, weight in weights.items()}
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not ends_step(trainer, batch_idx):
+            return
         weights = _weights(pl_module)
         torch._foreach_lerp_(list(self.averages.values()), list(weights.values()), 1 - self.decay)
 

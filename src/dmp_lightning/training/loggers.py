@@ -13,7 +13,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.apis.public.service_api import ServiceApi
-from wandb.env import DATA_DIR
+from wandb.env import DATA_DIR, RUN_GROUP, TAGS
 from wandb.errors import AuthenticationError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.wbauth import Auth, authenticate_session, set_auth_settings
@@ -62,9 +62,10 @@ def wandb_logger(
     to sync it. A mode that the user chose (WANDB_MODE, `wandb offline`) is left as it is.
 
     Args:
-        project, name, group, tags: as the run shows them.
+        project, name, group, tags: as the run shows them; without tags those of WANDB_TAGS.
         save_dir: the folder of the run; W&B writes into `wandb/` there, and goes on with a run that it finds there.
-        sweep: its `name`, which the group then carries, and the run's value on each of its `axes`, which are tags.
+        sweep: its `name`, which the group then carries unless it is that of WANDB_RUN_GROUP, and the run's value on
+            each of its `axes`, which are tags.
 
     Raises:
         ValueError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
@@ -83,8 +84,8 @@ def wandb_logger(
     logger = RunLogger(
         project=project,
         name=name,
-        group=sweep_group(group, sweep) or None,
-        tags=[*tags, *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
+        group=group if group == os.environ.get(RUN_GROUP) else sweep_group(group, sweep) or None,
+        tags=[*(tags or _tags_of_environment()), *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
         save_dir=save_dir,
         id=id,
         # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
@@ -100,6 +101,11 @@ def wandb_logger(
     except wandb.Error as error:
         raise ValueError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
     return logger
+
+
+def _tags_of_environment() -> list[str]:
+    """Those that W&B would take by itself, if it were given none."""
+    return [tag for tag in os.environ.get(TAGS, "").split(",") if tag]
 
 
 def sweep_group(group: str | None, sweep: Mapping[str, Any] | None) -> str:

@@ -119,11 +119,12 @@ class DiffusionModule(L.LightningModule):
         return y if dropped is None or backbone.null_label is None else y.masked_fill(dropped, backbone.null_label)
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """This process's share of what one step draws: the same for any number of processes, and after a resume.
+        """This batch's share of what one step draws: the same for any number of processes and of batches that gradients
+        are accumulated over, and after a resume.
 
         All of it is drawn by each process, on the device of the model: for a GPU that takes no time.
         """
-        number, total, mine = batch.share(self.trainer.world_size)
+        number, total, mine = batch.share(self.trainer.world_size * self.trainer.accumulate_grad_batches)
         drawing: Any = {"generator": generator(self.seed, Stream.TRAINING, number, device=self.device)}
         drawing["device"] = self.device
         t = torch.randint(self.diffusion.schedule.steps, (total,), **drawing)

@@ -15,12 +15,13 @@ class PairedValidation(L.Callback):
     """Collects the loss of each held-out sample; the first validation is the base's, later ones are compared with it.
 
     `base` is (N, S), the base's losses at one timestep of each of S strata, and `loss` their mean in the latest
-    validation; `comparison` is the latest one with the base.
+    validation; `comparison` is the latest one with the base, and `step` the step after which it was.
     """
 
     def __init__(self) -> None:
         self.base: Float[Tensor, "N S"] | None = None
         self.loss = float("nan")
+        self.step: int | None = None
         self.comparison: Comparison | None = None
         self._rows: list[tuple[Tensor, Tensor]] = []
 
@@ -35,7 +36,7 @@ class PairedValidation(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         positions, losses = (torch.cat(parts) for parts in zip(*self._rows, strict=True))
         losses = gather_in_order(trainer, positions, losses)
-        self.loss = losses.mean().item()
+        self.loss, self.step = losses.mean().item(), trainer.global_step
         pl_module.log("val/loss", self.loss)
         if self.base is None:
             self.base = losses
@@ -46,8 +47,8 @@ class PairedValidation(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         parts = self.comparison and {name: part._asdict() for name, part in self.comparison._asdict().items()}
-        return {"loss": self.loss, "comparison": parts}
+        return {"loss": self.loss, "comparison": parts, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.loss, parts = state_dict["loss"], state_dict["comparison"]
+        self.loss, self.step, parts = state_dict["loss"], state_dict.get("step"), state_dict["comparison"]
         self.comparison = Comparison(**{name: Interval(**part) for name, part in parts.items()}) if parts else None

@@ -4,8 +4,11 @@ import time
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
+
+from dmp_lightning.training.steps import ends_step
 
 
 class StepProgressBar(TQDMProgressBar):
@@ -32,17 +35,26 @@ class StepProgressBar(TQDMProgressBar):
 
 
 class StepLog(L.Callback):
-    """Logs the losses of every so many steps, their mean over all processes, before a checkpoint is taken.
+    """Logs the losses of every so many steps, their mean over all processes and batches, before a checkpoint is taken.
 
     Lightning's own `log` does so after that hook, so that a run killed in between would lack the row.
     """
 
+    def __init__(self) -> None:
+        self._batches: list[dict[str, Tensor]] = []
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        self._batches.append(outputs["logged"])
+        if not ends_step(trainer, batch_idx):
             return
-        metrics = {name: trainer.strategy.reduce(value).item() for name, value in outputs["logged"].items()}
+        batches, self._batches = self._batches, []
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not every or trainer.global_step % every:
+            return
+        means = {name: torch.stack([batch[name] for batch in batches]).mean() for name in batches[0]}
+        metrics = {name: trainer.strategy.reduce(value).item() for name, value in means.items()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step - 1)  # counted from 0, as Lightning's own are
 

@@ -1,0 +1,54 @@
+"""The names that files may have, and the folders that may be written to."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from dmp_lightning.files import UNFINISHED
+
+COMPONENT = r"\w[\w .+=@,()-]{0,99}(?<![ .])"
+"""A name that becomes one part of a path: it cannot leave its folder, and is a name on any file system."""
+
+
+def component(name: object, key: str) -> str:
+    """The name as it is, once it is known to be one part of a path; `key` is what the user calls it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    text = str(name)
+    if not re.fullmatch(COMPONENT, text):
+        raise ValueError(
+            f"{key}={text!r} cannot be part of a path: choose up to 100 letters, digits, spaces and any of _.+=@,()-, "
+            "the first a letter, a digit or _, and the last no space or dot."
+        )
+    return text
+
+
+def check_free(folder: Path, is_ours: Callable[[Path], bool], remedy: str, ignored: tuple[str, ...] = ()) -> None:
+    """Make sure that a folder may be written to: that it is new, empty, or ours from before.
+
+    Hidden files count as nothing: of these we write none but our own, and `ignored` are ours as well.
+
+    Raises:
+        ValueError: it holds what is not ours; the sentence ends with the `remedy`.
+    """
+    if not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in ignored)
+    if names and not is_ours(folder):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise TakenError(f"{folder} holds files that are not ours ({', '.join(names[:3])}{more}): {remedy}")
+
+
+class TakenError(ValueError):
+    """A folder is not ours to write to: it holds files of the user's, or another process is at work in it."""
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process of ours has left in a folder of ours, and below it; links are not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if re.fullmatch(rf".+\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}", name):
+                Path(place, name).unlink(missing_ok=True)
