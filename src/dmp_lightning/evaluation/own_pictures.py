@@ -52,7 +52,7 @@ class OwnPictures(Features):
         return self.hidden(_resized(images))
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]  # of the trained weights
+    def fingerprint(self) -> str:  # of the trained weights
         self.prepare()
         return super().fingerprint
 
