@@ -33,7 +33,7 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
     make_vae(tmp_path / "vae", 1)
     result = command(tmp_path, "source=.", "vae=vae", "out=store", "resolution=28", "workers=1")
     assert result.returncode == 0, result.stderr
-    assert "12 images, 9 classes by the labels in the IDX files: 0 (2 images) to 8 (1 images)." in result.stdout
+    assert "12 images, 9 classes by the labels in the IDX files: 0 (2 images) to 8 (1 image)." in result.stdout
     assert "12/12" in result.stderr
     assert not (tmp_path / "outputs").exists()
     result = command(tmp_path, "verify=store")

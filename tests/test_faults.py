@@ -131,7 +131,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "weights.safetensors is not a readable weights file",
     ),
     "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
-    "weights of another depth": (given("backbone.model.depth=4"), "lacks blocks.3"),
+    "weights of another depth": (given("backbone.model.depth=4"), "the backbone needs backbone.model.depth=4"),
     "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
     "pickled weights that run code": (
         weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
@@ -260,6 +260,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "mode before the experiment": (
         given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
         "+mode=... changes the experiment: name it after",
+    ),
+    "an optimiser that refuses its arguments": (
+        given("recipe.optimizer._target_=torch.optim.SGD", "+recipe.optimizer.nesterov=true"),
+        "recipe.optimizer or recipe.lr_scheduler cannot be built so: Nesterov momentum",
     ),
     "a key that the method does not read": (
         given("method=lora", "gate.top_k=0.5"),

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.backbones import Backbone, in_dtype, load_weights
+from dmp_lightning.backbones import Backbone, check_prediction, in_dtype, load_weights
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
 from dmp_lightning.evaluation.features import Features, Pixels
@@ -65,11 +65,19 @@ def build_backbone(config: DictConfig) -> Backbone:
         ValueError: the weights do not fit, or the type is unknown.
     """
     settings = config.backbone
+    if settings.weights is None and OmegaConf.is_interpolation(settings.model, "width"):
+        raise ValueError("backbone=from_file takes the sizes from the weights: set backbone.weights to their file.")
     L.seed_everything(config.seed, verbose=False)
     model = in_dtype(settings.dtype, lambda: build(settings.model))
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
-    return model if settings.weights is None else load_weights(model, given["weights"], given["part"], given["labels"])
+    if settings.weights is None:
+        return model
+    model = load_weights(model, given["weights"], given["part"], given["labels"], given["predicts"])
+    check_prediction(model, given["weights"])
+    if OmegaConf.is_interpolation(settings.model, "width"):
+        log.info("The base as its file has it, heads and class_dropout_prob as set or guessed: %s", given["model"])
+    return model
 
 
 def check_features(features: Features, samples: int) -> None:

@@ -1,4 +1,5 @@
 import argparse
+import json
 import logging
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import nn
 
 from dmp_lightning.backbones import Backbone, load_weights
 
+ALSO = "it also holds {}: choose with backbone.part"
 ARGS = argparse.Namespace(model="DiT-XL/2", epochs=1400, results_dir="results")
 
 
@@ -49,8 +51,20 @@ def is_filled_with(module, value):
         pytest.param(weights(1.0), None, 1.0, "bare weights", id="bare"),
         pytest.param({"ema": weights(2.0)}, None, 2.0, "ema", id="ema"),
         pytest.param({"model": weights(3.0)}, None, 3.0, "model", id="model"),
-        pytest.param({"model": weights(1.0), "ema": weights(2.0), "args": ARGS}, None, 2.0, "ema", id="both"),
-        pytest.param({"model": weights(1.0), "ema": weights(2.0), "args": ARGS}, "model", 1.0, "model", id="chosen"),
+        pytest.param(
+            {"model": weights(1.0), "ema": weights(2.0), "args": ARGS},
+            None,
+            2.0,
+            "ema; " + ALSO.format("model"),
+            id="both",
+        ),
+        pytest.param(
+            {"model": weights(1.0), "ema": weights(2.0), "args": ARGS},
+            "model",
+            1.0,
+            "model; " + ALSO.format("ema"),
+            id="chosen",
+        ),
     ],
 )
 def test_a_pt_file_is_loaded_and_the_log_says_which_part(tmp_path, caplog, content, choice, value, taken):
@@ -143,3 +157,107 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"base\.pt: set backbone\.weights"):
         load_weights(model(), tmp_path / "base.pt")
+
+
+def under(prefix, value=1.0):
+    return {f"{prefix}{name}": tensor for name, tensor in weights(value).items()}
+
+
+OPTIMISER = {"state": {0: {"exp_avg": torch.ones(2)}}, "exp_avg": weights(9.0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "part", "value", "said"),
+    [
+        (under("module."), None, 1.0, "bare weights; module. taken off the names"),
+        (under("_orig_mod."), None, 1.0, "bare weights; _orig_mod. taken off the names"),
+        (under("module._orig_mod."), None, 1.0, "bare weights; module. and _orig_mod. taken off the names"),
+        (under("model."), None, 1.0, "model; model. taken off the names"),
+        (under("some.net."), None, 1.0, "some.net; some.net. taken off the names"),
+        (
+            {("_orig_mod." if "first" in name else "") + name: value for name, value in weights(1.0).items()},
+            None,
+            1.0,
+            "bare weights; _orig_mod. taken off the names",
+        ),
+        ({"state_dict": under("model.") | {"vae.x": torch.ones(1)}, "epoch": 3, "optimizer": OPTIMISER}, None, 1.0,
+         "state_dict; model. taken off the names; 1 other tensors left out"),
+        (under("model.") | under("ema_model.", 2.0), None, 2.0,
+         "ema_model; ema_model. taken off the names; 4 other tensors left out; " + ALSO.format("model")),
+        (under("model.") | under("ema_model.", 2.0), "model", 1.0,
+         "model; model. taken off the names; 4 other tensors left out; " + ALSO.format("ema_model")),
+        ({"model_ema": weights(2.0), "model": weights(1.0)}, None, 2.0, "model_ema; " + ALSO.format("model")),
+        ({"ema": weights(2.0), "ema2": weights(3.0)}, None, 2.0, "ema; " + ALSO.format("ema2")),
+        ({"ema": [weights(2.0), weights(3.0)]}, "ema.1", 3.0, "ema.1; " + ALSO.format("ema.0")),
+        ({name: value.half() for name, value in weights(1.0).items()}, None, 1.0,
+         "bare weights; converted from float16 to float32"),
+        (weights(1.0) | {"epoch": 3}, None, 1.0, "bare weights"),
+    ],
+)  # fmt: skip
+def test_weights_are_found_wherever_they_are_and_it_is_said(tmp_path, caplog, content, part, value, said):
+    torch.save(content, tmp_path / "base.ckpt")
+    with caplog.at_level(logging.INFO):
+        assert is_filled_with(load_weights(model(), tmp_path / "base.ckpt", part), value)
+    assert caplog.messages == [f"Base weights: {tmp_path / 'base.ckpt'} ({said})"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"ema": [weights(2.0), weights(3.0)]}, r"several sets of weights \(ema\.0, ema\.1\): choose one with"),
+        (under("a.") | under("b."), r"several sets of weights \(a, b\)"),
+        (weights(1.0) | under("module."), r"holds first\.weight twice, with and without"),
+        (weights(1.0) | {"first.bias": torch.ones(2) * torch.nan}, r"first\.bias holds .* not finite"),
+        (weights(1.0) | {"first.bias": torch.ones(2).int()}, r"first\.bias holds torch\.int32"),
+    ],
+)
+def test_what_is_not_clear_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "base.pt")
+    with pytest.raises(ValueError, match=message):
+        load_weights(model(), tmp_path / "base.pt")
+
+
+@pytest.mark.parametrize("name", ["base.pt", "base.bin", "base.pth", "base"])
+def test_a_file_is_known_by_its_content(tmp_path, name):
+    save_file(weights(1.0), tmp_path / name)
+    assert is_filled_with(load_weights(model(), tmp_path / name), 1.0)
+    torch.save(weights(2.0), tmp_path / "a.safetensors")
+    assert is_filled_with(load_weights(model(), tmp_path / "a.safetensors"), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "it is a pointer of Git LFS to one, .* `git lfs pull`",
+        ),
+        (b"\n<!DOCTYPE html><html>", "it is a web page"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_downloads_leave_is_called_by_its_name(tmp_path, content, message):
+    (tmp_path / "base.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=f"not a readable weights file: {message}"):
+        load_weights(model(), tmp_path / "base.pt")
+
+
+def test_shards_and_lone_files_in_folders_are_found(tmp_path):
+    whole = weights(1.0)
+    shards = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(whole)}
+    for shard in set(shards.values()):
+        save_file({name: whole[name] for name in whole if shards[name] == shard}, tmp_path / shard)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    assert is_filled_with(load_weights(model(), index), 1.0)
+    assert is_filled_with(load_weights(model(), tmp_path), 1.0)
+    for shard, message in (
+        ("../x.safetensors", "'../x.safetensors', which is not beside it"),
+        ("part-0.safetensors", ""),
+    ):
+        index.write_text(json.dumps({"weight_map": shards | {"other": shard}}))
+        with pytest.raises(ValueError, match=message or "names other, which is in none of its shards"):
+            load_weights(model(), index)
+    index.unlink()
+    with pytest.raises(ValueError, match="several files of weights"):
+        load_weights(model(), tmp_path)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT, load_weights
+from dmp_lightning.methods.patch_file import fingerprint
 
 DEPTH, WIDTH, HEADS, CLASSES = 3, 32, 4, 5
 NORMS = {"norm_eps": 1e-6}  # as the release; diffusers' own default of its second norm is 1e-5
@@ -81,6 +82,21 @@ def test_both_layouts_are_the_same_model_and_diffusers_own_agrees(folder: Path, 
     assert public.std() > 0.5
 
 
+@torch.no_grad()
+def test_with_diffusers_frequencies_it_computes_what_diffusers_computes(folder: Path, caplog) -> None:
+    x, t, y = inputs()
+    with caplog.at_level("INFO"):
+        ours = load_weights(dit(timestep_frequencies="diffusers"), folder)
+    assert "Timestep frequencies: diffusers' own" in caplog.text
+    theirs = DiTTransformer2DModel.from_pretrained(folder, low_cpu_mem_usage=False).eval()
+    torch.testing.assert_close(theirs(x, t, class_labels=y).sample, ours(x, t, y), rtol=1e-5, atol=1e-5)
+    release = load_weights(dit(), folder)
+    assert (release(x, t, y) - ours(x, t, y)).abs().max() > 1e-2
+    assert fingerprint(release) != fingerprint(ours)  # a patch of the one does not go onto the other
+    with pytest.raises(ValueError, match="timestep_frequencies=other is unknown: choose release or diffusers"):
+        dit(timestep_frequencies="other")
+
+
 def test_a_pipelines_folder_and_a_bin_file_load_too(folder: Path, tmp_path: Path) -> None:
     pipeline = tmp_path / "pipeline" / "transformer"
     pipeline.mkdir(parents=True)
@@ -114,7 +130,7 @@ def add_key(tensors: dict[str, Tensor]) -> None:
     [
         (drop_key, r"lacks blocks\.1\.attn\.qkv\.bias"),
         (copies_differ, r"copies of t_embedder\.mlp\.0\.bias differ, block 2's"),
-        (add_key, r"holds caption_projection\.weight"),
+        (add_key, r"is a PixArt, as its caption_projection\.weight says"),
     ],
 )
 def test_weights_that_are_no_dit_are_refused(folder: Path, change, message: str) -> None:

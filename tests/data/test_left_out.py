@@ -100,7 +100,9 @@ def test_a_folder_that_may_not_be_read_is_counted(
 def test_images_beside_tars_are_not_guessed_about(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "b/c.png")
     (tmp_path / "backup.tar").write_bytes(bytes(1024))
-    with pytest.raises(ValueError, match=r"holds 2 images, such as a\.png, and 1 tars, such as backup\.tar: leave one"):
+    with pytest.raises(
+        ValueError, match=r"holds images \(2, the first a\.png\) and tars \(1, the first backup\.tar\): leave one"
+    ):
         open_images(tmp_path)
 
 

@@ -45,6 +45,11 @@ def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale
 
     pipeline = to_pipeline(patched, sampler.prepare(betas), decoder)
     pipeline.set_progress_bar_config(disable=True)
+    for saved in (pipeline, pipeline.transformer):
+        for save in (saved.save_pretrained, saved.push_to_hub):
+            with pytest.raises(ValueError, match=r"cannot be saved as one of diffusers: .* Ship the patch file"):
+                save(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved").exists()
     again = generators(0, Stream.GENERATION, range(2))
     theirs = pipeline(LABELS, guidance_scale, again, STEPS, output_type="pt").images
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
 """The public DiT in diffusers' format (`DiTTransformer2DModel`), under the names of the public `.pt` files."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,36 @@ EMBEDDERS = {  # each block has a copy of its own
 }
 
 
-def find_weights(folder: Path) -> Path:
-    """The weights in the folder of a transformer, or of a pipeline that holds one.
+OUTERMOST = ("pos_embed.proj.weight", "proj_out_1.weight", "proj_out_2.weight")
+"""Names by which weights in this format are found, whatever stands before them."""
 
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    for place in (folder, folder / "transformer"):
-        for name in FILES:
+
+def is_one(tensors: Collection[str]) -> bool:
+    """Whether the weights have the names of this format."""
+    return all(name in tensors for name in OUTERMOST)
+
+
+def find_weights(path: Path) -> Path:
+    """The weights in the folder of a transformer, or of a pipeline that holds one; any other path as it is."""
+    for place in (path, path / "transformer"):
+        for name in (FILES[0], f"{FILES[0]}.index.json", FILES[1]):
             if (place / "config.json").is_file() and (place / name).is_file():
                 return place / name
-    raise FileNotFoundError(
-        f"{folder} is no model in diffusers' format: it needs config.json and {FILES[0]}; set backbone.weights to one "
-        "that has them, or to a .safetensors or .pt file."
-    )
+    return path
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The `config.json` beside the weights; nothing where there is none.
+
+    Raises:
+        ValueError: it is unreadable.
+    """
+    path = file.with_name("config.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): restore it.") from error
+    return found if isinstance(found, dict) else {}
 
 
 def check_config(file: Path, backbone: Backbone) -> None:
@@ -53,11 +70,7 @@ def check_config(file: Path, backbone: Backbone) -> None:
     Raises:
         ValueError: the config is unreadable, or says otherwise.
     """
-    path = file.with_name("config.json")
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): restore it.") from error
+    path, config = file.with_name("config.json"), read_config(file)
     attention: Any = backbone.blocks[0].attn
     ours = {
         "num_attention_heads": attention.num_heads,
@@ -70,7 +83,7 @@ def check_config(file: Path, backbone: Backbone) -> None:
             raise ValueError(f"{path} has {key}={config[key]}, the configured backbone {value}: change backbone.model.")
 
 
-def from_diffusers(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights under public names; positions are not among them, as they are computed.
 
     A name that is none of diffusers' stays as it is, for the strict loading to name it.

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dmp_lightning.backbones.protocol import Backbone, Conditioning
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
+LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
 
 
 class DiT(Backbone):
@@ -21,9 +22,11 @@ class DiT(Backbone):
         input_size: side of the square input. in_channels: C; the output has 2C. patch_size: side of a token's patch.
         width: D. depth: L, the number of blocks. heads: attention heads.
         num_classes: labels; class_dropout_prob: above 0 adds the null label, `num_classes`, that guidance needs.
+        timestep_frequencies: of the timestep's features, `release` (10,000^(-i/128) for i from 0, as the public code
+            trains) or `diffusers` (10,000^(-i/127), as its `DiTTransformer2DModel` computes with the same weights).
 
     Raises:
-        ValueError: the sizes do not divide each other.
+        ValueError: the sizes do not divide each other, or there are no such frequencies.
     """
 
     def __init__(
@@ -37,8 +40,15 @@ class DiT(Backbone):
         heads: int,
         num_classes: int,
         class_dropout_prob: float,
+        timestep_frequencies: str = "release",
     ) -> None:
         super().__init__()
+        if timestep_frequencies not in LAST_STEPS:
+            raise ValueError(
+                f"backbone.model.timestep_frequencies={timestep_frequencies} is unknown: choose "
+                f"{' or '.join(LAST_STEPS)}."
+            )
+        self.timestep_frequencies = timestep_frequencies
         if input_size % patch_size or width % heads or width % 4:
             raise ValueError(
                 f"A DiT of input_size={input_size}, patch_size={patch_size}, width={width}, heads={heads} cannot be "
@@ -50,7 +60,7 @@ class DiT(Backbone):
         self.tokens = (input_size // patch_size) ** 2
         self.null_label = num_classes if class_dropout_prob > 0 else None
         self.x_embedder = PatchEmbed(input_size, patch_size, in_channels, width, bias=True)
-        self.t_embedder = TimestepEmbedder(width)
+        self.t_embedder = TimestepEmbedder(width, LAST_STEPS[timestep_frequencies])
         self.y_embedder = LabelEmbedder(num_classes + (self.null_label is not None), width)
         positions = sincos_positions(width, input_size // patch_size)
         self.pos_embed = nn.Parameter(positions[None], requires_grad=False)
@@ -126,15 +136,18 @@ class FinalLayer(nn.Module):
 
 
 class TimestepEmbedder(nn.Module):
-    """Sinusoidal features of the timestep, then a two-layer MLP."""
+    """Sinusoidal features of the timestep, then a two-layer MLP; the period is 10,000 at the frequency `last_step`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, last_step: int) -> None:
         super().__init__()
+        self.last_step = last_step
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
         half = FREQUENCIES // 2
-        frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+        frequencies = torch.exp(
+            -math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / self.last_step
+        )
         angles = t[:, None].float() * frequencies
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(next(self.parameters()).dtype))
 

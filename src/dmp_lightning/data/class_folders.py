@@ -41,7 +41,7 @@ class Tree(NamedTuple):
 
 def tree(paths: Iterable[str], folders: Collection[str]) -> Tree:
     """Take off folders that hold nothing else than one folder with all images. `folders` are all that there are."""
-    paths = [str(PurePosixPath(path.lstrip("/"))) for path in paths]
+    paths = [os.path.normpath(path.lstrip("/")) for path in paths]
     holding = {path.rpartition("/")[0] for path in paths}
     common = os.path.commonpath(holding)
     if common in holding:  # the folder of a class, or the source itself
@@ -79,7 +79,8 @@ def by_folders(found: Tree, source: str) -> Classes:
     below = f"{source}/{found.common}" if found.common else source
     deeper = ", with all in the folders below each" if found.paths[0].count("/") > 1 else ""
     shown = " to ".join(
-        f"{name} ({counts[name]:,} images) as {numbers[name]}" for name in dict.fromkeys(names[:: len(names) - 1 or 1])
+        f"{name} ({count_images(counts[name])}) as {numbers[name]}"
+        for name in dict.fromkeys(names[:: len(names) - 1 or 1])
     )
     told = f"by the first folder below {below}{deeper}: {shown}"
     return Classes(labels, None if _are_numbers(names) else tuple(names), told)
@@ -143,6 +144,10 @@ def _are_numbers(names: Iterable[str]) -> bool:
 
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
+
+
+def count_images(count: int) -> str:
+    return f"{count:,} image{'s' if count != 1 else ''}"
 
 
 def _check_depths(found: Tree, source: str) -> None:

@@ -10,6 +10,7 @@ from dmp_lightning.data.class_folders import (
     by_folders,
     check_masks,
     check_splits,
+    count_images,
     splits,
     tree,
 )
@@ -52,5 +53,5 @@ def _one_class(images: Images, told: str) -> Classes:
 
 def _tell(labels: np.ndarray, origin: str) -> str:
     numbers, counts = np.unique(labels, return_counts=True)
-    ends = " to ".join(f"{numbers[end]} ({counts[end]:,} images)" for end in sorted({0, len(numbers) - 1}))
+    ends = " to ".join(f"{numbers[end]} ({count_images(int(counts[end]))})" for end in sorted({0, len(numbers) - 1}))
     return f"by the labels {origin}: {ends}"

@@ -54,8 +54,8 @@ def _open(source: Path) -> Images:
     archives, images = sorted(source.glob("*.tar")), FolderImages(source)
     if archives and len(images):
         raise ValueError(
-            f"{source} holds {len(images):,} images, such as {images.names[0]}, and {len(archives):,} tars, such as "
-            f"{archives[0].name}: leave one or the other in it."
+            f"{source} holds images ({len(images):,}, the first {images.names[0]}) and tars ({len(archives):,}, the "
+            f"first {archives[0].name}): leave one or the other in it."
         )
     if not archives:
         return images

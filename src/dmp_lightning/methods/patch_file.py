@@ -18,18 +18,23 @@ UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
 
 
 def fingerprint(backbone: nn.Module) -> str:
-    """SHA-256 of a backbone's weights, names and shapes."""
-    return fingerprint_of(backbone.state_dict())
+    """SHA-256 of a backbone's weights, names and shapes, and of what it computes otherwise than the release."""
+    return _otherwise(backbone, fingerprint_of(backbone.state_dict()))
 
 
 def fingerprint_of(weights: Mapping[str, Any], dtype: torch.dtype | None = None) -> str:
-    """The same of its weights by name, as they are or rounded to `dtype`."""
+    """The same of its weights by name alone, as they are or rounded to `dtype`."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         value = value if dtype is None else value.to(dtype)
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _otherwise(backbone: nn.Module, found: str) -> str:
+    frequencies = getattr(backbone, "timestep_frequencies", "release")
+    return found if frequencies == "release" else hashlib.sha256(f"{found} {frequencies}".encode()).hexdigest()
 
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
@@ -93,8 +98,10 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
             strength.
     """
     tensors, base, _ = read_patch(path)
-    ours = fingerprint_of(method.base())
-    if base != ours and base != fingerprint_of(method.base(), torch.bfloat16):
+    ours, rounded = (
+        _otherwise(method.backbone, fingerprint_of(method.base(), kept)) for kept in (None, torch.bfloat16)
+    )
+    if base not in (ours, rounded):
         raise ValueError(
             f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
             f"({ours[:12]}...): load its own base's weights."

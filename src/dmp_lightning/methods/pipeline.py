@@ -9,6 +9,11 @@ from torch import Tensor
 
 from dmp_lightning.methods.base import Method
 
+NOT_SAVED = (
+    "A pipeline with a patched model cannot be saved as one of diffusers: no class there reads it. Ship the patch "
+    "file, and build the pipeline again with load_patch and to_pipeline."
+)
+
 
 class PatchedTransformer(ModelMixin, ConfigMixin):
     """A method in the place of a `DiTTransformer2DModel`: it takes and gives what that does.
@@ -43,15 +48,43 @@ class PatchedTransformer(ModelMixin, ConfigMixin):
             class_labels = class_labels.masked_fill(beyond, backbone.null_label)
         return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, class_labels).output)
 
+    def save_pretrained(self, *_: Any, **__: Any) -> None:
+        """Refuse: what it would write could not be read.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(NOT_SAVED)
+
+    def push_to_hub(self, *_: Any, **__: Any) -> str:
+        """Refuse, as `save_pretrained` does."""
+        raise ValueError(NOT_SAVED)
+
+
+class PatchedPipeline(DiTPipeline):
+    """Diffusers' pipeline around a `PatchedTransformer`; it samples, and cannot be saved."""
+
+    def save_pretrained(self, *_: Any, **__: Any) -> None:
+        """Refuse: what it would write could not be read.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(NOT_SAVED)
+
+    def push_to_hub(self, *_: Any, **__: Any) -> str:
+        """Refuse, as `save_pretrained` does."""
+        raise ValueError(NOT_SAVED)
+
 
 def to_pipeline(method: Method, scheduler: Any, vae: AutoencoderKL) -> DiTPipeline:
     """Diffusers' pipeline that samples with `method`.
 
-    It guides all channels and leaves the learned variance out, as that pipeline does. It cannot be saved as one: ship
-    the patch, which is what is new in it.
+    It guides all channels and leaves the learned variance out, as that pipeline does. It cannot be saved, and
+    refuses to be: ship the patch, which is what is new in it.
 
     Args:
         method: base and patch, as `load_patch` returns it: a patch of another base is refused there.
         scheduler: of diffusers, for the schedule that the base was trained on. vae: that the latents are from.
     """
-    return DiTPipeline(transformer=PatchedTransformer(method), vae=vae, scheduler=scheduler)
+    return PatchedPipeline(transformer=PatchedTransformer(method), vae=vae, scheduler=scheduler)
