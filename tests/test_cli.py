@@ -32,7 +32,7 @@ def command(*arguments: str, folder: Path, python: str = sys.executable) -> subp
 
 
 def test_ctrl_c_while_a_command_starts_ends_it_in_one_line(tmp_path: Path) -> None:
-    line = "from dmp_lightning.entry import entry_point; import signal\n"
+    line = "from dmp_lightning.door import entry_point; import signal\n"
     line += "entry_point('report')(lambda config: signal.raise_signal(signal.SIGINT))()"
     ended = subprocess.run([sys.executable, "-c", line], cwd=tmp_path, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (130, "Interrupted.\n")

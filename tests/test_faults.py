@@ -261,6 +261,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
         "+mode=... changes the experiment: name it after",
     ),
+    "an optimiser that refuses its arguments": (
+        given("recipe.optimizer._target_=torch.optim.SGD", "+recipe.optimizer.nesterov=true"),
+        "recipe.optimizer or recipe.lr_scheduler cannot be built so: Nesterov momentum",
+    ),
     "a key that the method does not read": (
         given("method=lora", "gate.top_k=0.5"),
         "gate.top_k acts on nothing here: method=LoRA has no gate",

@@ -213,3 +213,14 @@ def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path)
     (bad / "results.json").unlink()
     with pytest.raises(ValueError, match=r"other settings \(recipe.batch_size is 32 there, 7 here\)"):
         earlier_metrics(config, bad)  # nor is a run of other settings gone on with
+
+
+def test_a_sweep_ends_with_a_table_of_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [
+        Ended("done", tmp_path / "gate-hard+seed-1", {"frechet_x": 1.5, "loss_difference": -0.25}),
+        Ended("failed", tmp_path / "gate-%C3%A4+seed-1", {}, "why"),
+    ]
+    with pytest.raises(ValueError, match="1 done, 0 skipped, 1 failed"):
+        conclude("sweep", jobs)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "seed" in line]
+    assert rows == [["gate-hard+seed-1", "done", "1.5", "-0.25"], ["gate-ä+seed-1", "failed", "–", "–"]]

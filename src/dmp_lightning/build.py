@@ -70,10 +70,8 @@ def build_backbone(config: DictConfig) -> Backbone:
         return model
     model = load_weights(model, given["weights"], given["part"], given["labels"], given["predicts"])
     check_prediction(model, given["weights"])
-    if OmegaConf.is_interpolation(settings.model, "heads"):
-        log.info(
-            "The base as its file has it, heads and null label (class_dropout_prob) as guessed: %s", given["model"]
-        )
+    if OmegaConf.is_interpolation(settings.model, "width"):
+        log.info("The base as its file has it, heads and class_dropout_prob as set or guessed: %s", given["model"])
     return model
 
 

@@ -108,7 +108,7 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
 
     Raises:
         FileNotFoundError: there is none at that path.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or of something else.
     """
     if resume is None:
         return None
@@ -122,6 +122,8 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
         raise FileNotFoundError(f"There is no checkpoint at {path} to resume: start without resume, or name another.")
     if not is_whole(path):
         raise ValueError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
+    if not is_ours(path):
+        raise ValueError(f"The checkpoint {path} is of no run of ours, or holds more than tensors and plain values.")
     return path
 
 

@@ -34,7 +34,8 @@ def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLoc
     if checkpoint is None:
         (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
     remove_unfinished(run_dir)
-    begin(run_dir, config, resuming=checkpoint is not None)
+    if checkpoint is None:  # else what it was told stays, until it is known that the run can go on
+        begin(run_dir, config)
     return lock
 
 

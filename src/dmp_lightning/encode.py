@@ -1,14 +1,17 @@
 """`python -m dmp_lightning.encode`: encode images into the latents that `dmp_lightning.train` reads."""
 
 import sys
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from dmp_lightning.ctrl_c import CODE, tell
+from dmp_lightning.door import entry_point
 
-from dmp_lightning.entry import entry_point
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("encode")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Encode, or check what was encoded; torch is imported only now, as `--help` and a misspelt key do not need it."""
     if (config.source is None) == (config.verify is None):
         raise ValueError("Say where the images are with source=, or which latents to check with verify=.")
@@ -21,7 +24,8 @@ def main(config: DictConfig) -> None:
     try:
         encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
     except KeyboardInterrupt:
-        sys.exit("Interrupted. The same command goes on; what was being encoded is encoded again.")
+        tell("Interrupted. The same command goes on; what was being encoded is encoded again.")
+        sys.exit(CODE)
 
 
 if __name__ == "__main__":

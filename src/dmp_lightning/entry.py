@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -123,60 +122,50 @@ def _null_label(*arguments: Any) -> float | None:
     return null_label(*arguments)
 
 
-def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a Hydra command of a function of a config.
+def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Run a function of a config as a Hydra command.
 
     What a user got wrong ends in one sentence on stderr and exit code 1; `HYDRA_FULL_ERROR=1` shows the stack.
     """
+    wanted = os.environ.get(FULL_ERROR)
 
-    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        def main() -> None:
-            wanted = os.environ.get(FULL_ERROR)
+    @hydra.main(config_path=CONFIG_DIR, config_name=config_name, version_base="1.3")
+    def job(config: DictConfig) -> Any:
+        _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
+        hydra_config = HydraConfig.get()
+        try:
+            os.chdir(hydra_config.runtime.cwd)  # where the command was typed: Ray's workers begin elsewhere
+            check_order(hydra_config.overrides.task)
+            check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
+            check_targets(config)
+            check_written(config, typed_keys(hydra_config.overrides.task))
+            check_values(config, config_name)
+            if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
+                check_acting([config], config_name, keys_of(hydra_config.overrides.task))
+            if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_.startswith(SWEEPERS):
+                return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
+            return task(config)
+        except MISTAKES as error:
+            if wanted == "1" or hydra_config.mode == RunMode.MULTIRUN:
+                raise  # the other jobs of a sweep go on
+            sys.exit(f"error: {explanation(error)}")
+        finally:
+            os.environ[FULL_ERROR] = "1"
 
-            @hydra.main(config_path=CONFIG_DIR, config_name=config_name, version_base="1.3")
-            def job(config: DictConfig) -> Any:
-                _set_environment(FULL_ERROR, wanted)  # processes that the task starts have the user's own setting
-                hydra_config = HydraConfig.get()
-                try:
-                    os.chdir(hydra_config.runtime.cwd)  # where the command was typed: Ray's workers begin elsewhere
-                    check_order(hydra_config.overrides.task)
-                    check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
-                    check_targets(config)
-                    check_written(config, typed_keys(hydra_config.overrides.task))
-                    check_values(config, config_name)
-                    if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
-                        check_acting([config], config_name, keys_of(hydra_config.overrides.task))
-                    if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_.startswith(SWEEPERS):
-                        return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
-                    return task(config)
-                except MISTAKES as error:
-                    if wanted == "1" or hydra_config.mode == RunMode.MULTIRUN:
-                        raise  # the other jobs of a sweep go on
-                    sys.exit(f"error: {explanation(error)}")
-                finally:
-                    os.environ[FULL_ERROR] = "1"
-
-            os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
-            try:
-                if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
-                    raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
-                sys.argv[1:] = readable(sys.argv[1:], config_name, Path(CONFIG_DIR))
-                job()
-            except MISTAKES as error:
-                if wanted == "1":
-                    raise
-                referring = [each for each in sys.argv[1:] if "${" in each]
-                hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone
-                sys.exit(f"error: {explanation(error)}{hint}")
-            except KeyboardInterrupt:  # while the command starts: later, what runs ends in its own way
-                print("Interrupted.", file=sys.stderr)
-                sys.exit(128 + signal.SIGINT)
-            finally:
-                _set_environment(FULL_ERROR, wanted)
-
-        return main
-
-    return decorate
+    os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
+    try:
+        if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
+            raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
+        sys.argv[1:] = readable(sys.argv[1:], config_name, Path(CONFIG_DIR))
+        job()
+    except MISTAKES as error:
+        if wanted == "1":
+            raise
+        referring = [each for each in sys.argv[1:] if "${" in each]
+        hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone
+        sys.exit(f"error: {explanation(error)}{hint}")
+    finally:
+        _set_environment(FULL_ERROR, wanted)
 
 
 def resume_command(checkpoint: Path) -> str:

@@ -1,12 +1,15 @@
 """`python -m dmp_lightning.evaluate`: all metrics of a base and of its patch, over many samples."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from dmp_lightning.entry import entry_point
+from dmp_lightning.door import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("evaluate")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Measure."""
     from dmp_lightning.evaluate_job import evaluate
 

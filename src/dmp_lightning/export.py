@@ -1,12 +1,15 @@
 """`python -m dmp_lightning.export`: the patch in a checkpoint as a file to ship."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from dmp_lightning.entry import entry_point
+from dmp_lightning.door import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("export")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Write the patch."""
     from dmp_lightning.export_job import export
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
+from dmp_lightning import ctrl_c
 from dmp_lightning.strict_json import parse
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{uuid4().hex}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        ctrl_c.temporary.add(temporary)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
@@ -60,6 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+        ctrl_c.temporary.discard(temporary)
 
 
 def write_json(content: dict[str, Any], path: Path, indent: int = 2) -> None:

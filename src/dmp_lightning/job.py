@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.base import measure_base
@@ -13,7 +14,7 @@ from dmp_lightning.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in
 from dmp_lightning.claim import claim
-from dmp_lightning.earlier import settings_of
+from dmp_lightning.earlier import begin, settings_of
 from dmp_lightning.entry import resume_command
 from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
@@ -59,7 +60,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interruption: Interruption) -> dict[str, float]:
     """The job itself."""
-    settings = settings_of(config)  # as they were told: a budget turns some
+    told = config  # a budget turns some of it
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
     config = with_equal_parameters(config, backbone)
@@ -68,10 +69,12 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     control, method = Frozen(backbone), build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
+    if checkpoint is not None:
+        rank_zero_only(begin)(run_dir, told, resuming=True)
     set_matmul_precision(config)
     config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
     module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
-    kept = {"settings": settings, "fingerprints": fingerprints(data, evaluation.generation)}
+    kept = {"settings": settings_of(told), "fingerprints": fingerprints(data, evaluation.generation)}
     trainer = build_trainer(config, kept, evaluation, ema, interruption, run_dir)
 
     control_module = build_module(config, control, base)

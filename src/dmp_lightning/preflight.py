@@ -37,6 +37,7 @@ def preflight(
             f"The validation data hold {len(data.validation)} samples: a paired comparison needs {NEEDED} or more."
         )
     check_numbers(config, module)
+    check_optimiser(module)
     generation.check(module)
     counts = generation.counts(len(data.train))
     if counts.too_few:
@@ -79,6 +80,19 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
             f"trainer.gradient_clip_val does not go with a fused optimiser in {precision}: set "
             "recipe.optimizer.fused=null."
         )
+
+
+def check_optimiser(module: DiffusionModule) -> None:
+    """Make sure that the optimiser and its schedule take the arguments that they are given.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if module.method.trained():
+        try:
+            module.configure_optimizers()
+        except (TypeError, ValueError, RuntimeError) as error:  # each of them has its own way to refuse
+            raise ValueError(f"recipe.optimizer or recipe.lr_scheduler cannot be built so: {error}.") from error
 
 
 def read_checkpoint(checkpoint: Path) -> dict:

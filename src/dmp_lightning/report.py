@@ -2,14 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from dmp_lightning.door import entry_point
 
-from dmp_lightning.entry import entry_point
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("report")
-def report(config: DictConfig) -> None:
+def report(config: "DictConfig") -> None:
     """Report."""
     from dmp_lightning.report_job import make_report
 

@@ -1,12 +1,15 @@
 """`python -m dmp_lightning.sample`: pictures of a base and of its patch."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from dmp_lightning.entry import entry_point
+from dmp_lightning.door import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("sample")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Draw the samples."""
     from dmp_lightning.sample_job import sample
 

@@ -1,12 +1,15 @@
 """`python -m dmp_lightning.train`: patch a converged diffusion transformer, and measure whether it helped."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from dmp_lightning.entry import entry_point
+from dmp_lightning.door import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("train")
-def main(config: DictConfig) -> dict[str, float]:
+def main(config: "DictConfig") -> dict[str, float]:
     """Run the job; torch and Lightning are imported only now, as `--help` and a misspelt key need neither."""
     from dmp_lightning.job import train
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import lightning as L
 
+from dmp_lightning.ctrl_c import finishing
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -43,6 +45,7 @@ class Interruption(L.Callback):
         return self
 
     def __exit__(self, *_: object) -> None:
+        finishing.clear()
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
@@ -68,15 +71,20 @@ class Interruption(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._install()  # over Lightning's handler of SIGTERM, which saves nothing
         self._training = True
+        finishing.set()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._training = False
+        finishing.clear()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._training = trainer.state.fn == "fit"
+        if self._training:
+            finishing.set()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._training = False
+        finishing.clear()
 
     def _install(self) -> None:
         if threading.current_thread() is threading.main_thread():  # no other may
