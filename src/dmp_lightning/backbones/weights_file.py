@@ -38,7 +38,11 @@ def read_content(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a readable weights file: {reason}.") from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds more than tensors ({foreign[1]}), which could run code" if foreign else "it is damaged"
+        reason = (
+            f"it holds more than tensors ({foreign[1]}), which could run code"
+            if foreign
+            else "it is damaged, or it holds more than tensors"
+        )
         raise ValueError(
             f"{path} is not a readable weights file: {reason}. Save its weights alone, names with tensors."
         ) from error
