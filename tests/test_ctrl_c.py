@@ -21,6 +21,7 @@ listen()
 with replacing(Path("result")) as path:
     path.write_text("half")
     signal.signal(signal.SIGINT, lambda *_: None)  # as Python's own handler, which such a call never lets run
+    print("begun", flush=True)
     while True:
         ctypes.CDLL(None).usleep(60_000_000)
 """
