@@ -1,5 +1,6 @@
 """Loading config files through Hydra: those that are not of this package are checked before anything acts on them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from dmp_lightning.config_files import check_settings, typed_keys
 CONFIG_DIR = str(Path(__file__).parent / "conf")
 OURS = {"pkg://hydra.conf", f"file://{CONFIG_DIR}"}
 """Where Hydra's own files are, and those of this package."""
+
+
+def called(command: str | None) -> str:
+    """The command as it was typed."""
+    name = Path(sys.argv[0]).name
+    return name if name.startswith("dmp-") else f"python -m dmp_lightning.{command}"
 
 
 class Loader(ConfigLoaderImpl):
@@ -38,12 +45,18 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         self.typed, self.command = typed_keys(overrides), config_name
         config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        config.hydra.help.app_name = called(config_name)
         for part in ("launcher", "sweeper"):
             # Hydra would build what an interpolation puts inside of them as well.
             if isinstance(config.hydra[part], DictConfig):
                 with open_dict(config.hydra[part]):
                     config.hydra[part]["_recursive_"] = False
         return config
+
+    def get_group_options(self, group_name: str, *arguments: Any, **options: Any) -> list[str]:
+        """The names that a group can be given, for `--help` and Tab: not those of files that others include."""
+        found = super().get_group_options(group_name, *arguments, **options)
+        return [name for name in found if not name.startswith("_")]
 
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository

@@ -1,25 +1,40 @@
-"""Ctrl-C is answered within seconds, also while the process is inside a long call of a library.
+"""Ctrl-C is answered at once, wherever the process is: one line, exit code 130, nothing half-written.
 
-Python runs its handlers only between its own instructions. What is written into the wakeup pipe a thread sees at once.
+Python would raise an error wherever it is, also inside of an import that makes another error of it, and not at all
+inside of a long call of a library. So a thread ends the process; it sees at once what comes through the wakeup pipe.
 """
 
+import atexit
 import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-PATIENCE = 3.0  # seconds in which Python may end by itself
+PATIENCE = 3.0  # seconds in which what ends by itself may do so
 CODE = 128 + signal.SIGINT
 
+listening = threading.Event()
+"""Set where a thread sees each Ctrl-C."""
+
+asked = threading.Event()
+"""Set once Ctrl-C was pressed."""
+
+patient = threading.Event()
+"""Set where the main thread ends by itself."""
+
 finishing = threading.Event()
-"""Set while a training step runs, which is finished and saved first."""
+"""Set while a training step runs, which is finished and saved first, however long it takes."""
 
 temporary: set[Path] = set()
 """Files that are being written; they are removed where the process ends at once."""
 
-_told = threading.Event()
+_sentences = {"end": "Interrupted."}
+_said: set[str] = set()
 
 
 def listen() -> None:
@@ -29,31 +44,90 @@ def listen() -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=_stop_listening)
+    signal.signal(signal.SIGINT, leave_to_thread)
+    os.register_at_fork(after_in_child=_be_quiet)
+    atexit.register(_leave)
+    sys.unraisablehook = _ignore_interrupts
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
+    listening.set()
 
 
-def tell(sentence: str = "Interrupted.") -> None:
-    """Say once that the process ends."""
-    if not _told.is_set():
-        _told.set()
-        print(sentence, file=sys.stderr, flush=True)
+def leave_to_thread(number: int, frame: FrameType | None) -> None:
+    """The handler of Ctrl-C where a thread ends the process."""
 
 
-def _stop_listening() -> None:
+@contextmanager
+def patience() -> Iterator[None]:
+    """Give the main thread, which has a handler of its own, some seconds to end by itself."""
+    before = patient.is_set()
+    patient.set()
+    try:
+        yield
+    finally:
+        if not before:
+            patient.clear()
+
+
+def promise(sentence: str) -> None:
+    """What is said where Ctrl-C ends the process from now on."""
+    _sentences["end"] = sentence
+
+
+def leave(sentence: str | None = None) -> NoReturn:
+    """End because of Ctrl-C, and say so.
+
+    Raises:
+        SystemExit: always.
+    """
+    asked.set()
+    tell(sentence)
+    raise SystemExit(CODE)
+
+
+def tell(sentence: str | None = None) -> None:
+    """Say that the process ends, unless that has been said."""
+    _say("end", sentence or _sentences["end"])
+
+
+def tell_of_step() -> None:
+    """Say that a training step is finished first, unless that has been said."""
+    _say("step", "\nInterrupted: finishing the step, then saving. Ctrl-C again ends at once.")
+
+
+def _say(what: str, sentence: str) -> None:
+    """Only one of the processes of a host speaks, and only once."""
+    if what not in _said and os.environ.get("LOCAL_RANK", "0") == "0":
+        _said.add(what)
+        with suppress(OSError):  # Ctrl-C ends what reads it too: `2>&1 | tee log`
+            print(sentence, file=sys.stderr, flush=True)
+
+
+def _be_quiet() -> None:
+    """Leave Ctrl-C to the parent: what it forks works for it, and ends with it."""
     with suppress(ValueError):  # in a process that a thread has forked
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit.unregister(_leave)
+
+
+def _ignore_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Where a handler cannot raise, in a destructor for one, no stack is shown: the process ends soon all the same."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+        sys.__unraisablehook__(unraisable)
 
 
 def _watch(read: int) -> None:
-    asked = False
+    once = False  # `asked` may be set by the main thread, because of the same Ctrl-C
     while True:
         for number in os.read(read, 64):
+            if finishing.is_set():
+                tell_of_step()
             if number != signal.SIGINT:
                 continue
-            if asked:
+            if once or not patient.is_set():
                 _end()
-            asked = True
+            once = True
+            asked.set()
             threading.Thread(target=_end_later, daemon=True).start()
 
 
@@ -63,8 +137,20 @@ def _end_later() -> None:
         _end()
 
 
+def _leave() -> None:
+    """Spare Python the rest of its own end, which may take seconds: it waits for processes and frees memory."""
+    if asked.is_set():
+        with suppress(OSError):
+            sys.stdout.flush()
+        _end()
+
+
 def _end() -> None:
+    from multiprocessing import active_children  # imported late, as listening is to begin early
+
+    tell()
+    for child in active_children():
+        child.kill()
     for path in list(temporary):
         path.unlink(missing_ok=True)
-    tell()
     os._exit(CODE)

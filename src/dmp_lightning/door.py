@@ -1,10 +1,9 @@
 """The door of each command: Ctrl-C is answered before Hydra is imported, which takes a while."""
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dmp_lightning.ctrl_c import CODE, listen, tell
+from dmp_lightning.ctrl_c import leave, listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,8 +20,7 @@ def entry_point(config_name: str) -> Callable[[Callable[["DictConfig"], Any]], C
 
                 run(task, config_name)
             except KeyboardInterrupt:
-                tell()
-                sys.exit(CODE)
+                leave()
 
         return main
 

@@ -1,9 +1,8 @@
 """`python -m dmp_lightning.encode`: encode images into the latents that `dmp_lightning.train` reads."""
 
-import sys
 from typing import TYPE_CHECKING
 
-from dmp_lightning.ctrl_c import CODE, tell
+from dmp_lightning.ctrl_c import promise
 from dmp_lightning.door import entry_point
 
 if TYPE_CHECKING:
@@ -21,11 +20,8 @@ def main(config: "DictConfig") -> None:
         verify(config.verify)
         return
     options = ("labels", "resolution", "shard_mb", "batch_size", "workers", "on_error")
-    try:
-        encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
-    except KeyboardInterrupt:
-        tell("Interrupted. The same command goes on; what was being encoded is encoded again.")
-        sys.exit(CODE)
+    promise("\nInterrupted. The same command goes on; what was being encoded is encoded again.")
+    encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.checkpoints import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
+from dmp_lightning.completion import complete
 from dmp_lightning.config_files import check_written, typed_keys
 from dmp_lightning.config_loader import CONFIG_DIR, install
 from dmp_lightning.folders import component
@@ -156,8 +157,12 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
     try:
-        if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
+        options = get_args_parser().parse_known_args()[0]
+        if options.experimental_rerun is not None:
             raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
+        if options.shell_completion and os.environ.get("COMP_LINE"):
+            complete(job)
+            return
         sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
         job()
     except MISTAKES as error:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from dmp_lightning.build import check_features
 from dmp_lightning.checkpoints import EVALUATION, check_folder
+from dmp_lightning.ctrl_c import promise
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.earlier import begin
 from dmp_lightning.evaluation.chunks import Chunks, Make
@@ -59,8 +59,6 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         if _rank() == 0:
             check_folder(Path(config.run_dir), component(config.name, "name"), EVALUATION)
         return _evaluate(config)
-    except KeyboardInterrupt:
-        sys.exit(f"Interrupted. What has been made is kept in {config.run_dir}: the same command goes on.")
     finally:
         if started:
             distributed.destroy_process_group()
@@ -77,6 +75,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     known = fingerprints(config, sampling, features, reference)
     if _rank() == 0:
         begin(folder, config, EVALUATION)
+    promise(f"\nInterrupted. What has been made is kept in {folder}: the same command goes on.")
     features.to(sampling.device)
 
     def reference_images(part: range) -> Iterator[Tensor]:

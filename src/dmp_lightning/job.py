@@ -1,7 +1,6 @@
 """The main job: evaluate the base, train a method on it, evaluate again, and report whether it helped."""
 
 import logging
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +13,7 @@ from dmp_lightning.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in
 from dmp_lightning.claim import claim
+from dmp_lightning.ctrl_c import promise, tell
 from dmp_lightning.earlier import begin, settings_of
 from dmp_lightning.entry import resume_command
 from dmp_lightning.methods import Frozen, Method, save_patch
@@ -45,13 +45,12 @@ def train(config: DictConfig) -> dict[str, float]:
     lock = claim(config, run_dir, checkpoint)
     if checkpoint is not None:
         log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
+    promise(_how_to_go_on(config, checkpoint))
     try:
         with Interruption() as interruption:
             return patch(config, run_dir, checkpoint, interruption)
     except Interrupted:
-        checkpoint = latest_in(run_dir)
-        again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
-        print(f"Interrupted. To go on: {again}", file=sys.stderr)
+        tell(_how_to_go_on(config, latest_in(run_dir)))
         raise
     finally:
         finish()
@@ -87,6 +86,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
         rows.append(Measured(label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
     return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
+
+
+def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
+    again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
+    return f"Interrupted. To go on: {again}"
 
 
 def describe(method: Method) -> None:

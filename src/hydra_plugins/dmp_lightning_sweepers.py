@@ -1,17 +1,19 @@
 """Hydra's sweepers of this package: Hydra takes them from `hydra_plugins` alone."""
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.plugins.launcher import Launcher
 
 from dmp_lightning.acting import check_acting, keys_of
+from dmp_lightning.ctrl_c import leave, patience, promise
 from dmp_lightning.earlier import elsewhere
 from dmp_lightning.mistakes import check_launcher
 from dmp_lightning.sweeps import Ended, conclude
@@ -44,7 +46,7 @@ class GridSweeper(CheckingSweeper):
         self.meant = keys_of([*arguments, *turned])
         if self.config.sweep is not None:
             arguments = [*arguments, *self._typed_axes(arguments)]
-        with stopping("" if self.config.sweep else " with resume=latest"):
+        with stopping(self.launcher, "" if self.config.sweep else " with resume=latest"):
             batches = super().sweep(arguments)
         conclude(self.config.hydra.sweep.dir, [job.return_value for batch in batches for job in batch])
         return batches
@@ -69,16 +71,19 @@ class GridSweeper(CheckingSweeper):
 
 
 @contextmanager
-def stopping(how: str) -> Iterator[None]:
-    """Let SIGTERM end a sweep as Ctrl-C does, with its processes, and tell how it goes on."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def stopping(launcher: Launcher | None, how: str) -> Iterator[None]:
+    """Let SIGTERM end a sweep as Ctrl-C does, and tell how it goes on. A launcher ends the processes that it began."""
+    promise(f"Interrupted. To go on: the same command{how}")
+    numbers = (signal.SIGTERM,) if isinstance(launcher, BasicLauncher) else (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
-        yield
+        with patience() if len(numbers) > 1 else nullcontext():
+            yield
     except KeyboardInterrupt:
-        print(f"Interrupted. To go on: the same command{how}", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
+        leave()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class SearchSweeper(CheckingSweeper):
@@ -112,7 +117,7 @@ class SearchSweeper(CheckingSweeper):
         decisive = [text for text in fixed if not elsewhere(text)]
         search = Search(folder / STUDY, space, decisive, self.seed, self.startup_trials)
         jobs = [Ended("skipped", folder / str(trial.number), {}) for trial in search.finished()]
-        with stopping(""):
+        with stopping(self.launcher, ""):
             for trials in search.batches(self.n_trials, self.n_jobs):
                 batch = [[*fixed, *trial.overrides, f"sweep.trial={trial.number}"] for trial in trials]
                 self.validate_batch_is_legal(batch)

@@ -3,15 +3,15 @@
 So it is with the signals that clusters send when a job is preempted or its time is up, SIGUSR1 and SIGUSR2.
 """
 
-import os
 import signal
-import sys
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
 import lightning as L
 
+from dmp_lightning import ctrl_c
 from dmp_lightning.ctrl_c import finishing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -38,6 +38,7 @@ class Interruption(L.Callback):
         self.number: int | None = None
         self._training = False
         self._before: dict[int, Any] = {}
+        self._patience = ExitStack()
 
     def __enter__(self) -> "Interruption":
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -46,6 +47,7 @@ class Interruption(L.Callback):
 
     def __exit__(self, *_: object) -> None:
         finishing.clear()
+        self._patience.close()
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
@@ -63,13 +65,20 @@ class Interruption(L.Callback):
         number = self.number or signal.SIGTERM
         self.number = None
         before = self._before[number]
-        if not callable(before) or before is signal.default_int_handler:
+        if not callable(before) or before in (signal.default_int_handler, ctrl_c.leave_to_thread):
             raise Interrupted(number)
         self._install()
         before(number, None)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """From here on there is something to end in order: loggers, and a state to go on from."""
+        self._patience.enter_context(ctrl_c.patience())
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._install()  # over Lightning's handler of SIGTERM, which saves nothing
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Before the first step is done there is nothing to save, and it may take minutes to compile."""
         self._training = True
         finishing.set()
 
@@ -92,9 +101,12 @@ class Interruption(L.Callback):
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and ctrl_c.listening.is_set() and not ctrl_c.patient.is_set():
+            return  # a thread ends the process
         self.number = number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not ctrl_c.listening.is_set():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # for the second one
         if not self._training:
             self.stop()
-        elif os.environ.get("LOCAL_RANK", "0") == "0":
-            print("\nFinishing the step, then saving. Ctrl-C again ends at once.", file=sys.stderr, flush=True)
+        else:
+            ctrl_c.tell_of_step()
