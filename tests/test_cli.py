@@ -1,10 +1,12 @@
 """The command as people type it: in processes of its own, from any folder, from a wheel."""
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -114,6 +116,16 @@ def test_a_sweep_resumes_each_job_in_its_own_folder(tmp_path: Path) -> None:
     assert (second / "results.json").exists()
 
 
+@pytest.mark.parametrize("name", ["train", "encode", "sample", "evaluate", "export", "report"])
+def test_each_console_command_is_what_its_module_runs(name: str) -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert len(scripts) == 6
+    module, _, function = scripts[f"dmp-{name}"].partition(":")
+    assert module == f"dmp_lightning.{name}"
+    assert callable(getattr(importlib.import_module(module), function))
+    assert (ROOT / "src" / f"{module.replace('.', '/')}.py").read_text().endswith(f"\n    {function}()\n")
+
+
 @pytest.mark.slow
 def test_it_works_from_a_wheel_in_another_environment(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "build", "--wheel", "-o", tmp_path, ROOT], check=True, capture_output=True)
@@ -127,6 +139,10 @@ def test_it_works_from_a_wheel_in_another_environment(tmp_path: Path) -> None:
     (packages / "dependencies.pth").write_text(f"import sys; sys.path.append({here!r})\n")
     elsewhere = tmp_path / "with a space"
     elsewhere.mkdir()
+    for name in ("train", "encode", "sample", "evaluate", "export", "report"):
+        line = [str(Path(python).with_name(f"dmp-{name}")), "--help"]
+        helped = subprocess.run(line, cwd=elsewhere, capture_output=True, text=True, check=True)
+        assert helped.stdout.startswith(f"dmp-{name} is powered by Hydra.")
     options = [option for option in SMALL if not option.startswith("controls")]
     result = command(*options, folder=elsewhere, python=python)
     assert result.returncode == 0, result.stderr
