@@ -8,8 +8,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from dmp_lightning.compound_kinds import MAYBE_PATH, MAYBE_TEXT
 from dmp_lightning.keys import kind_of
-from dmp_lightning.kinds import MAYBE_PATH, MAYBE_TEXT, PATH, TEXT, Kind, UnfitError, shown
+from dmp_lightning.kinds import Kind, UnfitError, shown
+from dmp_lightning.plain_kinds import PATH, TEXT
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own keys that are paths."""
