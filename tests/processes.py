@@ -1,5 +1,6 @@
-"""The train command in processes of their own that start at once: torch and Lightning are already in memory."""
+"""Commands in processes of their own that start at once: torch and Lightning are already in memory."""
 
+import importlib
 import multiprocessing
 import os
 import sys
@@ -26,12 +27,13 @@ def command(
     arguments: list[str],
     environment: Mapping[str, str] = ENVIRONMENT,
     prepare: Callable[[], None] | None = None,
+    name: str = "train",
 ) -> Result:
-    """`python -m dmp_lightning.train ARGUMENTS` in `folder`, with nobody's settings, after `prepare` in its process."""
+    """`python -m dmp_lightning.NAME ARGUMENTS` in `folder`, with nobody's settings, after `prepare` in its process."""
     outputs = [folder / name for name in ("stdout.txt", "stderr.txt")]
     kept = {name: os.environ[name] for name in ("HYDRA_FULL_ERROR", "LC_ALL") if name in os.environ}
     given = {"HOME": str(folder)} | kept | dict(environment)
-    process = forkserver.Process(target=_main, args=(folder, arguments, outputs, given, prepare))
+    process = forkserver.Process(target=_main, args=(folder, name, arguments, outputs, given, prepare))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -48,6 +50,7 @@ def as_started_by_a_person() -> None:
 
 def _main(
     folder: Path,
+    name: str,
     arguments: list[str],
     outputs: list[Path],
     environment: dict[str, str],
@@ -55,18 +58,17 @@ def _main(
 ) -> None:
     import torch
 
-    from dmp_lightning.train import main
-
+    main = importlib.import_module(f"dmp_lightning.{name}").main
     as_started_by_a_person()
     torch.set_num_threads(1)
-    for name in [name for name in os.environ if name.startswith("WANDB")]:
-        del os.environ[name]
+    for variable in [variable for variable in os.environ if variable.startswith("WANDB")]:
+        del os.environ[variable]
     os.environ.update(environment)
     os.chdir(folder)
     for number, path in enumerate(outputs, start=1):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
-    sys.argv = ["train", *arguments]
+    sys.argv = [name, *arguments]
     if prepare is not None:
         prepare()
     main()

@@ -38,7 +38,8 @@ def measure_base(
     resuming: bool,
 ) -> Outcome:
     """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
-    path = Path(config.base_results) / f"{_key(config, control.base, data)}.safetensors"
+    features = evaluation.generation.frechet.features.fingerprint
+    path = Path(config.base_results) / f"{_key(config, control.base, features, data)}.safetensors"
     state = _read(path, len(data.validation), config.evaluation.samples)
     if state is None:
         trainer.validate(control, datamodule=data, verbose=False)
@@ -57,10 +58,17 @@ def measure_base(
     return outcome
 
 
-def _key(config: DictConfig, base: str, data: DiffusionData) -> str:
+def _key(config: DictConfig, base: str, features: str, data: DiffusionData) -> str:
     parts = [OmegaConf.select(config, part) for part in DECISIVE]
     known = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
-    known += [base, data.train.fingerprint, data.validation.fingerprint, torch.__version__, torch.cuda.is_available()]
+    known += [
+        base,
+        features,
+        data.train.fingerprint,
+        data.validation.fingerprint,
+        torch.__version__,
+        torch.cuda.is_available(),
+    ]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -11,11 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.backbones import Backbone, check_prediction, in_dtype, load_weights
 from dmp_lightning.data.module import DiffusionData
 from dmp_lightning.data.source import Source
-from dmp_lightning.evaluation.features import Features
+from dmp_lightning.evaluation.features import Features, Pixels
 from dmp_lightning.methods import Method
 from dmp_lightning.trusted import build
 
 log = logging.getLogger(__name__)
+
+
+SMALL = 1_000
+"""Pixels of a picture whose distances can be told from few samples, roughly at least, as in a dry run."""
 
 
 def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
@@ -29,6 +33,7 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
         lambda: build(config.data), lambda: build(config.features), lambda: build_backbone(config)
     )
     check_fit(data.train, base)
+    check_features(features, config.evaluation.samples)
     return data, features, base
 
 
@@ -48,7 +53,7 @@ def build_together(*builders: Callable[[], Any]) -> list[Any]:
                 raise
             missing.append(str(cause))
     if missing:
-        raise FileNotFoundError("\n       ".join(missing))
+        raise FileNotFoundError("\n       ".join(dict.fromkeys(missing)))  # features may need the same data
     return built
 
 
@@ -70,11 +75,22 @@ def build_backbone(config: DictConfig) -> Backbone:
         return model
     model = load_weights(model, given["weights"], given["part"], given["labels"], given["predicts"])
     check_prediction(model, given["weights"])
-    if OmegaConf.is_interpolation(settings.model, "heads"):
-        log.info(
-            "The base as its file has it, heads and null label (class_dropout_prob) as guessed: %s", given["model"]
-        )
+    if OmegaConf.is_interpolation(settings.model, "width"):
+        log.info("The base as its file has it, heads and class_dropout_prob as set or guessed: %s", given["model"])
     return model
+
+
+def check_features(features: Features, samples: int) -> None:
+    """Make sure that a covariance of the pixels says something, and fits into memory.
+
+    Raises:
+        ValueError: the pictures have too many pixels.
+    """
+    if isinstance(features, Pixels) and features.num_features > max(samples, SMALL):
+        raise ValueError(
+            f"features=pixels gives {features.num_features:,} features a picture, and {samples:,} samples cannot tell "
+            "their covariance: choose features=own_pictures, or features=inception."
+        )
 
 
 def set_matmul_precision(config: DictConfig) -> None:

@@ -22,6 +22,7 @@ from dmp_lightning.folders import component
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
 from dmp_lightning.quoting import readable
 from dmp_lightning.resuming import keep_settings
+from dmp_lightning.run_settings import arguments_of_run, with_run
 from dmp_lightning.sweeps import job_dir, run_job
 from dmp_lightning.trusted import check_targets
 from dmp_lightning.values import check_values
@@ -136,6 +137,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             os.chdir(hydra_config.runtime.cwd)  # where the command was typed: Ray's workers begin elsewhere
             check_order(hydra_config.overrides.task)
+            config = with_run(config, keys_of(hydra_config.overrides.task))
             check_top_level(config, Path(CONFIG_DIR, f"{config_name}.yaml"))
             check_targets(config)
             check_written(config, typed_keys(hydra_config.overrides.task))
@@ -156,7 +158,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     try:
         if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
             raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
-        sys.argv[1:] = readable(sys.argv[1:], config_name, Path(CONFIG_DIR))
+        sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
         job()
     except MISTAKES as error:
         if wanted == "1":

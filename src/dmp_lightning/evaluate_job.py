@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, distributed
 from tqdm import tqdm
 
+from dmp_lightning.build import check_features
 from dmp_lightning.checkpoints import EVALUATION, check_folder
 from dmp_lightning.data.images import to_uint8
 from dmp_lightning.earlier import begin
@@ -67,6 +68,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
 
 def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     sampling, features = build_sampling(config), build(config.features).eval()
+    check_features(features, config.evaluation.samples)
     source, folder, count = sampling.source, Path(config.run_dir), config.evaluation.samples
     reference: Reference = SourceImages(source, sampling.device)
     if config.reference is not None:

@@ -21,6 +21,7 @@ from dmp_lightning.plain_kinds import (
 )
 
 OF_PATCH: dict[str, Kind] = {
+    "run": MAYBE_PATH,
     "patch": MAYBE_PATH,
     "strength": number(),
     "classes": optional(list_of(LABEL)),
@@ -28,7 +29,7 @@ OF_PATCH: dict[str, Kind] = {
 
 COMMANDS: dict[str, dict[str, Kind]] = {
     "train": TRAIN,
-    "export": TRAIN | {"checkpoint": MAYBE_PATH, "output": PATH},
+    "export": TRAIN | {"run": MAYBE_PATH, "checkpoint": MAYBE_PATH, "output": PATH},
     "sample": TRAIN | OF_PATCH | {"compare": BOOLEAN, "seeds": list_of(SEED), "samples": COUNT},
     "evaluate": TRAIN | OF_PATCH | {"reference": MAYBE_PATH, "npz": BOOLEAN},
     "encode": {

@@ -28,6 +28,7 @@ evaluation.classifiers.DigitsClassifier
 evaluation.classifiers.FashionClassifier
 evaluation.features.Inception
 evaluation.features.Pixels
+evaluation.own_pictures.OwnPictures
 methods.AdaLN
 methods.DMP
 methods.Frozen

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from dmp_lightning.data.held_out import draw_held_out
 from dmp_lightning.data.latents import Latents
 from dmp_lightning.data.manifest import MANIFEST, read_manifest, write_record
+from dmp_lightning.files import CHECKSUM
 from tests.data.test_encoding import encode, place  # noqa: F401  # the fixture of encoded images
 from tests.data.test_foreign import write_fast_dit
 from tests.data.test_latents import write_store
@@ -89,7 +90,7 @@ def test_a_complete_store_keeps_its_held_out_images(place: Path, tmp_path: Path)
 
 def as_format_1(store: Path) -> str:
     content = json.loads((store / MANIFEST).read_text())
-    del content["held_out"]
+    del content["held_out"], content[CHECKSUM]
     text = json.dumps(content | {"format": 1})
     (store / MANIFEST).write_text(text)
     return text
@@ -128,6 +129,7 @@ def test_results_of_another_split_are_not_found(tmp_path: Path) -> None:
 def test_a_manifest_that_holds_out_what_there_is_not_is_refused(drawn: object, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     content = json.loads((store / MANIFEST).read_text())
+    del content[CHECKSUM]  # as if it were written so
     (store / MANIFEST).write_text(json.dumps(content | {"held_out": drawn}))
     with pytest.raises(ValueError, match=r"manifest\.json (holds out images that|is no readable record)"):
         Latents(store, True, store / "vae")

@@ -167,7 +167,7 @@ def test_an_npz_that_is_damaged_within_is_told_on_reading(save: Callable, tmp_pa
         (lambda path: npz_that_claims(path, "arr_0", (5, 6, 4, 3), 7), "not of the size that its header says"),
         (lambda path: npz_that_claims(path, "mu", (2**18,), 2**21), "bytes, and a picture may have"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_bad_npz_is_refused(tmp_path: Path, write, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_BYTES", 2**20)

@@ -59,7 +59,7 @@ class FrechetDistance:
         rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         file = None if folder is None else folder / f"{self.name}-{data}-{self.features.fingerprint}.safetensors"
         self._set_statistics(self._no_statistics())
-        with _one_at_a_time(file if rank == 0 else None):
+        with one_at_a_time(file if rank == 0 else None):
             # One process looks and all do as it found: a file that another run finishes meanwhile must not divide them.
             found = self._read(file) if rank == 0 and file is not None else None
             hit = [found is not None]
@@ -152,7 +152,7 @@ class _Given(nn.Module):
 
 
 @contextmanager
-def _one_at_a_time(file: Path | None) -> Iterator[None]:
+def one_at_a_time(file: Path | None) -> Iterator[None]:
     """Runs that start together wait for the first of them to compute what is kept in `file`, and then read it."""
     with ExitStack() as stack:
         if file is not None:
