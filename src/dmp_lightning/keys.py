@@ -3,6 +3,7 @@
 from dmp_lightning.compound_kinds import (
     MAYBE_PATH,
     MAYBE_TEXT,
+    either_of,
     list_of,
     optional,
 )
@@ -13,8 +14,9 @@ from dmp_lightning.plain_kinds import (
     BOOLEAN,
     COUNT,
     PATH,
+    POSITIVE,
     SEED,
-    TEXT,
+    WEIGHT,
     choice,
     integer,
     number,
@@ -27,6 +29,22 @@ OF_PATCH: dict[str, Kind] = {
     "classes": optional(list_of(LABEL)),
 }
 
+LAUNCHER: dict[str, Kind] = {
+    "n_jobs": either_of(COUNT, integer(-1024, -1)),
+    "timeout_min": COUNT,
+    "max_num_timeout": integer(),
+    "nodes": COUNT,
+    "tasks_per_node": COUNT,
+    "cpus_per_task": optional(COUNT),
+    "gpus_per_node": optional(integer()),
+    "mem_gb": optional(POSITIVE),
+    "array_parallelism": COUNT,
+    "ray.remote.num_cpus": optional(WEIGHT),
+    "ray.remote.num_gpus": optional(WEIGHT),
+    "ray.remote.max_retries": integer(-1),
+}
+"""Numbers of hydra.launcher, of whichever has them."""
+
 COMMANDS: dict[str, dict[str, Kind]] = {
     "train": TRAIN,
     "export": TRAIN | {"run": MAYBE_PATH, "checkpoint": MAYBE_PATH, "output": PATH},
@@ -37,7 +55,7 @@ COMMANDS: dict[str, dict[str, Kind]] = {
         "verify": MAYBE_PATH,
         "out": PATH,
         "vae": PATH,
-        "labels": TEXT,
+        "labels": choice("auto", "folders", "none"),
         "resolution": optional(COUNT),
         "shard_mb": COUNT,
         "batch_size": COUNT,

@@ -34,6 +34,8 @@ LABEL = integer()
 
 OF_METHODS: dict[str, Kind] = {
     "balance": either_of(choice("released"), BALANCE),
+    "balance.importance": WEIGHT,
+    "balance.load": WEIGHT,
     "injection": either_of(INJECTION, list_of(LABEL)),
     "prompt_count": optional(either_of(COUNT, PROMPT_COUNT)),
     "position": choice("add", "prepend"),
@@ -54,6 +56,8 @@ SOMETIMES: dict[str, Kind] = {
     "budget.seconds": optional(POSITIVE),
     "budget.of": optional(either_of(PATH, mapping("one of method@budget.of=..."))),
     "backbone.model.class_dropout_prob": FRACTION,
+    "backbone.model.timestep_frequencies": choice("release", "diffusers"),
+    "backbone.predicts": optional(choice("epsilon")),
     **{
         f"backbone.model.{name}": COUNT
         for name in ("input_size", "in_channels", "patch_size", "width", "depth", "heads", "num_classes")
@@ -66,6 +70,7 @@ SOMETIMES: dict[str, Kind] = {
     "data.*.sample_shape": list_of(COUNT, count=3),
     "data.*.train": BOOLEAN,
     "data.*.vae": PATH,
+    "features.source": mapping("the arguments of a data set"),
     "features.shape": list_of(COUNT, count=3),
     "features.weights": MAYBE_PATH,
     "loss_weight.gamma": WEIGHT,

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dmp_lightning.arguments import annotated, check_arguments
-from dmp_lightning.keys import COMMANDS, kind_of
+from dmp_lightning.keys import COMMANDS, LAUNCHER, kind_of
 from dmp_lightning.kinds import check
 
 UNREAD = {"encode": "data"}
@@ -45,6 +45,18 @@ def check_values(config: DictConfig, command: str, references: bool = True) -> N
         _check_references(
             [place for place in referring if not place.key.startswith(f"{UNREAD.get(command)}.")], command
         )
+
+
+def check_numbers(launcher: DictConfig) -> None:
+    """Make sure that the numbers of a sweep's launcher are of their kinds.
+
+    Raises:
+        ValueError: one is not, or refers to nothing.
+    """
+    for place in _places(launcher, "hydra.launcher"):
+        kind = LAUNCHER.get(place.key.removeprefix("hydra.launcher."))
+        if kind is not None:
+            check(place.key, _value(place), kind)
 
 
 def _check_references(places: list[Place], command: str) -> None:
