@@ -9,17 +9,13 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dmp_lightning.entry import CONFIG_DIR
-from dmp_lightning.keys import COMMANDS, SOMETIMES, kind_of
-from dmp_lightning.kinds import check
+from dmp_lightning.keys import COMMANDS, kind_of
 from dmp_lightning.mistakes import explanation
 from dmp_lightning.quoting import readable
-from dmp_lightning.trainer_options import check_accelerator
 from dmp_lightning.values import check_numbers, check_values
 from tests.configs import config
 from tests.test_configs import GROUPS
@@ -273,19 +269,6 @@ def test_a_number_of_a_search_of_another_kind_is_told(name: str, value: object) 
     assert f"hydra.sweeper.{name}={value}: choose a whole number from " in explanation(raised.value)
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda", "mps"])
-def test_an_accelerator_that_is_not_there_is_told(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    for free in ("auto", "cpu"):
-        check_accelerator(OmegaConf.create({"trainer": {"accelerator": free}}))
-    with pytest.raises(ValueError, match=f"trainer.accelerator={wanted}: PyTorch finds none here"):
-        check_accelerator(OmegaConf.create({"trainer": {"accelerator": wanted}}))
-    monkeypatch.setattr("torch.cuda.is_available", lambda: wanted != "mps")
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: wanted == "mps")
-    check_accelerator(OmegaConf.create({"trainer": {"accelerator": wanted}}))
-
-
 def leaves(node: object, where: str = "") -> Iterator[str]:
     if isinstance(node, dict) and node:
         for name, value in node.items():
@@ -314,25 +297,3 @@ def test_every_key_of_every_config_has_a_kind() -> None:
         if kind_of(key, command) is None
     }
     assert not lacking, "there is no kind of these"
-
-
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.sampled_from(sorted({**SOMETIMES, **{key: 0 for keys in COMMANDS.values() for key in keys}})), JUNK)
-def test_junk_is_taken_or_told(key: str, junk: object) -> None:
-    for kind in {kind for command in COMMANDS if (kind := kind_of(key, command)) is not None}:
-        try:
-            taken = check(key, junk, kind)
-        except ValueError as error:
-            told = str(error)
-        else:
-            assert check(key, taken, kind) == taken
-            continue
-        assert told.startswith(f"{key}=")
-        assert ": choose " in told

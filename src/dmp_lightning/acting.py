@@ -81,8 +81,8 @@ def _of_the_base(config: DictConfig, key: str) -> str | None:
 
 
 def _of_encoding(config: DictConfig, key: str) -> str | None:
-    if config.verify is not None and key != "verify" and not within(key, "hydra"):
-        return "verify only checks what has been encoded, leave one of them out"
+    if config.verify is not None and key not in ("source", "verify") and not within(key, "hydra"):
+        return "verify only checks what has been encoded, leave it out"
     if within(key, "data") and key not in OF_THE_STORE:
         return f"of the data this command reads {' and '.join(OF_THE_STORE[2:])}, leave it out"
     return None
