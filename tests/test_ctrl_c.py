@@ -21,6 +21,7 @@ listen()
 with replacing(Path("result")) as path:
     path.write_text("half")
     signal.signal(signal.SIGINT, lambda *_: None)  # as Python's own handler, which such a call never lets run
+    print("begun", flush=True)
     while True:
         ctypes.CDLL(None).usleep(60_000_000)
 """
@@ -66,7 +67,8 @@ def test_a_run_ends_wherever_it_is(number: int, tmp_path: Path) -> None:
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    # Where it meets a library inside exec(), Python ends by the signal itself; a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT), errors
     assert "Traceback" not in errors
     assert "Interrupted." in errors
     assert not list(tmp_path.rglob("*.unfinished"))

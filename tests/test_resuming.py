@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dmp_lightning.checkpoints import latest_run
+from dmp_lightning.files import save_tensors
 from dmp_lightning.job import train
 from tests.configs import small
 
@@ -272,7 +273,7 @@ def test_what_was_measured_of_the_base_in_part_is_measured_anew(
     shutil.copytree(finished.parent / "base", tmp_path / "base")
     (kept,) = (tmp_path / "base").iterdir()
     state = load_file(kept)
-    save_file(state | {"losses": state["losses"][:8]}, kept)
+    save_tensors(state | {"losses": state["losses"][:8]}, kept)
     train(small(tmp_path / "run", *TINY, "method=frozen"))
     assert "of another number of samples" in caplog.text
     assert load_file(kept)["losses"].shape == state["losses"].shape

@@ -38,7 +38,7 @@ RESUMABLE = (
 )
 """Keys that a resumed run may change: they do not change what it finds, or are looked at by themselves."""
 
-SHOWN = 6  # differences in a sentence
+SHOWN = 12  # differences in a sentence
 ENDS = ("T_max", "total_steps")  # of schedules of the rate that turn, or stop, at their end
 
 
