@@ -126,7 +126,17 @@ def _value(place: Place) -> Any:
     except RecursionError:
         raise ValueError(f"{given} refers to itself in the end: give it a value.") from None
     except OmegaConfBaseException as error:
+        first = _first(error)
+        if isinstance(first, ValueError | OSError) and not isinstance(first, OmegaConfBaseException):
+            raise ValueError(str(first)) from error  # a resolver of ours has said what is wrong
         raise ValueError(f"{given} cannot be worked out: {_first_line(error)}.") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that the others were raised for."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _is_group(value: Any) -> bool:
