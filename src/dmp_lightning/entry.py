@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +19,7 @@ from dmp_lightning.config_files import check_written, typed_keys
 from dmp_lightning.config_loader import CONFIG_DIR, install
 from dmp_lightning.folders import component
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
-from dmp_lightning.quoting import readable
+from dmp_lightning.quoting import in_order, readable
 from dmp_lightning.resuming import keep_settings
 from dmp_lightning.run_settings import arguments_of_run, with_run
 from dmp_lightning.sweeps import job_dir, run_job
@@ -156,9 +155,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
     try:
-        if get_args_parser().parse_known_args()[0].experimental_rerun is not None:
-            raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
-        sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
+        sys.argv[1:] = readable(arguments_of_run(in_order(sys.argv[1:])), config_name, Path(CONFIG_DIR))
         job()
     except MISTAKES as error:
         if wanted == "1":
