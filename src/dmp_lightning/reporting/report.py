@@ -94,7 +94,7 @@ def build_report(records: Records, title: str) -> Report:
     bases, lines = build_lines(records.runs, warnings)
     axes = build_axes(lines)
     if len(axes) > AXES:
-        warnings.append(f"Plots are drawn along {AXES} of {len(axes):,} axes, the first: {SMALLER}.")
+        warnings.append(f"Plots are drawn along the first {AXES} of {len(axes):,} axes: {SMALLER}.")
     shown = drawn_lines(lines, warnings)
     if any(len(line.runs) > SEEDS for line in shown):
         warnings.append(f"Gains by timestep are drawn thin for the first {SEEDS} seeds of a line; means are over all.")
