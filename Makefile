@@ -23,9 +23,10 @@ test-slow: $(READY)  ## run all tests, those too that take minutes
 soak: $(READY)  ## kill 20 runs anywhere, resume them, and compare with one left alone (about 10 minutes)
 	$(BIN)/python -m tests.crashes 20
 
-bench: $(READY)  ## measure what a step costs in time and memory, and reading latents (about 30 minutes)
+bench: $(READY)  ## measure what a step costs in time and memory, reading latents, and reports (about 35 minutes)
 	$(BIN)/python experiments/step_cost/bench.py
 	$(BIN)/python experiments/latent_store/bench.py
+	$(BIN)/python experiments/report_growth/bench.py
 
 audit: $(READY)  ## look for known vulnerabilities and unwanted licences among the dependencies (needs the network)
 	$(BIN)/pip-audit --skip-editable

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from dmp_lightning.acting import TRAINED, check_acting, keys_of
+from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.build import build_backbone, build_method
+from dmp_lightning.idle_of_methods import TRAINED
 from tests.configs import config
 
 IDLE = {
@@ -20,6 +21,12 @@ IDLE = {
         "evaluation.guidance.interval=[0,0.5]": "evaluation.guidance.guidance_scale=1 is no guidance",
         "backbone.weights=null backbone.part=ema": "backbone.weights is null",
         "+recipe.foo=3": "nothing reads it",
+        "gate=none method.balance=released": "gate=ConstantGate has constant weights",
+        "gate=uniform method.balance.importance=2": "gate=ConstantGate has constant weights",
+        "gate=none method.condition=log_snr": "gate=ConstantGate sees nothing",
+        "method.balance.load=2": "with gate.top_k=1 all prompts are active",
+        "gate=sigmoid method.balance.load=2": "with gate=SigmoidGate all prompts are active",
+        "method.betas={steps:10}": "method.condition=log_snr alone reads it",
         "+recipe.learning_rates.own=3": "of the rates method=DMP reads",
     },
     "sample": {
@@ -36,6 +43,12 @@ IDLE = {
         "evaluation.strata=4": "an evaluation takes no losses",
         "gate.top_k=0.5": "an evaluation reads none of it",
     },
+    "encode": {
+        "verify=x out=y": "verify only checks",
+        "verify=x batch_size=3": "verify only checks",
+        "verify=x data=imagenet": "verify only checks",
+        "source=x data.seed=3": "this command reads data.train.folder and data.train.vae",
+    },
     "export": {"recipe.max_steps=3": "an export reads none of it", "method=adaln gate=hard": "AdaLN has no gate"},
 }
 ACTING = {
@@ -43,6 +56,11 @@ ACTING = {
         "method=lora recipe.learning_rates.lora=1e-3 recipe.max_steps=3",
         "budget=parameters method=lora gate.top_k=0.5",
         "method=frozen recipe.validate_every=3",
+        "gate=topk method.balance.load=2",
+        "gate=hard method.balance.load=2",
+        "gate=sigmoid method.balance.importance=2",
+        "method.balance={importance:0,load:0}",
+        "method.condition=log_snr method.betas={steps:10}",
         "evaluation.guidance.interval=[0,0.5] evaluation.guidance.guidance_scale=2",
         "+recipe.length=3 recipe.max_steps=${recipe.length}",
         "+recipe.optimizer.eps=1e-9",
@@ -53,6 +71,7 @@ ACTING = {
         "trainer.accelerator=cpu",
         "evaluation=digits",
     ],
+    "encode": ["verify=x", "source=x data=ffhq data.train.vae=y out=z", "verify=x hydra.verbose=true"],
     "evaluate": ["features=pixels evaluation.samples=3", "trainer.precision=bf16-mixed"],
     "export": ["method=lora method.rank=3 name=x seed=3"],
 }
@@ -63,7 +82,7 @@ SWEEPS = {
 
 
 def checked(command: str, typed: list[str]) -> None:
-    placed = [] if command == "export" else ["run_dir=x"]
+    placed = [] if command in ("encode", "export") else ["run_dir=x"]
     check_acting([config(*typed, *placed, name=command)], command, keys_of(typed))
 
 

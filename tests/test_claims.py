@@ -12,6 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.stats import ttest_rel
 
+from dmp_lightning.acting import check_acting, keys_of
+from dmp_lightning.trusted import check_targets
+from dmp_lightning.values import check_values
 from tests.configs import config
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -55,6 +58,9 @@ def test_cells_compose_and_have_names_of_their_own(run: ModuleType, claim: str, 
     assert len({json.dumps([cell.axes, cell.overrides]) for cell in cells}) == len(cells)
     for number in range(0, len(cells), 9):
         cell, found = composed(run, claim, data, number)
+        check_targets(found)
+        check_values(found, "train")
+        check_acting([found], "train", [*keys_of(cell.overrides), cell.turning])
         OmegaConf.resolve(found)
         assert found.sweep.name == claim
         assert dict(found.sweep.axes) == cell.axes

@@ -2,6 +2,8 @@
 
 import json
 from contextlib import suppress
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
 from dmp_lightning import trusted
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.build import build_backbone
 from dmp_lightning.methods import DMP, save_patch
 from dmp_lightning.methods.patch_file import fingerprint
@@ -30,9 +33,24 @@ class OwnGate(LinearGate):
     """A gate of a user's own package."""
 
 
+@cache
+def composed(*overrides: str) -> DictConfig:
+    return config(*overrides, "run_dir=x")
+
+
+@cache
+def _base() -> Backbone:
+    return build_backbone(config())
+
+
+def base() -> Backbone:
+    """A backbone of one's own, as methods change it."""
+    return deepcopy(_base())
+
+
 def written(*overrides: str) -> Any:
     """The description that a run with these settings writes, through JSON as in the file."""
-    found = OmegaConf.to_container(config(*overrides, "run_dir=x").method, resolve=True)
+    found = OmegaConf.to_container(composed(*overrides).method, resolve=True)
     return json.loads(json.dumps(found))
 
 
@@ -55,12 +73,10 @@ def test_what_runs_write_is_built_as_their_configs_build_it(overrides: list[str]
     if overrides[0] == "method=lora":
         pytest.importorskip("peft")
     overrides = [word.lstrip("+") for word in overrides]
-    found = config(*overrides, "run_dir=x")
-    backbone = build_backbone(found)
     torch.manual_seed(0)
-    expected = build(found.method)(backbone=backbone)
+    expected = build(composed(*overrides).method)(backbone=base())
     torch.manual_seed(0)
-    method = described(written(*overrides))(backbone=backbone)
+    method = described(written(*overrides))(backbone=base())
     assert type(method) is type(expected)
     assert method.label == expected.label
     for name, value in expected.state_dict().items():
@@ -150,7 +166,7 @@ def test_a_description_is_refused_in_one_sentence_or_built(changes: dict[str, An
 
 def test_a_gate_of_ones_own_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     own = GOOD | {"gate": {"_target_": "tests.test_patched.OwnGate", "_partial_": True, "top_k": 0.5}}
-    backbone = build_backbone(config())
+    backbone = base()
     with pytest.raises(ValueError, match="set DMP_TRUSTED to its package"):
         described(own)
     monkeypatch.setattr(trusted, "OWN", ("tests.test_patched.",))
@@ -163,7 +179,7 @@ def test_a_gate_of_ones_own_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_sentence_names_the_file(tmp_path: Path) -> None:
-    backbone, file = build_backbone(config()), tmp_path / "x.safetensors"
+    backbone, file = base(), tmp_path / "x.safetensors"
     save_patch({}, file, fingerprint(backbone), {"method": GOOD | {"init": "${oc.env:HOME}"}})
     with pytest.raises(ValueError, match=r"x\.safetensors cannot be used: method\.init=.* is an interpolation"):
         patched(backbone, file)
@@ -173,7 +189,7 @@ def test_the_sentence_names_the_file(tmp_path: Path) -> None:
 def test_no_memory_is_taken_for_what_the_file_does_not_hold(claim: dict, tmp_path: Path) -> None:
     if "rank" in claim:
         pytest.importorskip("peft")
-    backbone, file = build_backbone(config()), tmp_path / "x.safetensors"
+    backbone, file = base(), tmp_path / "x.safetensors"
     tensors = described(GOOD)(backbone=backbone).exported()
     save_patch(tensors, file, fingerprint(backbone), {"method": claim})
     with pytest.raises(ValueError, match=r"x\.safetensors: .* build it with the same options"):
@@ -187,4 +203,4 @@ def test_metadata_that_is_no_mapping_is_refused(about: str, tmp_path: Path) -> N
     file = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, file, {"about": about})
     with pytest.raises(ValueError, match=r"x\.safetensors is (damaged|no patch)"):
-        patched(build_backbone(config()), file)
+        patched(base(), file)

@@ -1,6 +1,7 @@
 """Sweeps: their configs on every experiment, and what they do with what is there, what fails and what was stopped."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from dmp_lightning.sweeps import Ended, conclude, job_dir
 from hydra_plugins.dmp_lightning_sweepers import GridSweeper
 from tests.configs import SMALL, random_base
 from tests.processes import command
+from tests.reporting.made import record, write
 
 SWEEPS = {  # runs of each seed
     "balance": 5,
@@ -163,7 +165,7 @@ def test_a_job_that_is_another_one_again_is_told(tmp_path: Path) -> None:
 def test_a_sweep_ends_with_one_line(capsys: pytest.CaptureFixture) -> None:
     folder = Path("runs/gate=hard")
     conclude("name", [Ended("done", folder, {}), Ended("skipped", folder, {})])
-    assert capsys.readouterr().out == "name: 1 done, 1 skipped, 0 failed.\n"
+    assert capsys.readouterr().out.splitlines()[-1] == "name: 1 done, 1 skipped, 0 failed."
     with pytest.raises(ValueError, match=r"name: 1 done, 0 skipped, 1 pruned, 1 failed \(gate=hard\)\. failed\.json"):
         conclude("name", [Ended(state, folder, {}) for state in ("failed", "done", "pruned")])
     with pytest.raises(ValueError, match=r"5 failed \(0; 1; 2; and 2 more\)"):
@@ -216,11 +218,22 @@ def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path)
 
 
 def test_a_sweep_ends_with_a_table_of_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = [
-        Ended("done", tmp_path / "gate-hard+seed-1", {"frechet_x": 1.5, "loss_difference": -0.25}),
-        Ended("failed", tmp_path / "gate-%C3%A4+seed-1", {}, "why"),
-    ]
-    with pytest.raises(ValueError, match="1 done, 0 skipped, 1 failed"):
+    jobs = [Ended("failed", tmp_path / "gate-%C3%A4+seed-1", {}, "why")]
+    write(jobs[0].folder / "results.json", "damaged, which is why")
+    for seed, change in enumerate((-4.0, -5.0, -6.0), start=1):
+        folder = tmp_path / f"gate-linear+seed-{seed}"
+        write(folder / "results.json", record("linear", seed, change))
+        jobs.append(Ended("skipped" if seed == 3 else "done", folder, {}))
+    write(tmp_path / "tuning" / "results.json", record("tuning", 1, -3.0))
+    write(tmp_path / "frozen" / "results.json", record("frozen", 1, 0.0))
+    jobs += [Ended("done", tmp_path / name, {}) for name in ("tuning", "frozen")]
+    with pytest.raises(ValueError, match="4 done, 1 skipped, 1 failed"):
         conclude("sweep", jobs)
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "seed" in line]
-    assert rows == [["gate-hard+seed-1", "done", "1.5", "-0.25"], ["gate-ä+seed-1", "failed", "–", "–"]]
+    rows = [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert ["small (base): Fréchet distance (digits classifier)", "1 done", "20"] in rows
+    # Of the seeds 4.30 / sqrt(3), of each run 1: the root of both squared.
+    linear = ["15.0 ± 1.0", "−5.0 [−7.7, −2.3]", "−0.0050 [−0.0075, −0.0025]", "12"]
+    assert ["+ mixture of prompts (DMP)", "2 done, 1 skipped", *linear] in rows
+    tuning = ["17", "−3.0 [−4.0, −2.0]*", "−0.003000 [−0.003100, −0.002900]*", "12"]
+    assert ["+ plain prompt tuning", "1 done", *tuning] in rows
+    assert ["gate-ä+seed-1", "failed", *["–"] * 4] in rows

@@ -1,6 +1,5 @@
 """Values of another kind than their key's are told in one sentence, before anything is built; odd forms are taken."""
 
-import shlex
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
@@ -9,19 +8,17 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dmp_lightning.entry import CONFIG_DIR
-from dmp_lightning.keys import COMMANDS, SOMETIMES, kind_of
-from dmp_lightning.kinds import check
+from dmp_lightning.keys import COMMANDS, kind_of
 from dmp_lightning.mistakes import explanation
 from dmp_lightning.quoting import readable
-from dmp_lightning.values import check_values
+from dmp_lightning.values import check_numbers, check_values
 from tests.configs import config
-from tests.test_configs import ADDED, GROUPS
+from tests.test_configs import GROUPS
 
 PLACED = ("train", "evaluate", "sample", "export")
 
@@ -126,6 +123,8 @@ WRONG: dict[str, dict[str, str]] = {
         "trainer.max_epochs=3": "-1, as steps count here: set recipe.max_steps.",
         "+trainer.accumulate_grad_batches=1.5": WHOLE,
         "backbone.dtype=float16": "float32 or bfloat16.",
+        "backbone.model.timestep_frequencies=theirs": "release or diffusers.",
+        "backbone.predicts=velocity": "epsilon or null.",
         "backbone.part=emma": "ema or model, or null.",
         "backbone.labels=[0.5]": "a list",
         "backbone.model.width=abc": WHOLE,
@@ -163,6 +162,8 @@ WRONG: dict[str, dict[str, str]] = {
         "workers=-1": "a whole number from 0 to 1024.",
         "resolution=256.5": f"{WHOLE} or null.",
         "on_error=ignore": "fail or skip.",
+        "labels=folder": "auto, folders or none.",
+        "labels=null": "auto, folders or none.",
     },
     "export": {"output=null": "a path."},
     "report": {},
@@ -213,47 +214,6 @@ def test_other_forms_of_a_value_are_taken(command: str, typed: str) -> None:
     assert (plain_value, type(plain_value)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "epoch=1-step=8.safetensors",
-        "a(1).pt",
-        "x[1]{2}.pt",
-        "[x].pt",
-        "a b#c&d;e!f.pt",
-        "é/猫.pt",
-        "it's.pt",
-        'a"b.pt',
-        "back\\slash\\'.pt",
-        " spaces ",
-        "1e5",
-        "true",
-        "a:b%c@d.pt",
-    ],
-)
-def test_a_path_is_a_path_whatever_is_in_it(name: str) -> None:
-    (read,) = readable([f"patch={name}"], "sample", Path(CONFIG_DIR))
-    assert OverridesParser.create().parse_override(read).value() == name
-
-
-def test_a_home_folder_is_put_in() -> None:
-    (read,) = readable(["data.train.folder=~/latents"], "train", Path(CONFIG_DIR))
-    assert OverridesParser.create().parse_override(read).value() == str(Path.home() / "latents")
-
-
-@pytest.mark.parametrize(
-    "typed", ["patch='a=b'", "patch=null", "patch=${oc.env:HOME}/a", "seeds=[0,1]", "method=dmp,lora", "~budget", "-m"]
-)
-def test_what_can_be_read_stays_as_it_is_typed(typed: str) -> None:
-    assert readable([typed], "sample", Path(CONFIG_DIR)) == [typed]
-
-
-def test_what_cannot_be_read_is_told_with_the_quotes_that_help() -> None:
-    with pytest.raises(ValueError, match="cannot be read: quote") as raised:
-        readable(["recipe.max_steps=1=2"], "train", Path(CONFIG_DIR))
-    assert shlex.split(str(raised.value))[-1] == "recipe.max_steps='1=2'"
-
-
 BROKEN = {
     "name=${foo}": "name=${foo} refers to what is not there",
     "seed=${seed}": "seed=${seed} cannot be worked out",
@@ -279,6 +239,36 @@ def test_a_config_that_is_broken_is_told_in_one_sentence(typed: str) -> None:
     assert "\n" not in explanation(raised.value)
 
 
+LAUNCHERS = {
+    "n_jobs": [0, 1.5, "abc", None],
+    "timeout_min": [0, -1, "1h"],
+    "tasks_per_node": ["auto", 0],
+    "gpus_per_node": [-1, 0.5],
+    "max_num_timeout": [-1],
+    "mem_gb": [0, "8GB"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in LAUNCHERS.items() for value in values])
+def test_a_number_of_a_launcher_of_another_kind_is_told(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"hydra\.launcher\.{name}=.*: choose a "):
+        check_numbers(OmegaConf.create({"_target_": "x", name: value}))
+
+
+def test_numbers_of_our_launchers_are_taken() -> None:
+    check_numbers(OmegaConf.create({"n_jobs": -1, "timeout_min": 60, "gpus_per_node": None, "ray": {"init": {}}}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_trials", "abc"), ("n_trials", 0), ("n_jobs", 1.5), ("seed", -1)])
+def test_a_number_of_a_search_of_another_kind_is_told(name: str, value: object) -> None:
+    given = {"n_trials": 20, "n_jobs": 1, "seed": 0, "startup_trials": 5}
+    target = {"_target_": "hydra_plugins.dmp_lightning_sweepers.SearchSweeper"}
+    assert instantiate(target | given | {"n_trials": 1e1}).n_trials == 10
+    with pytest.raises(HydraException) as raised:
+        instantiate(target | given | {name: value})
+    assert f"hydra.sweeper.{name}={value}: choose a whole number from " in explanation(raised.value)
+
+
 def leaves(node: object, where: str = "") -> Iterator[str]:
     if isinstance(node, dict) and node:
         for name, value in node.items():
@@ -287,39 +277,23 @@ def leaves(node: object, where: str = "") -> Iterator[str]:
         yield where
 
 
+def written_keys(group: str, name: str) -> set[str]:
+    """The keys that the file of a group's value sets, laid out as the whole config is."""
+    text = (Path(CONFIG_DIR) / group / f"{name}.yaml").read_text(encoding="utf-8")
+    content = OmegaConf.to_container(OmegaConf.create(text))
+    assert isinstance(content, dict)
+    placed = "" if "@package _global_" in text else group.replace("/", ".")
+    found = {key for name in content.keys() - {"defaults", "hydra"} for key in leaves(content[name], str(name))}
+    return {f"{placed}.{key}".lstrip(".") for key in found}
+
+
 def test_every_key_of_every_config_has_a_kind() -> None:
-    found = [(command, config(*_placed(command), name=command)) for command in COMMANDS]
-    for group, name in GROUPS:
-        if group not in ("launcher", "sweeper"):
-            typed = f"{'+' if group in ADDED else ''}{group}={name}"
-            found.append(("train", config(typed, "run_dir=runs/test")))
+    found = {(command, key) for command in COMMANDS for key in leaves(OmegaConf.to_container(plain(command)))}
+    found |= {("train", key) for group, name in GROUPS for key in written_keys(group, name)}
     lacking = {
         key
-        for command, each in found
-        for key in leaves(OmegaConf.to_container(each))
+        for command, key in found
         if not key.endswith("_target_") and not (command == "encode" and key.startswith("data."))
-        if kind_of(key, command) is None and not key.startswith("method.balance.")
+        if kind_of(key, command) is None
     }
-    assert not lacking - {"budget.of.balance.importance", "budget.of.balance.load"}, "keys.py has no kind of these"
-
-
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@settings(deadline=None, max_examples=400)
-@given(st.sampled_from(sorted({**SOMETIMES, **{key: 0 for keys in COMMANDS.values() for key in keys}})), JUNK)
-def test_junk_is_taken_or_told(key: str, junk: object) -> None:
-    for kind in {kind for command in COMMANDS if (kind := kind_of(key, command)) is not None}:
-        try:
-            taken = check(key, junk, kind)
-        except ValueError as error:
-            told = str(error)
-        else:
-            assert check(key, taken, kind) == taken
-            continue
-        assert told.startswith(f"{key}=")
-        assert ": choose " in told
+    assert not lacking, "there is no kind of these"

@@ -5,17 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning.idle_of_methods import of_balance, of_condition, of_gates, of_rates, within
 from dmp_lightning.keys import kind_of
-
-TRAINED = {
-    "DMP": ("prompts", "gate"),
-    "PromptTuning": ("prompts",),
-    "LoRA": ("lora",),
-    "AdaLN": ("adaln",),
-    "FullFinetune": ("backbone",),
-    "Frozen": (),
-}
-"""The learning rates that each of our methods reads. Of methods of a user's own all are taken to be read."""
 
 OF_TRAINING = ("recipe", "loss_weight", "logger", "controls", "compile", "activation_checkpointing", "resume", "label")
 OF_PATCHES = (*OF_TRAINING, "base_results", "method", "gate", "budget", "data.validation")
@@ -40,6 +31,8 @@ UNREAD: dict[str, dict[str, str]] = {
 }
 """Keys of training that other commands have and do not read, and why."""
 
+OF_THE_STORE = ("data", "data.train", "data.train.folder", "data.train.vae")
+"""What encoding reads of the data."""
 OF_THE_COMPUTER = ("trainer.accelerator", "trainer.precision")
 """What sampling reads of the trainer."""
 
@@ -65,7 +58,7 @@ def keys_of(overrides: Iterable[str]) -> list[str]:
 def _idle(config: DictConfig, command: str, key: str) -> str | None:
     """Why the key acts on nothing, and what to do; None where it acts."""
     for unread, reason in UNREAD.get(command, {}).items():
-        if _within(key, unread):
+        if within(key, unread):
             return f"{reason}, leave it out"
     rules = _OF_COMMANDS.get(command, ())
     return next((why for rule in rules if (why := rule(config, key))), None)
@@ -74,16 +67,10 @@ def _idle(config: DictConfig, command: str, key: str) -> str | None:
 def _of_sampling(config: DictConfig, key: str) -> str | None:
     if key.startswith("trainer.") and key not in OF_THE_COMPUTER:
         return f"of the trainer this command reads {' and '.join(OF_THE_COMPUTER)}, leave it out"
-    if _within(key, "data") and key != "data" and not _within(key, "data.train"):
+    if within(key, "data") and key != "data" and not within(key, "data.train"):
         return "of the data this command reads data.train, leave it out"
     if key == "seed" and config.backbone.weights is not None:
         return "it is that of training, and samples have evaluation.seed or seeds"
-    return None
-
-
-def _of_gates(config: DictConfig, key: str) -> str | None:
-    if _within(key, "gate") and not _has_gate(config, "method") and not _has_gate(config, "budget.of"):
-        return f"method={_name(config)} has no gate, leave it out or choose method=dmp"
     return None
 
 
@@ -93,18 +80,11 @@ def _of_the_base(config: DictConfig, key: str) -> str | None:
     return None
 
 
-def _of_rates(config: DictConfig, key: str) -> str | None:
-    trained = _trained(config)
-    if trained is None:
-        return None
-    group = key.removeprefix("recipe.learning_rates.")
-    if group != key and group not in trained:
-        read = " and ".join(f"recipe.learning_rates.{each}" for each in trained) or "none"
-        return f"of the rates method={_name(config)} reads {read}, leave it out"
-    if key == "recipe.rates_times_prompt_count" and "prompts" not in trained and OmegaConf.select(config, key):
-        return f"method={_name(config)} has no prompts, leave it out"
-    if not trained and (_within(key, "recipe.optimizer") or _within(key, "recipe.lr_scheduler")):
-        return f"method={_name(config)} trains nothing, leave it out"
+def _of_encoding(config: DictConfig, key: str) -> str | None:
+    if config.verify is not None and key not in ("source", "verify") and not within(key, "hydra"):
+        return "verify only checks what has been encoded, leave it out"
+    if within(key, "data") and key not in OF_THE_STORE:
+        return f"of the data this command reads {' and '.join(OF_THE_STORE[2:])}, leave it out"
     return None
 
 
@@ -129,30 +109,9 @@ def _of_unknown(config: DictConfig, key: str) -> str | None:
 
 Rule = Callable[[DictConfig, str], str | None]
 _OF_COMMANDS: dict[str, tuple[Rule, ...]] = {
-    "train": (_of_gates, _of_rates, _of_guidance, _of_the_base, _of_unknown),
-    "export": (_of_gates, _of_the_base),
+    "train": (of_gates, of_rates, of_balance, of_condition, _of_guidance, _of_the_base, _of_unknown),
+    "export": (of_gates, of_balance, of_condition, _of_the_base),
+    "encode": (_of_encoding,),
     "sample": (_of_sampling, _of_guidance, _of_the_base),
     "evaluate": (_of_sampling, _of_guidance, _of_the_base),
 }
-
-
-def _trained(config: DictConfig) -> tuple[str, ...] | None:
-    package, _, name = str(config.method._target_).rpartition(".")
-    if not package.startswith("dmp_lightning.methods"):
-        return None
-    trained = TRAINED.get(name)
-    constant = str(OmegaConf.select(config, "gate._target_")).endswith(".ConstantGate")
-    return trained[:1] if trained and name == "DMP" and constant else trained
-
-
-def _name(config: DictConfig) -> str:
-    return str(config.method._target_).rpartition(".")[2]
-
-
-def _has_gate(config: DictConfig, group: str) -> bool:
-    found = OmegaConf.select(config, group)
-    return isinstance(found, DictConfig) and "gate" in found
-
-
-def _within(key: str, group: str) -> bool:
-    return key == group or key.startswith(f"{group}.")

@@ -76,7 +76,8 @@ def build_backbone(config: DictConfig) -> Backbone:
     model = load_weights(model, given["weights"], given["part"], given["labels"], given["predicts"])
     check_prediction(model, given["weights"])
     if OmegaConf.is_interpolation(settings.model, "width"):
-        log.info("The base as its file has it, heads and class_dropout_prob as set or guessed: %s", given["model"])
+        sizes = ", ".join(f"{name}={value}" for name, value in given["model"].items() if name != "_target_")
+        log.info("Sizes of the base, from its file but for heads and class_dropout_prob: %s", sizes)
     return model
 
 

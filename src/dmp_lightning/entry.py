@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +20,7 @@ from dmp_lightning.config_files import check_written, typed_keys
 from dmp_lightning.config_loader import CONFIG_DIR, install
 from dmp_lightning.folders import component
 from dmp_lightning.mistakes import MISTAKES, check_order, check_top_level, explanation
-from dmp_lightning.quoting import readable
+from dmp_lightning.quoting import in_order, readable
 from dmp_lightning.resuming import keep_settings
 from dmp_lightning.run_settings import arguments_of_run, with_run
 from dmp_lightning.sweeps import job_dir, run_job
@@ -157,13 +156,10 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
     try:
-        options = get_args_parser().parse_known_args()[0]
-        if options.experimental_rerun is not None:
-            raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
-        if options.shell_completion and os.environ.get("COMP_LINE"):
+        if os.environ.get("COMP_LINE") and {"-sc", "--shell-completion"} & set(sys.argv):
             complete(job)
             return
-        sys.argv[1:] = readable(arguments_of_run(sys.argv[1:]), config_name, Path(CONFIG_DIR))
+        sys.argv[1:] = readable(arguments_of_run(in_order(sys.argv[1:])), config_name, Path(CONFIG_DIR))
         job()
     except MISTAKES as error:
         if wanted == "1":

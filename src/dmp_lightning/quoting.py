@@ -4,15 +4,36 @@ import shlex
 import sys
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from dmp_lightning.compound_kinds import MAYBE_PATH, MAYBE_TEXT
 from dmp_lightning.keys import kind_of
-from dmp_lightning.kinds import MAYBE_PATH, MAYBE_TEXT, PATH, TEXT, Kind, UnfitError, shown
+from dmp_lightning.kinds import Kind, UnfitError, shown
+from dmp_lightning.plain_kinds import PATH, TEXT
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own keys that are paths."""
+
+
+def in_order(arguments: list[str]) -> list[str]:
+    """The arguments of a command with its overrides first, as Hydra wants these to stand together.
+
+    Raises:
+        ValueError: an option is unknown, or reads a pickle.
+    """
+    known, others = get_args_parser().parse_known_args(arguments)
+    if known.experimental_rerun is not None:
+        raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
+    unknown = [each for each in others if each.startswith("-")]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no option of this command: --hydra-help lists them.")
+    overrides, options = [*known.overrides, *others], arguments[::-1]
+    for each in overrides[::-1]:
+        options.remove(each)  # the last of its name, as the value of an option may be the same
+    return [*overrides, *options[::-1]]
 
 
 def readable(arguments: list[str], command: str, conf: Path) -> list[str]:

@@ -18,6 +18,7 @@ from dmp_lightning.diffusion.sampling import Sampler
 from dmp_lightning.evaluation.generation import Samples, generate
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.patched import patched
+from dmp_lightning.trainer_options import check_accelerator
 from dmp_lightning.trusted import build
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}
@@ -41,6 +42,7 @@ def build_sampling(config: DictConfig) -> Sampling:
         FileNotFoundError: one sentence for each file that has to be prepared.
         ValueError: the parts do not go together.
     """
+    check_accelerator(config)
     patch = None if config.patch is None else Path(config.patch)
     if patch is None and config.strength != 1:
         raise ValueError(f"strength={config.strength} is a patch's: set patch to the file of one.")

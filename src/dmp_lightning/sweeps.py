@@ -2,29 +2,23 @@
 
 import hashlib
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from omegaconf import DictConfig, OmegaConf
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from dmp_lightning.checkpoints import RUN, check_folder
 from dmp_lightning.earlier import earlier_metrics, elsewhere, settings_of, write_settings
 from dmp_lightning.folders import TakenError, component
 from dmp_lightning.mistakes import MISTAKES, explanation
-from dmp_lightning.reporting.texts import visible
+from dmp_lightning.reporting.sweep_table import print_jobs
 
 log = logging.getLogger(__name__)
 
 FAILED = "failed.json"
-WIDTH = 160  # characters of a table that goes into a file or a pipe
 NAMED = 3  # failed jobs in the last line
 LONGEST = 200  # characters of a folder's name; file systems take 255
 
@@ -88,28 +82,14 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
     return Ended(state, folder, metrics)
 
 
-def print_jobs(jobs: list[Ended], console: Console | None = None) -> None:
-    """Print a row for each job: its folder, which its axes name, how it ended, and its final metrics."""
-    names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("run", overflow="fold")
-    table.add_column("ended")
-    for name in names:
-        table.add_column(Text(name.replace("_", " ")), justify="right")
-    for job in jobs:
-        told = [format(job.metrics[name], ".4g") if name in job.metrics else "–" for name in names]
-        table.add_row(Text(visible(unquote(job.folder.name))), job.state, *told)
-    (console or Console(width=None if sys.stdout.isatty() else WIDTH)).print(table)
-
-
 def conclude(name: str, jobs: Iterable[Ended]) -> None:
-    """Print how the jobs of a sweep ended, in one line.
+    """Print the table of a sweep, and how its jobs ended, in one line.
 
     Raises:
         ValueError: some failed; it says that line.
     """
     jobs = list(jobs)
-    print_jobs(jobs)
+    print_jobs([(job.state, job.folder) for job in jobs])
     count = Counter(job.state for job in jobs)
     states = ["done", "skipped", *(["pruned"] if count["pruned"] else []), "failed"]
     line = f"{name}: {', '.join(f'{count[state]} {state}' for state in states)}"

@@ -1,5 +1,6 @@
 """Options of Lightning's trainer that would make a run do something else than its record says: refused by name."""
 
+import torch
 from omegaconf import DictConfig
 
 SMALL = "for a short try, set recipe.max_steps, recipe.validate_every and evaluation.samples"
@@ -41,6 +42,7 @@ def check_trainer(config: DictConfig) -> None:
         ValueError: an option would leave some of it out.
     """
     trainer = config.trainer
+    check_accelerator(config)
     for name, (allowed, remedy) in REFUSED.items():
         if name in trainer and not any(
             type(trainer[name]) is type(value) and trainer[name] == value for value in allowed
@@ -52,3 +54,16 @@ def check_trainer(config: DictConfig) -> None:
     count = trainer.get("accumulate_grad_batches", 1)
     if type(count) is not int or count < 1:
         raise ValueError(f"trainer.accumulate_grad_batches={count}: choose 1 or more batches to make up a step.")
+
+
+def check_accelerator(config: DictConfig) -> None:
+    """Make sure that this machine has the accelerator that is asked for.
+
+    Raises:
+        ValueError: it has not.
+    """
+    wanted, cuda, mps = config.trainer.accelerator, torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(wanted, True):
+        raise ValueError(
+            f"trainer.accelerator={wanted}: PyTorch finds none here. Choose trainer.accelerator=auto, or cpu."
+        )

@@ -1,29 +1,14 @@
 """Checking a composed config: each value against the table of keys, before anything is built."""
 
-import inspect
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from dmp_lightning.keys import COMMANDS, kind_of
-from dmp_lightning.kinds import BOOLEAN, Kind, check, integer, number, optional
-
-LATER = {
-    "budget.of": {"backbone"},
-    "gate": {"width", "prompts"},
-    "loss_weight": {"snr"},
-    "method": {"backbone"},
-    "recipe.lr_scheduler": {"optimizer"},
-    "recipe.optimizer": {"params"},
-}
-"""Arguments that come when what is partial is built."""
-
-SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-"""Hydra's own keys."""
+from dmp_lightning.arguments import annotated, check_arguments
+from dmp_lightning.keys import COMMANDS, LAUNCHER, kind_of
+from dmp_lightning.kinds import check
 
 UNREAD = {"encode": "data"}
 """A group that a command takes a few values from, and that refers to what the command does not have."""
@@ -55,11 +40,23 @@ def check_values(config: DictConfig, command: str, references: bool = True) -> N
     for key in COMMANDS[command]:
         if not _has(config, key):
             raise ValueError(f"{key} is missing, and this command needs it: give it a value.")
-    _check_arguments(config, "", UNREAD.get(command))
+    check_arguments(config, "", UNREAD.get(command))
     if references:
         _check_references(
             [place for place in referring if not place.key.startswith(f"{UNREAD.get(command)}.")], command
         )
+
+
+def check_numbers(launcher: DictConfig) -> None:
+    """Make sure that the numbers of a sweep's launcher are of their kinds.
+
+    Raises:
+        ValueError: one is not, or refers to nothing.
+    """
+    for place in _places(launcher, "hydra.launcher"):
+        kind = LAUNCHER.get(place.key.removeprefix("hydra.launcher."))
+        if kind is not None:
+            check(place.key, _value(place), kind)
 
 
 def _check_references(places: list[Place], command: str) -> None:
@@ -97,7 +94,7 @@ def _refers(place: Place) -> bool:
 def _check(place: Place, command: str) -> None:
     if place.name in ("_target_", "_args_"):
         return
-    kind, value = kind_of(place.key, command) or _annotated(place), _value(place)
+    kind, value = kind_of(place.key, command) or annotated(place.group, place.name), _value(place)
     if kind is None:
         if place.key.startswith("evaluation."):  # whose keys are arguments, of one function or another
             raise ValueError(f"{place.key} is nothing that evaluations take: leave it out.")
@@ -129,7 +126,17 @@ def _value(place: Place) -> Any:
     except RecursionError:
         raise ValueError(f"{given} refers to itself in the end: give it a value.") from None
     except OmegaConfBaseException as error:
+        first = _first(error)
+        if isinstance(first, ValueError | OSError) and not isinstance(first, OmegaConfBaseException):
+            raise ValueError(str(first)) from error  # a resolver of ours has said what is wrong
         raise ValueError(f"{given} cannot be worked out: {_first_line(error)}.") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that the others were raised for."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _is_group(value: Any) -> bool:
@@ -150,52 +157,3 @@ def _has(config: DictConfig, key: str) -> bool:
         while node is not None and node._is_interpolation():
             node = node._maybe_dereference_node()
     return True
-
-
-def _check_arguments(group: DictConfig, where: str, unread: str | None) -> None:
-    """Make sure that what is built takes the arguments that it is given, and is given those that it needs.
-
-    Raises:
-        ValueError: it does not, or is not.
-    """
-    for name in map(str, group):
-        key = f"{where}.{name}".lstrip(".")
-        inner = None if key in ("hydra", unread) or OmegaConf.is_interpolation(group, name) else group._get_node(name)
-        if isinstance(inner, DictConfig) and not inner._is_none():
-            if "_target_" in inner and not OmegaConf.is_interpolation(inner, "_target_"):
-                _check_call(inner, key)
-            _check_arguments(inner, key, unread)
-
-
-def _check_call(group: DictConfig, key: str) -> None:
-    target = str(group._target_)
-    try:
-        takes = inspect.signature(get_object(target)).parameters
-    except (ValueError, TypeError):  # of what is written in C
-        return
-    given = {str(name) for name in group} - {*SPECIAL}
-    names = {name for name, each in takes.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
-    unknown = sorted(given - names)
-    if unknown and not any(each.kind == each.VAR_KEYWORD for each in takes.values()):
-        close = get_close_matches(unknown[0], names, n=1)
-        hint = f"did you mean {close[0]}?" if close else "leave it out."
-        raise ValueError(f"{key}.{unknown[0]} is nothing that {target} takes: {hint}")
-    needed = {name for name in names if takes[name].default is inspect.Parameter.empty}
-    lacking = sorted(needed - given - LATER.get(key, set()))
-    if lacking and "_args_" not in group and (not group.get("_partial_") or key in LATER):
-        raise ValueError(f"{key}.{lacking[0]} is missing, which {target} needs: give it a value.")
-
-
-def _annotated(place: Place) -> Kind | None:
-    """The kind of an argument that the table does not have, by the annotation of what takes it."""
-    if "_target_" not in place.group or OmegaConf.is_interpolation(place.group, "_target_"):
-        return None
-    target = str(place.group._target_)
-    try:
-        built = get_object(target)
-        hint = get_type_hints(built.__init__ if inspect.isclass(built) else built).get(place.name)
-    except (TypeError, NameError, AttributeError):
-        return None
-    kinds: dict[Any, Kind] = {int: integer(-(2**31)), float: number(), bool: BOOLEAN}
-    plain = kinds | {kind | None: optional(found) for kind, found in kinds.items()}
-    return plain.get(hint)

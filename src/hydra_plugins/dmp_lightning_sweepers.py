@@ -15,9 +15,13 @@ from hydra.plugins.launcher import Launcher
 from dmp_lightning.acting import check_acting, keys_of
 from dmp_lightning.ctrl_c import leave, patience, promise
 from dmp_lightning.earlier import elsewhere
+from dmp_lightning.kinds import check
 from dmp_lightning.mistakes import check_launcher
+from dmp_lightning.plain_kinds import COUNT, SEED
 from dmp_lightning.sweeps import Ended, conclude
-from dmp_lightning.values import check_values
+from dmp_lightning.values import check_numbers, check_values
+
+OWN = "hydra.sweeper"
 
 
 class CheckingSweeper(BasicSweeper):
@@ -42,6 +46,7 @@ class GridSweeper(CheckingSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         check_launcher(self.config.hydra.launcher)
+        check_numbers(self.config.hydra.launcher)
         turned = [key for key, value in self.params.items() if "," in str(value)]
         self.meant = keys_of([*arguments, *turned])
         if self.config.sweep is not None:
@@ -96,7 +101,9 @@ class SearchSweeper(CheckingSweeper):
 
     def __init__(self, n_trials: int, n_jobs: int, seed: int, startup_trials: int, params: Any = None) -> None:
         super().__init__(max_batch_size=None, params=params)
-        self.n_trials, self.n_jobs, self.seed, self.startup_trials = n_trials, n_jobs, seed, startup_trials
+        self.n_trials, self.n_jobs = check(f"{OWN}.n_trials", n_trials, COUNT), check(f"{OWN}.n_jobs", n_jobs, COUNT)
+        self.seed = check(f"{OWN}.seed", seed, SEED)
+        self.startup_trials = check("sweep.startup_trials", startup_trials, COUNT)
 
     def sweep(self, arguments: list[str]) -> Any:
         try:
@@ -109,6 +116,7 @@ class SearchSweeper(CheckingSweeper):
         assert self.launcher is not None
         assert self.hydra_context is not None
         check_launcher(self.config.hydra.launcher)
+        check_numbers(self.config.hydra.launcher)
         overrides = self._overrides(arguments)
         self.meant = keys_of(overrides)
         space = search_space(overrides.values())

@@ -15,9 +15,6 @@ from dmp_lightning.folders import check_free
 
 log = logging.getLogger(__name__)
 
-LABELS = ("auto", "folders", "none")
-ON_ERROR = ("fail", "skip")
-
 
 def encode(
     source: str,
@@ -43,14 +40,8 @@ def encode(
 
     Raises:
         FileNotFoundError: there are no images, or no VAE.
-        ValueError: an option does not fit; an image cannot be read; `out` holds other latents.
+        ValueError: an image cannot be read; `out` holds other latents.
     """
-    for name, number, least in (("shard_mb", shard_mb, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number < least:
-            raise ValueError(f"{name}={number}: choose {least} or more.")
-    for name, value, known in (("labels", labels, LABELS), ("on_error", on_error, ON_ERROR)):
-        if value not in known:
-            raise ValueError(f"{name}={value} is none of {', '.join(known)}.")
     check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     folder = Path(source)
     prepare = prepare_latents if is_fast_dit(folder) or is_lightningdit(folder) else prepare_images

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dmp_lightning.reporting.configs import ABSENT, value_at
@@ -78,8 +78,9 @@ def interval_over(line: Line) -> str:
 
 def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
     """A Markdown table for each measure, the lines on a base below it."""
+    on = grouped(lines, lambda line: line.base.id)
     return "\n".join(
-        f"### {in_markdown(measure)}\n\n" + _markdown_table(same, [line for line in lines if line.base in same])
+        f"### {in_markdown(measure)}\n\n" + _markdown_table(same, on)
         for measure, same in grouped(bases, lambda base: base.measure).items()
     )
 
@@ -166,7 +167,8 @@ def _run_row(run: Run, base: Base) -> dict[str, Any]:
     }
 
 
-def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
+def _markdown_table(bases: Sequence[Base], lines: Mapping[str, Sequence[Line]]) -> str:
+    """The bases of one measure, each with its `lines`."""
     name = in_markdown(bases[0].measure.partition(",")[0])
     header = [
         "Model",
@@ -190,7 +192,7 @@ def _markdown_table(bases: Sequence[Base], lines: Sequence[Line]) -> str:
                 ABSENT,
             ]
         )
-        for line in (line for line in lines if line.base is base):
+        for line in lines.get(base.id, []):
             name = f"+ {in_markdown(line.name)}"
             rows.append([name, str(len(line.runs)), spread_text(line.distance), estimate_text(line.change)])
             rows[-1] += [interval_over(line), estimate_text(line.loss), parameters_text(line)]

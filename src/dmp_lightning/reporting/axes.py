@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from dmp_lightning.reporting.configs import ABSENT, by_value, differing, short
 from dmp_lightning.reporting.lines import Line, grouped
@@ -31,7 +31,7 @@ class Axis:
     base: str
     series: list[Series]
 
-    @property
+    @cached_property
     def values(self) -> list[str]:
         """Numbers by size, then texts."""
         return sorted({value for series in self.series for value, _ in series.points}, key=by_value)

@@ -24,8 +24,9 @@ MANY = 5  # values on it
 
 def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
     """Change from the base along an axis: the mean over seeds with its 95% interval, and each seed as a circle."""
+    place = {value: _wrapped(value, axis) for value in axis.values}
     rows = [
-        row | {"x": _wrapped(value, axis), "series": series.name or "all else equal"}
+        row | {"x": place[value], "series": series.name or "all else equal"}
         for series in axis.series
         for value, line in series.points
         for row in change_rows(line, quantity)
@@ -35,7 +36,7 @@ def axis_chart(axis: Axis, quantity: str, name: str) -> Chart | None:
     what = f"Δ {axis.measure.partition(',')[0]}" if quantity == DISTANCE else "validation loss − base"
     series = list(dict.fromkeys(row["series"] for row in rows))
     numeric = all(by_value(value)[0] == 0 for value in axis.values)
-    places, room = [_wrapped(value, axis) for value in axis.values], 0.7 if numeric else 0.2  # near their number
+    places, room = list(place.values()), 0.7 if numeric else 0.2  # near their number
     x = alt.X("x:N", sort=places, title=axis.name, axis=_labels(len(places)), scale=alt.Scale(padding=room))
     offset = alt.XOffset("series:N", sort=series) if len(series) > 1 else alt.Undefined
     y, low = vertical(what, alt.Scale(zero=True), alt.Axis(grid=True))

@@ -48,7 +48,8 @@ def told_apart(field: str, names: list[str]) -> tuple[alt.Color, alt.Shape, list
     The base itself is grey. Shapes shift by one when the colours begin again, so that no two have both in common.
     """
     patched = [name for name in names if name != FREE]
-    colours = [NEUTRAL if name == FREE else PALETTE[patched.index(name) % len(PALETTE)] for name in names]
+    colour_of = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(patched)} | {FREE: NEUTRAL}
+    colours = [colour_of[name] for name in names]
     shapes = [SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(names))]
     # Of several names the drawn legend is left to the config, which a page's own overrides.
     drawn: dict[str, Any] = {"title": None} | ({"legend": None} if len(names) == 1 else {})

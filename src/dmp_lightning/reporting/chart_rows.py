@@ -3,6 +3,7 @@
 from typing import Any
 
 from dmp_lightning.reporting.configs import value_at
+from dmp_lightning.reporting.drawn import SEEDS
 from dmp_lightning.reporting.lines import Base, Line, as_interval
 from dmp_lightning.reporting.statistics import Interval, estimate
 
@@ -37,7 +38,8 @@ def free_rows(base: Base) -> list[dict[str, Any]]:
 
 
 def gains_rows(line: Line) -> list[dict[str, Any]]:
-    """Loss minus the base's at each stratum of timesteps, in the middle of it, with its 95% interval."""
+    """Loss minus the base's at each stratum of timesteps, in the middle of it, with its 95% interval over all seeds,
+    and that of each of the first seeds."""
     found = [(run, run.record.paired["by_stratum"]) for run in line.runs if run.record.paired.get("by_stratum")]
     if not found:
         return []
@@ -51,7 +53,7 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
         whole = estimate(changes)
         if whole is None:
             continue
-        for (run, _), change in zip(found, changes, strict=True):
+        for (run, _), change in zip(found[:SEEDS], changes[:SEEDS], strict=True):
             assert change is not None  # then there would be no estimate
             rows.append(
                 {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": change.mean}

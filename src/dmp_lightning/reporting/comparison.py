@@ -1,5 +1,6 @@
 """Sorting runs into bases and lines: what was measured alike, on which base, and which runs are seeds of one config."""
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,7 @@ def _base(runs: list[Run], config: Flat, conditions: str) -> Base:
 def _alike(runs: list[Run], warnings: list[str]) -> list[Run]:
     """The runs of a line, without the gains by timestep of those that have measured another number of strata."""
     counts = {id(run): len(strata["mean"]) for run in runs if (strata := run.record.paired.get("by_stratum"))}
-    most = max(counts.values(), key=list(counts.values()).count, default=0)
+    most = next((value for value, _ in Counter(counts.values()).most_common(1)), 0)
     kept = []
     for run in runs:
         if counts.get(id(run), most) != most:

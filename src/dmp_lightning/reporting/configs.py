@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from dmp_lightning.reporting.texts import cut
@@ -107,6 +108,7 @@ def by_value(text: str) -> tuple[int, float, str]:
     return (1, 0.0, text) if math.isnan(number) else (0, number, text)  # what is no number has no place among them
 
 
+@lru_cache(maxsize=10_000)
 def _below(key: str, prefixes: tuple[str, ...]) -> bool:
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 

@@ -8,22 +8,23 @@ import altair as alt
 from dmp_lightning.reporting.chart_look import PALETTE, Chart
 from dmp_lightning.reporting.chart_parts import MEAN, SEED, layered, vertical, with_rows, zero_line
 from dmp_lightning.reporting.chart_rows import gains_rows
+from dmp_lightning.reporting.drawn import SEEDS
 from dmp_lightning.reporting.lines import Line
 
 LINEAR = 1e-4  # of a loss: what is nearer to zero is drawn in proportion
 
 
 def gains_chart(line: Line) -> Chart | None:
-    """Validation loss minus the base's by timestep: the mean over seeds with its 95% interval, and each seed."""
+    """Validation loss minus the base's by timestep: the mean over seeds with its 95% interval, and the first seeds."""
     rows = gains_rows(line)
     if not rows:
         return None
+    note = f"Thin: the first {SEEDS} of {len(line.runs):,} seeds." if len(line.runs) > SEEDS else ""
     most = max(abs(row[end]) for row in rows for end in ("mean", "low", "high") if end in row)
     title = f"{line.name}, from {line.base.name}"
     caption = f"Validation loss minus the base's by timestep, {title}"
-    return Chart(
-        f"gains-{line.slug}", title, caption, line.base.measure, with_rows(_spec(most < LINEAR), rows), [], 180
-    )
+    spec = with_rows(_spec(most < LINEAR), rows)
+    return Chart(f"gains-{line.slug}", title, caption, line.base.measure, spec, [], 180, note)
 
 
 @cache

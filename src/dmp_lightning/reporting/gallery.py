@@ -89,16 +89,23 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
     """Read the evidence of all lines; what is damaged is told in `warnings`."""
     gallery = Gallery([], [], [], [])
     for line in lines:
-        found = [(run, tensors) for run in line.runs if (tensors := _read(run, warnings))]
-        if not found:
+        first: tuple[Run, dict[str, np.ndarray]] | None = None
+        found: list[tuple[Run, Gates]] = []
+        for run in line.runs:  # of all but the first only the gates are kept: samples may be large
+            tensors = _read(run, warnings)
+            first = first or ((run, tensors) if tensors else None)
+            gates = gates_of(tensors)
+            if gates is not None:
+                found.append((run, gates))
+        if first is None:
             continue
-        run, tensors = found[0]
+        run, tensors = first
         gallery.evidence.append((line, tensors))
         gallery.samples.append(_samples(line, run, tensors))
-        gates = _alike([(run, gates) for run, each in found if (gates := gates_of(each)) is not None], warnings)
-        if gates:
-            gallery.gates.append(_maps(line, run, gates[0], run.record.config))
-            gallery.usage.extend(_usage(line, gates))
+        alike = _alike(found, warnings)
+        if alike:
+            gallery.gates.append(_maps(line, run, alike[0], run.record.config))
+            gallery.usage.extend(_usage(line, alike))
     return gallery
 
 

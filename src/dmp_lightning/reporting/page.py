@@ -71,11 +71,12 @@ def _template() -> jinja2.Template:
 
 def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]]:
     """A table for each measure; for each of its bases the lines on it."""
+    on = grouped(lines, lambda line: line.base.id)
     return [
         {
             "measure": measure,
             "name": measure.partition(",")[0],
-            "groups": [(base, [line for line in lines if line.base is base]) for base in same],
+            "groups": [(base, on.get(base.id, []), _ends(on.get(base.id, []))) for base in same],
         }
         for measure, same in grouped(bases, lambda base: base.measure).items()
     ]
@@ -83,7 +84,8 @@ def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]
 
 def _facets(report: "Report") -> list[tuple[str, str, list[str]]]:
     """What the page can be filtered by: a key, its name, and its values; only where there is a choice."""
-    bases = [base for base in report.bases if any(line.base is base for line in report.lines)]
+    used = {line.base.id for line in report.lines}
+    bases = [base for base in report.bases if base.id in used]
     facets = [
         ("method", "Method", [line.method for line in report.lines]),
         ("measure", "Measured on", [base.measure for base in bases]),
@@ -123,12 +125,17 @@ def _vega() -> str:
     )
 
 
-def _forest(line: Line, lines: Sequence[Line]) -> dict[str, float] | None:
-    """Where the interval of a line lies, in per cent of an axis that holds zero and those of all `lines`."""
-    known = [other.change.interval for other in lines if other.change is not None]
+def _ends(lines: Sequence[Line]) -> tuple[float, float]:
+    """The ends of an axis that holds zero and the intervals of all lines."""
+    known = [line.change.interval for line in lines if line.change is not None]
+    return min([0.0, *(each.low for each in known)]), max([0.0, *(each.high for each in known)])
+
+
+def _forest(line: Line, ends: tuple[float, float]) -> dict[str, float] | None:
+    """Where the interval of a line lies, in per cent of the axis between `ends`."""
     if line.change is None:
         return None
-    low, high = min(0.0, *(each.low for each in known)), max(0.0, *(each.high for each in known))
+    low, high = ends
     width = (high - low) or 1.0
     places = {"zero": 0.0, "mean": line.change.interval.mean, "low": line.change.interval.low}
     places["high"] = line.change.interval.high

@@ -107,6 +107,7 @@ class Machine(Shape):
 class Common(Shape):
     """What the records of all commands have; of a config each reader looks at no more than it needs."""
 
+    name: str
     method: str
     config: dict[str, Any]
     seeds: Seeds

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
@@ -13,6 +14,7 @@ from dmp_lightning.reporting.chart_look import Chart, save_png
 from dmp_lightning.reporting.chart_rows import DISTANCE, LOSS
 from dmp_lightning.reporting.comparison import build_lines
 from dmp_lightning.reporting.cost_chart import cost_chart
+from dmp_lightning.reporting.drawn import AXES, COSTS, SEEDS, SMALLER, drawn_lines
 from dmp_lightning.reporting.formatting import count
 from dmp_lightning.reporting.gains_chart import gains_chart
 from dmp_lightning.reporting.gallery import Gallery, build_gallery
@@ -91,20 +93,25 @@ def build_report(records: Records, title: str) -> Report:
     warnings = list(records.warnings)
     bases, lines = build_lines(records.runs, warnings)
     axes = build_axes(lines)
+    if len(axes) > AXES:
+        warnings.append(f"Plots are drawn along the first {AXES} of {len(axes):,} axes: {SMALLER}.")
+    shown = drawn_lines(lines, warnings)
+    if any(len(line.runs) > SEEDS for line in shown):
+        warnings.append(f"Gains by timestep are drawn thin for the first {SEEDS} seeds of a line; means are over all.")
     with debug_mode(False):  # Altair would hold each part against its schema, ten times as long as it takes to make it
-        axis_charts, cost_charts = list(_axis_charts(axes)), list(_cost_charts(bases, lines))
-        drawn = [
-            (line, gains_chart(line)) for same in grouped(lines, lambda line: line.base.id).values() for line in same
-        ]
+        axis_charts, cost_charts = list(_axis_charts(axes[:AXES])), list(islice(_cost_charts(bases, lines), COSTS + 1))
+        gains_charts = [(line, gains_chart(line)) for line in shown]
+    if len(cost_charts) > COSTS:
+        warnings.append(f"{COSTS} plots of quality against cost are drawn, those of the first bases: {SMALLER}.")
     return Report(
         visible(title),
         bases,
         lines,
         axes,
         axis_charts,
-        cost_charts,
-        [(line, chart) for line, chart in drawn if chart is not None],
-        build_gallery(lines, warnings),
+        cost_charts[:COSTS],
+        [(line, chart) for line, chart in gains_charts if chart is not None],
+        build_gallery(shown, warnings),
         records.evaluations,
         records.failures,
         making(lines, [*records.runs, *records.evaluations]),
@@ -122,7 +129,8 @@ def _axis_charts(axes: Sequence[Axis]) -> Iterator[Chart]:
 
 def _cost_charts(bases: Sequence[Base], lines: Sequence[Line]) -> Iterator[Chart]:
     """For each base its lines against their parameters, and those of one kind of machine against their seconds."""
-    used = [(base, same) for base in bases if (same := [line for line in lines if line.base is base])]
+    on = grouped(lines, lambda line: line.base.id)
+    used = [(base, on[base.id]) for base in bases if base.id in on]
     for number, (base, same) in enumerate(used, start=1):
         among = f", from {base.name}" if len(used) > 1 else ""
         machines = grouped((line for line in same if line.machine), lambda line: line.machine)
