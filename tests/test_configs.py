@@ -21,7 +21,8 @@ EXPERIMENTS = [name for group, name in GROUPS if group == "experiment" and name 
 
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids="/".join)
 def test_every_value_of_every_group_composes_and_resolves(group: str, name: str) -> None:
-    sized = ["backbone.weights=${asset:digits_dit.safetensors}"] if name in ("own_images", "from_file") else []
+    file = ["backbone.weights=${asset:digits_dit.safetensors}", "backbone.model.heads=2"]
+    sized = file if name in ("own_images", "from_file") else []
     if (group, name) == ("launcher", "ray"):
         pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     composed = config(f"{'+' if group in ADDED else ''}{group}={name}", *sized, "run_dir=runs/test")
