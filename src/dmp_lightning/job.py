@@ -90,7 +90,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
 
 def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
     again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
-    return f"Interrupted. To go on: {again}"
+    return f"\nInterrupted. To go on: {again}"  # below the bar of progress
 
 
 def describe(method: Method) -> None:
