@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
@@ -123,16 +124,16 @@ def test_interrupted_and_started_again_it_gives_what_it_would_have(
 def killed(output: Path, patch: Path, time: int) -> None:
     """Evaluate, and be killed when half of the `time`th chunk is written."""
     torch.set_num_threads(1)
-    chunks.CHUNK, save, written = 50, chunks.save_file, []
+    chunks.CHUNK, save, written = 50, safetensors.torch.save_file, []
 
-    def save_half(tensors: dict, path: Path) -> None:
+    def save_half(tensors: dict, path: Path, metadata: dict) -> None:
         written.append(path)
         if len(written) == time:
             path.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-        save(tensors, path)
+        save(tensors, path, metadata)
 
-    chunks.save_file = save_half
+    safetensors.torch.save_file = save_half
     run(output, f"patch={patch}")
 
 

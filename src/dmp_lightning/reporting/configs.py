@@ -46,6 +46,9 @@ REPEATED = {
 }
 """Keys that by default take the value of another: they are left out where they do."""
 
+LATER = {"backbone.model.timestep_frequencies": "release", "backbone.predicts": "null"}
+"""Keys that earlier versions lack, and the value that these stand for: there they are left out."""
+
 CHOSEN = {"seconds": "recipe.max_steps"}
 """By what a budget makes equal, the key whose value it chooses for each run anew: it is left out, too."""
 
@@ -55,6 +58,7 @@ Flat = dict[str, str]
 def flatten(config: Mapping[str, Any]) -> Flat:
     """What matters of a config by dotted key, as text; what a `_target_` names stands at the key of its parent."""
     flat = {key: value for key, value in _leaves(config, "") if not _below(key, IRRELEVANT)}
+    flat = {key: value for key, value in flat.items() if LATER.get(key) != value}
     for key, source in REPEATED.items():
         if key in flat and flat[key] == flat.get(source):
             del flat[key]
