@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 
 def save_checkpoint(path: Path) -> None:
-    StreamedCheckpointIO().save_checkpoint({"state_dict": TENSORS, "global_step": 3}, path)
+    StreamedCheckpointIO().save_checkpoint({"state_dict": TENSORS, "global_step": 3, "csv_rows": []}, path)
 
 
 KINDS = {
@@ -44,7 +44,7 @@ KINDS = {
 }
 JSON_KINDS = {
     "record": Kind(lambda path: write_json({"numbers": [1, 2.5], "name": "x"}, path), read_json),
-    "shard": Kind(lambda path: write_record(Shard("shard-00000.safetensors", 3, "ab"), path), read_shard),
+    "shard": Kind(lambda path: write_record(Shard("shard-00000.safetensors", 3, "ab" * 32), path), read_shard),
 }
 
 
@@ -137,7 +137,7 @@ def test_a_checkpoint_that_was_cut_off_is_damaged(tmp_path: Path, cut: int) -> N
 
 
 def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    torch.save({"global_step": 3}, tmp_path / "old.ckpt")
+    torch.save({"global_step": 3, "csv_rows": []}, tmp_path / "old.ckpt")
     assert checkpoint_to_resume(tmp_path, str(tmp_path / "old.ckpt"))
     save_file(TENSORS, tmp_path / "old.safetensors", {"about": '{"base": "ab", "method": {}, "name": "x", "seed": 1}'})
     assert read_patch(tmp_path / "old.safetensors").base == "ab"

@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +153,10 @@ def test_killed_and_started_again_it_gives_what_it_would_have(tmp_path: Path, pa
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())  # none was made twice
 
 
+def _from(load: Callable, folder: Path, name: str, **options: Any) -> Any:
+    return load(folder, **options)
+
+
 @pytest.mark.parametrize("hub", [False, True], ids=["folder", "hub"])
 def test_the_vae_is_recorded_wherever_it_is_from(hub: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = write_store(tmp_path / "store")
@@ -160,8 +167,9 @@ def test_the_vae_is_recorded_wherever_it_is_from(hub: bool, tmp_path: Path, monk
         monkeypatch.setattr(
             "dmp_lightning.data.vae.try_to_load_from_cache", lambda name, file: str(store / "vae" / file)
         )
-        load = AutoencoderKL.from_pretrained
-        monkeypatch.setattr(AutoencoderKL, "from_pretrained", lambda name, **options: load(store / "vae", **options))
+        for name in ("from_pretrained", "load_config"):
+            load = getattr(AutoencoderKL, name)
+            monkeypatch.setattr(AutoencoderKL, name, partial(_from, load, store / "vae"))
     monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
     model = [f"backbone.model.{key}" for key in ("in_channels=4", "num_classes=3", "width=16", "depth=1")]
     latents = ["data=ffhq", f"data.train.folder={store}", f"data.train.vae={vae}", "backbone.weights=null"]

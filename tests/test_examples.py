@@ -117,7 +117,7 @@ def test_a_stopped_run_says_how_to_go_on_with_a_folder_of_ones_own(tmp_path: Pat
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text(content)
     arguments = ["--config-dir", "myconf", "+experiment=few_prompts", *TINY]
-    stopped = command(tmp_path, arguments, prepare=Crash("training step", 1, signal.SIGTERM).arm)
+    stopped = command(tmp_path, arguments, prepare=Crash("training step", 2, signal.SIGTERM).arm)
     assert stopped.code == 128 + signal.SIGTERM, stopped.stderr
     (line,) = re.findall(r"To go on: python -m dmp_lightning.train (.*)", stopped.stderr)
     resumed = command(tmp_path, shlex.split(line))

@@ -109,7 +109,7 @@ def test_it_trains_resumes_exports_and_samples(method: str, tmp_path: Path) -> N
     assert trained.keys() == again.keys()
     assert all(torch.equal(trained[name], again[name]) for name in trained)
     drawn = pictures(tmp_path / "patched", exported, weights, "strength=100")  # six steps alone hardly show
-    assert not np.array_equal(drawn, pictures(tmp_path / "base", exported, weights, "strength=0"))
+    assert not np.array_equal(drawn, pictures(tmp_path / "strength", exported, weights, "strength=0"))
     assert np.array_equal(drawn, pictures(tmp_path / "again", patch, weights, "strength=100"))
 
 

@@ -138,7 +138,7 @@ class FinalLayer(nn.Module):
 class TimestepEmbedder(nn.Module):
     """Sinusoidal features of the timestep, then a two-layer MLP; the period is 10,000 at the frequency `last_step`."""
 
-    def __init__(self, width: int, last_step: int) -> None:
+    def __init__(self, width: int, last_step: int = FREQUENCIES // 2) -> None:
         super().__init__()
         self.last_step = last_step
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
