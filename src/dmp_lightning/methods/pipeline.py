@@ -15,7 +15,23 @@ NOT_SAVED = (
 )
 
 
-class PatchedTransformer(ModelMixin, ConfigMixin):
+class NotSaved:
+    """Refuses to be written in diffusers' format."""
+
+    def save_pretrained(self, *_: Any, **__: Any) -> None:
+        """Refuse: what it would write could not be read.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(NOT_SAVED)
+
+    def push_to_hub(self, *_: Any, **__: Any) -> str:
+        """Refuse, as `save_pretrained` does."""
+        raise ValueError(NOT_SAVED)
+
+
+class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
     """A method in the place of a `DiTTransformer2DModel`: it takes and gives what that does.
 
     Args:
@@ -48,33 +64,9 @@ class PatchedTransformer(ModelMixin, ConfigMixin):
             class_labels = class_labels.masked_fill(beyond, backbone.null_label)
         return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, class_labels).output)
 
-    def save_pretrained(self, *_: Any, **__: Any) -> None:
-        """Refuse: what it would write could not be read.
 
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(NOT_SAVED)
-
-    def push_to_hub(self, *_: Any, **__: Any) -> str:
-        """Refuse, as `save_pretrained` does."""
-        raise ValueError(NOT_SAVED)
-
-
-class PatchedPipeline(DiTPipeline):
+class PatchedPipeline(NotSaved, DiTPipeline):
     """Diffusers' pipeline around a `PatchedTransformer`; it samples, and cannot be saved."""
-
-    def save_pretrained(self, *_: Any, **__: Any) -> None:
-        """Refuse: what it would write could not be read.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(NOT_SAVED)
-
-    def push_to_hub(self, *_: Any, **__: Any) -> str:
-        """Refuse, as `save_pretrained` does."""
-        raise ValueError(NOT_SAVED)
 
 
 def to_pipeline(method: Method, scheduler: Any, vae: AutoencoderKL) -> DiTPipeline:
