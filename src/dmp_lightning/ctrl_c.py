@@ -35,6 +35,7 @@ temporary: set[Path] = set()
 
 _sentences = {"end": "Interrupted."}
 _said: set[str] = set()
+_saying = threading.RLock()  # a handler may speak while its thread does
 
 
 def listen() -> None:
@@ -53,7 +54,8 @@ def listen() -> None:
 
 
 def leave_to_thread(number: int, frame: FrameType | None) -> None:
-    """The handler of Ctrl-C where a thread ends the process."""
+    """The handler of Ctrl-C where a thread ends the process; should the main thread end first, it ends the same way."""
+    asked.set()
 
 
 @contextmanager
@@ -96,10 +98,12 @@ def tell_of_step() -> None:
 
 def _say(what: str, sentence: str) -> None:
     """Only one of the processes of a host speaks, and only once."""
-    if what not in _said and os.environ.get("LOCAL_RANK", "0") == "0":
-        _said.add(what)
-        with suppress(OSError):  # Ctrl-C ends what reads it too: `2>&1 | tee log`
-            print(sentence, file=sys.stderr, flush=True)
+    with _saying:
+        if what not in _said and os.environ.get("LOCAL_RANK", "0") == "0":
+            _said.add(what)
+            with suppress(OSError):  # Ctrl-C ends what reads it too: `2>&1 | tee log`
+                sys.stderr.write(f"{sentence}\n")
+                sys.stderr.flush()
 
 
 def _be_quiet() -> None:
@@ -149,8 +153,11 @@ def _end() -> None:
     from multiprocessing import active_children  # imported late, as listening is to begin early
 
     tell()
-    for child in active_children():
+    children = active_children()
+    for child in children:
         child.kill()
+    for child in children:
+        child.join(1)  # none is left over, also where nobody looks after orphans, as in many containers
     for path in list(temporary):
         path.unlink(missing_ok=True)
     os._exit(CODE)
