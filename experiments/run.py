@@ -23,9 +23,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from dmp_lightning.entry import CONFIG_DIR, register_resolvers
-from dmp_lightning.reporting.configs import Flat, flatten
-from dmp_lightning.reporting.results import read_results
+from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
+from dmp_lightning.reports.configs import Flat, flatten
+from dmp_lightning.runs.record import read_results
 
 ROOT = HERE.resolve().parent
 SEEDS = ("1", "2", "3")

@@ -13,13 +13,13 @@ axes `--across`, their values are columns, and cells hold what `--show` says.
 import argparse
 from collections.abc import Callable
 
-from dmp_lightning.reporting.ablation import parameters_text
-from dmp_lightning.reporting.comparison import build_lines
-from dmp_lightning.reporting.configs import by_value
-from dmp_lightning.reporting.formatting import alone_text, estimate_text, spread_text
-from dmp_lightning.reporting.lines import Base, Line, grouped
-from dmp_lightning.reporting.records import Run, read_folder
-from dmp_lightning.reporting.statistics import SEEDS, Estimate, direction, student_interval
+from dmp_lightning.reports.ablation import parameters_text
+from dmp_lightning.reports.comparison import build_lines
+from dmp_lightning.reports.configs import by_value
+from dmp_lightning.reports.formatting import alone_text, estimate_text, spread_text
+from dmp_lightning.reports.lines import Base, Line, grouped
+from dmp_lightning.reports.statistics import SEEDS, Estimate, direction, student_interval
+from dmp_lightning.runs.records import Run, read_folder
 
 Show = Callable[[Line], str]
 

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
-from dmp_lightning.entry import CONFIG_DIR, register_resolvers
+from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
 
 SMALL = [
     "evaluation.samples=60",
@@ -36,9 +36,9 @@ def patch_of_digits(folder: Path) -> Path:
     import torch
     from hydra.utils import instantiate
 
-    from dmp_lightning.build import build_backbone
+    from dmp_lightning.commands.build import build_backbone
     from dmp_lightning.methods import save_patch
-    from dmp_lightning.methods.patch_file import fingerprint
+    from dmp_lightning.methods.patches import fingerprint
 
     settings = config()
     method = instantiate(settings.method)(backbone=build_backbone(settings))

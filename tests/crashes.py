@@ -61,7 +61,7 @@ class Crash:
         """Make this process do so."""
         import torch
 
-        from dmp_lightning.diffusion.sampling import Sampler
+        from dmp_lightning.diffusion.sampler import Sampler
         from dmp_lightning.training.module import DiffusionModule
 
         places: dict[str, tuple[Any, str]] = {

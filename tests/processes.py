@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["dmp_lightning.job", "tests.configs"])
+forkserver.set_forkserver_preload(["dmp_lightning.commands.train", "tests.configs"])
 ENVIRONMENT = {"WANDB_MODE": "online", "OMP_NUM_THREADS": "1"}
 
 

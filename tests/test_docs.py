@@ -13,14 +13,14 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dmp_lightning.acting import check_acting, keys_of
-from dmp_lightning.entry import CONFIG_DIR
-from dmp_lightning.evaluation.references import open_reference
-from dmp_lightning.mistakes import check_order, check_top_level
-from dmp_lightning.quoting import readable
+from dmp_lightning.commands.checks.acting import check_acting, keys_of
+from dmp_lightning.commands.checks.quoting import readable
+from dmp_lightning.commands.checks.values import check_values
+from dmp_lightning.commands.cli import CONFIG_DIR
+from dmp_lightning.commands.errors import check_order, check_top_level
+from dmp_lightning.commands.trust.trusted import check_targets
+from dmp_lightning.metrics.references import open_reference
 from dmp_lightning.report import with_folder
-from dmp_lightning.trusted import check_targets
-from dmp_lightning.values import check_values
 from tests.configs import config
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from dmp_lightning import trusted
+from dmp_lightning.commands.trust import trusted
 from tests.configs import SMALL
 from tests.crashes import Crash
 from tests.processes import command
@@ -91,7 +91,7 @@ def test_without_trust_an_example_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_environment_says_whom_to_trust() -> None:
-    line = "from dmp_lightning.trusted import OWN; print(OWN)"
+    line = "from dmp_lightning.commands.trust.trusted import OWN; print(OWN)"
     environment = os.environ | {"DMP_TRUSTED": "mygates, lab.models"}
     shown = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "('mygates.', 'lab.models.')"
@@ -101,7 +101,7 @@ def test_the_environment_says_whom_to_trust() -> None:
     "target",
     [
         "dmp_lightning.methods.base.torch.load",  # a module that one of ours has imported
-        "dmp_lightning.sampling.instantiate",  # a function that one of ours has imported
+        "dmp_lightning.commands.models.instantiate",  # a function that one of ours has imported
         "diffusers.DiffusionPipeline.from_pretrained",
         "dmp_lightning.methods.DPM",
     ],

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
+from dmp_lightning.commands.cli import PACKAGE
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.fashion_mnist import FashionMNIST
-from dmp_lightning.data.images import to_uint8
-from dmp_lightning.entry import PACKAGE
-from dmp_lightning.evaluation.classifiers import Classifier, DigitsClassifier, FashionClassifier
-from dmp_lightning.reporting.results import provenance
+from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.metrics.classifiers import Classifier, DigitsClassifier, FashionClassifier
+from dmp_lightning.runs.record import provenance
 
 SEEDS = (0, 1, 2)  # the weights of the first are shipped
 HERE = Path(__file__).parent

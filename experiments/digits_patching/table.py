@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dmp_lightning.reporting.results import read_results
-from dmp_lightning.reporting.tables import Row, markdown_table
-from dmp_lightning.summary import committed
+from dmp_lightning.commands.summary import committed
+from dmp_lightning.reports.tables import Row, markdown_table
+from dmp_lightning.runs.record import read_results
 
 RESULTS = Path(__file__).parent / "results"
 

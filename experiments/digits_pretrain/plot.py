@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmp_lightning.reporting.figures import learning_curves_figure
+from dmp_lightning.reports.figures import learning_curves_figure
 
 HERE = Path(__file__).parent
 METRIC = "val/frechet_digits_classifier"

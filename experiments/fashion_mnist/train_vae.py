@@ -17,10 +17,10 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from dmp_lightning.data.fashion_mnist import FashionMNIST
-from dmp_lightning.data.images import to_uint8
-from dmp_lightning.evaluation.classifiers import FashionClassifier
-from dmp_lightning.evaluation.moments import Reference, moments
-from dmp_lightning.reporting.results import provenance
+from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.metrics.classifiers import FashionClassifier
+from dmp_lightning.metrics.moments import Reference, moments
+from dmp_lightning.runs.record import provenance
 
 HERE = Path(__file__).parent
 IMAGES = "/usr/share/datasets/fashion-mnist"  # where Debian's dataset-fashion-mnist puts it

@@ -15,14 +15,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from dmp_lightning.base import measure_base
-from dmp_lightning.build import build_parts
-from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
+from dmp_lightning.commands.base_results import measure_base
+from dmp_lightning.commands.build import build_parts
+from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
+from dmp_lightning.commands.models import patched
 from dmp_lightning.methods import DMP, Frozen
-from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.prompts import Gates, Mixture
-from dmp_lightning.reporting.results import Results, provenance, read_results, write_results
-from dmp_lightning.sampling import patched
+from dmp_lightning.runs.record import Results, provenance, read_results, write_results
 from dmp_lightning.training.interruption import Interruption
 
 RUNS, RESULTS = Path("experiments/main_table/runs"), Path(__file__).parent / "results"

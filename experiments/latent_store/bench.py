@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 from stores import STORES, Gather
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, write_record
-from dmp_lightning.data.module import EndlessBatches, TrainingStream
-from dmp_lightning.data.store import open_store
-from dmp_lightning.reporting.results import provenance
+from dmp_lightning.data.latents.checksums import sha256
+from dmp_lightning.data.latents.manifest import MANIFEST, Manifest, Plan, Shard, write_record
+from dmp_lightning.data.latents.source import Latents
+from dmp_lightning.data.latents.store import open_store
+from dmp_lightning.data.stream import EndlessBatches, TrainingStream
+from dmp_lightning.runs.record import provenance
 
 HERE = Path(__file__).parent
 COUNT, SHAPE, BATCH = 16_000, (4, 32, 32), 128

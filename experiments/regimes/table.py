@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dmp_lightning.reporting.results import read_results
-from dmp_lightning.reporting.tables import Row, markdown_table
-from dmp_lightning.summary import committed
+from dmp_lightning.commands.summary import committed
+from dmp_lightning.reports.tables import Row, markdown_table
+from dmp_lightning.runs.record import read_results
 
 if __name__ == "__main__":
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results"

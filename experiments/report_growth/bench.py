@@ -17,9 +17,9 @@ from made import SHAPES, make
 from rich.console import Console
 from rich.table import Table
 
-from dmp_lightning.reporting.records import read_folder
-from dmp_lightning.reporting.report import build_report
-from dmp_lightning.reporting.results import provenance
+from dmp_lightning.reports.report import build_report
+from dmp_lightning.runs.record import provenance
+from dmp_lightning.runs.records import read_folder
 
 HERE = Path(__file__).parent
 COUNTS = (250, 500, 1000)

@@ -20,7 +20,7 @@ from report import markdown
 from steps import Case
 
 from dmp_lightning.files import replacing
-from dmp_lightning.reporting.results import provenance
+from dmp_lightning.runs.record import provenance
 
 HERE = Path(__file__).parent
 

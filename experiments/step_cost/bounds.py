@@ -7,7 +7,7 @@ import torch
 from steps import Case, Step
 from timing import in_turn, ratios, row, seconds
 
-from dmp_lightning.evaluation.moments import Reference, moments
+from dmp_lightning.metrics.moments import Reference, moments
 
 UNIT = Case("full_finetune")
 STEPS = {

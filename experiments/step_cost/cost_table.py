@@ -2,7 +2,7 @@
 
 Prints the tables of `docs/cost.md`: parameters are counted, operations are those of `growth.py`, times follow from the
 GPUs' data sheets and the share of what these promise that a step reaches, memory from what the backward pass is given.
-`tests/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
+`tests/commands/test_cost.py` checks all of it against torch, the DiT paper and what was measured.
 """
 
 from collections.abc import Callable

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from dmp_lightning.backbones import DiT, load_weights
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.data.images import to_uint8
-from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.evaluation.classifiers import DigitsClassifier
-from dmp_lightning.evaluation.frechet import FrechetDistance
-from dmp_lightning.evaluation.generation import generate
+from dmp_lightning.metrics.classifiers import DigitsClassifier
+from dmp_lightning.metrics.drawn import generate
+from dmp_lightning.metrics.frechet import FrechetDistance
 
 SHAPE = (1, 8, 8)
 REFERENCE = ("DDPM", 250)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT, in_dtype
-from dmp_lightning.diffusion.objective import Diffusion
-from dmp_lightning.diffusion.random import Stream, generator
+from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.diffusion.schedule import linear_betas
+from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method, PromptTuning
 from dmp_lightning.prompts import LinearGate
 

@@ -8,7 +8,7 @@ _COMMAND = sys.argv[0] == "-m" or os.path.basename(sys.argv[0]).startswith("dmp-
 
 
 def _show(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
-    """Ctrl-C before a command listens to it, see `dmp_lightning.ctrl_c`, ends it without a stack."""
+    """Ctrl-C before a command listens to it, see `dmp_lightning.training.ctrl_c`, ends it without a stack."""
     if issubclass(kind, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
         os._exit(130)

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from dmp_lightning.ctrl_c import promise
-from dmp_lightning.door import entry_point
+from dmp_lightning.commands.door import entry_point
+from dmp_lightning.training.ctrl_c import promise
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +14,7 @@ def main(config: "DictConfig") -> None:
     """Encode, or check what was encoded; torch is imported only now, as `--help` and a misspelt key do not need it."""
     if (config.source is None) == (config.verify is None):
         raise ValueError("Say where the images are with source=, or which latents to check with verify=.")
-    from dmp_lightning.data.encode import encode, verify
+    from dmp_lightning.data.encode.job import encode, verify
 
     if config.verify is not None:
         verify(config.verify)

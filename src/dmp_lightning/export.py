@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dmp_lightning.door import entry_point
+from dmp_lightning.commands.door import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @entry_point("export")
 def main(config: "DictConfig") -> None:
     """Write the patch."""
-    from dmp_lightning.export_job import export
+    from dmp_lightning.commands.export import export
 
     export(config)
 

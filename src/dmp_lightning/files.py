@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from dmp_lightning import ctrl_c
 from dmp_lightning.strict_json import parse
 
 if TYPE_CHECKING:
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
 UNFINISHED = ".unfinished"
 """How temporary names end. Only a process that is killed while it writes leaves one."""
+
+being_written: set[Path] = set()
+"""Temporary files of this process, which it removes where it is ended at once."""
 
 CHECKSUM = "checksum"
 BLANK = "0" * 64
@@ -48,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{uuid4().hex}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ctrl_c.temporary.add(temporary)
+        being_written.add(temporary)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
@@ -62,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-        ctrl_c.temporary.discard(temporary)
+        being_written.discard(temporary)
 
 
 def write_json(content: dict[str, Any], path: Path, indent: int = 2) -> None:

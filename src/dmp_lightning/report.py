@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmp_lightning.door import entry_point
+from dmp_lightning.commands.door import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @entry_point("report")
 def report(config: "DictConfig") -> None:
     """Report."""
-    from dmp_lightning.report_job import make_report
+    from dmp_lightning.commands.report import make_report
 
     make_report(config)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dmp_lightning.door import entry_point
+from dmp_lightning.commands.door import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @entry_point("sample")
 def main(config: "DictConfig") -> None:
     """Draw the samples."""
-    from dmp_lightning.sample_job import sample
+    from dmp_lightning.commands.sample import sample
 
     sample(config)
 

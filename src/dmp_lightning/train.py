@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dmp_lightning.door import entry_point
+from dmp_lightning.commands.door import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @entry_point("train")
 def main(config: "DictConfig") -> dict[str, float]:
     """Run the job; torch and Lightning are imported only now, as `--help` and a misspelt key need neither."""
-    from dmp_lightning.job import train
+    from dmp_lightning.commands.train import train
 
     return train(config)
 

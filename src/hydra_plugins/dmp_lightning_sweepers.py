@@ -12,14 +12,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 
-from dmp_lightning.acting import check_acting, keys_of
-from dmp_lightning.ctrl_c import leave, patience, promise
-from dmp_lightning.earlier import elsewhere
-from dmp_lightning.kinds import check
-from dmp_lightning.mistakes import check_launcher
-from dmp_lightning.plain_kinds import COUNT, SEED
-from dmp_lightning.sweeps import Ended, conclude
-from dmp_lightning.values import check_numbers, check_values
+from dmp_lightning.commands.checks.acting import check_acting, keys_of
+from dmp_lightning.commands.checks.kinds import check
+from dmp_lightning.commands.checks.plain_kinds import COUNT, SEED
+from dmp_lightning.commands.checks.values import check_numbers, check_values
+from dmp_lightning.commands.earlier import elsewhere
+from dmp_lightning.commands.errors import check_launcher
+from dmp_lightning.commands.sweeps import Ended, conclude
+from dmp_lightning.training.ctrl_c import leave, patience, promise
 
 OWN = "hydra.sweeper"
 
@@ -96,7 +96,7 @@ class SearchSweeper(CheckingSweeper):
 
     Args:
         n_trials: of the study, with those that are in it. n_jobs: trials that are drawn and launched together.
-        seed, startup_trials: of `dmp_lightning.search.Search`. params: values by key, what is searched among them.
+        seed, startup_trials: of `dmp_lightning.commands.search.Search`. params: values by key, what is searched.
     """
 
     def __init__(self, n_trials: int, n_jobs: int, seed: int, startup_trials: int, params: Any = None) -> None:
@@ -107,7 +107,7 @@ class SearchSweeper(CheckingSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         try:
-            from dmp_lightning.search import STUDY, Search, search_space
+            from dmp_lightning.commands.search import STUDY, Search, search_space
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"sweeper=optuna needs {error.name}, which is not installed: pip install 'dmp-lightning[optuna]'"

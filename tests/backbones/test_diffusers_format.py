@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT, load_weights
-from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.patches import fingerprint
 
 DEPTH, WIDTH, HEADS, CLASSES = 3, 32, 4, 5
 NORMS = {"norm_eps": 1e-6}  # as the release; diffusers' own default of its second norm is 1e-5

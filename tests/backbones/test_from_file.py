@@ -7,7 +7,7 @@ import torch
 
 from dmp_lightning.backbones import DiT, load_weights
 from dmp_lightning.backbones.from_file import in_weights, null_label
-from dmp_lightning.build import build_backbone
+from dmp_lightning.commands.build import build_backbone
 from tests.configs import config
 
 SIZES = {"input_size": 8, "in_channels": 2, "patch_size": 4, "width": 64, "depth": 2, "heads": 1, "num_classes": 3}

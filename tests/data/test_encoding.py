@@ -18,10 +18,10 @@ from filelock import FileLock
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dmp_lightning.data.encode import encode as encode_images
-from dmp_lightning.data.encode import verify
-from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.manifest import MANIFEST, read_manifest, read_plan, write_record
+from dmp_lightning.data.encode.job import encode as encode_images
+from dmp_lightning.data.encode.job import verify
+from dmp_lightning.data.latents.manifest import MANIFEST, read_manifest, read_plan, write_record
+from dmp_lightning.data.latents.source import Latents
 from dmp_lightning.files import UNFINISHED
 from tests.picture_files import png_of, png_of_16_bits
 from tests.processes import as_started_by_a_person, forkserver

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dmp_lightning.data.latents import Latents
+from dmp_lightning.data.latents.source import Latents
 
 SCALE, SHIFT = 0.5, 0.25
 SHAPE = (4, 8, 8)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dmp_lightning.data.held_out import draw_held_out
-from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.manifest import MANIFEST, read_manifest, write_record
+from dmp_lightning.data.latents.held_out import draw_held_out
+from dmp_lightning.data.latents.manifest import MANIFEST, read_manifest, write_record
+from dmp_lightning.data.latents.source import Latents
 from dmp_lightning.files import CHECKSUM
 from tests.data.test_encoding import encode, place  # noqa: F401  # the fixture of encoded images
 from tests.data.test_foreign import write_fast_dit

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dmp_lightning.data.class_folders import Classes
-from dmp_lightning.data.image_labels import choose_labels
-from dmp_lightning.data.image_sources import Images
-from dmp_lightning.data.open_images import open_images
+from dmp_lightning.data.images.class_folders import Classes
+from dmp_lightning.data.images.labels import choose_labels
+from dmp_lightning.data.images.open import open_images
+from dmp_lightning.data.images.source import Images
 
 
 def png(value: int = 0) -> bytes:

@@ -10,10 +10,10 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.numpy import load_file, save_file
 
-from dmp_lightning.data.checksums import sha256
-from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.manifest import MANIFEST, Manifest, Plan, Shard, read_manifest, write_record
-from dmp_lightning.data.vae import weights_hash
+from dmp_lightning.data.latents.checksums import sha256
+from dmp_lightning.data.latents.manifest import MANIFEST, Manifest, Plan, Shard, read_manifest, write_record
+from dmp_lightning.data.latents.source import Latents
+from dmp_lightning.data.latents.vae import weights_hash
 
 SCALE, SHIFT = 0.18215, 0.5
 SHARDS = {"a.safetensors": 30, "b.safetensors": 20}
@@ -160,7 +160,9 @@ def test_damage_is_found_at_opening_also_after_the_store_was_found_whole(damage:
 
 def test_whole_shards_are_read_for_their_checksums_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Latents(store, train=True, vae=store / "vae")
-    monkeypatch.setattr("dmp_lightning.data.checksums.sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(
+        "dmp_lightning.data.latents.checksums.sha256", lambda path: pytest.fail(f"{path} is read again")
+    )
     Latents(store, train=False, vae=store / "vae")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.data.module import Batch, DiffusionData
+from dmp_lightning.data.stream import Batch, DiffusionData
 
 
 def data(

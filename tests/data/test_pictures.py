@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from dmp_lightning.data.picture_colours import COMPOSED, CONVERTED
-from dmp_lightning.data.pictures import FIRST_FRAME, TURNED, LeftOut, decode_picture, is_picture
+from dmp_lightning.data.pictures.colours import COMPOSED, CONVERTED
+from dmp_lightning.data.pictures.read import FIRST_FRAME, TURNED, LeftOut, decode_picture, is_picture
 from tests.picture_files import SRGB, chunk, icc_profile, png_of, png_of_16_bits, tiff_of
 
 CHANCE = np.random.default_rng(0)

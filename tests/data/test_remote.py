@@ -10,7 +10,7 @@ import pytest
 import torch
 from moto.server import ThreadedMotoServer
 
-from dmp_lightning.data.latents import Latents
+from dmp_lightning.data.latents.source import Latents
 from dmp_lightning.files import read_json, write_json
 from tests.data.test_latents import change_store, write_store
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.data.latents import Latents
-from dmp_lightning.data.module import DiffusionData
+from dmp_lightning.data.latents.source import Latents
 from dmp_lightning.data.source import Stored
+from dmp_lightning.data.stream import DiffusionData
 from tests.data.test_latents import write_store
 
 CPU = torch.device("cpu")

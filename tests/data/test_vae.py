@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from dmp_lightning.data.vae import load_vae
+from dmp_lightning.data.latents.vae import load_vae
 
 NAME = "hf://nobody/nothing"
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dmp_lightning.diffusion.objective import Diffusion
+from dmp_lightning.diffusion.ddpm import Diffusion
 
 
 @pytest.fixture(params=["linear", "cosine"])

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from dmp_lightning.diffusion.random import Stream, generator, generators, normal
+from dmp_lightning.draws import Stream, generator, generators, normal
 
 
 def draw(*key):

@@ -6,9 +6,9 @@ import torch
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from dmp_lightning.diffusion.random import Stream, generators, normal
-from dmp_lightning.diffusion.sampling import respaced_timesteps
+from dmp_lightning.diffusion.sampler import respaced_timesteps
 from dmp_lightning.diffusion.schedule import Schedule, cosine_betas, linear_betas
+from dmp_lightning.draws import Stream, generators, normal
 
 CONF = Path(__file__).parents[2] / "conf" / "sampler"
 SAMPLERS = ["ddpm", "ddim", "dpm_solver", "unipc"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dmp_lightning.diffusion.objective import Diffusion, Losses
+from dmp_lightning.diffusion.ddpm import Diffusion, Losses
 from dmp_lightning.diffusion.schedule import Schedule, linear_betas
 from dmp_lightning.diffusion.weighting import constant, min_snr, p2
 

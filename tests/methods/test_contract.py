@@ -16,7 +16,7 @@ from dmp_lightning.backbones import DiT
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, AdaLN, Frozen, FullFinetune, LoRA, Method, PromptTuning, load_patch, save_patch
 from dmp_lightning.methods.base import Prediction
-from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.prompts import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate
 
 WIDTH, DEPTH, TOKENS, CLASSES = 32, 3, 16, 4

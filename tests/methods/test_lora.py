@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dmp_lightning.backbones import DiT
-from dmp_lightning.export_job import export
-from dmp_lightning.job import train
+from dmp_lightning.commands.export import export
+from dmp_lightning.commands.models import patched
+from dmp_lightning.commands.sample import sample
+from dmp_lightning.commands.train import train
 from dmp_lightning.methods import Frozen, LoRA
-from dmp_lightning.methods.patch_file import fingerprint
-from dmp_lightning.sample_job import sample
-from dmp_lightning.sampling import patched
+from dmp_lightning.methods.patches import fingerprint
 from tests.configs import SMALL, config, small
 from tests.methods.test_contract import base, batch
 

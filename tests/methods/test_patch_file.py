@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dmp_lightning.methods import DMP, PromptTuning, load_patch, save_patch
-from dmp_lightning.methods.patch_file import fingerprint
+from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.prompts import LinearGate
 from tests.methods.test_contract import BALANCE, CASES, base
 

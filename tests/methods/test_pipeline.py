@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
 
 from dmp_lightning.diffusion.guidance import guide
-from dmp_lightning.diffusion.random import Stream, generators, normal
-from dmp_lightning.diffusion.sampling import Sampler
+from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
+from dmp_lightning.draws import Stream, generators, normal
 from dmp_lightning.methods import Method, load_patch, save_patch
-from dmp_lightning.methods.patch_file import fingerprint
-from dmp_lightning.methods.pipeline import to_pipeline
+from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.methods.pipelines import to_pipeline
 from tests.methods.test_contract import CASES, base, trained
 
 STEPS, LABELS = 4, [3, 0]

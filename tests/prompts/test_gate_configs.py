@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from torch.testing import assert_close
 
-from dmp_lightning.entry import CONFIG_DIR
+from dmp_lightning.commands.cli import CONFIG_DIR
 from tests.configs import config
 
 WIDTH, PROMPTS = 8, 6

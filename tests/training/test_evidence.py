@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dmp_lightning.job import train
+from dmp_lightning.commands.train import train
 from tests.configs import small
 
 

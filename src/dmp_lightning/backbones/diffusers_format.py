@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmp_lightning.backbones.protocol import Backbone
+from dmp_lightning.backbones.base import Backbone
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 OUTER = {

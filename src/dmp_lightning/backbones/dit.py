@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmp_lightning.backbones.protocol import Backbone, Conditioning
+from dmp_lightning.backbones.base import Backbone, Conditioning
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}

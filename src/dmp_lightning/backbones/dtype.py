@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from dmp_lightning.backbones.protocol import Backbone
+from dmp_lightning.backbones.base import Backbone
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dmp_lightning.backbones.protocol import Backbone
+from dmp_lightning.backbones.base import Backbone
 
 log = logging.getLogger(__name__)
 

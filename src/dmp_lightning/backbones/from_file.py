@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from dmp_lightning.backbones import diffusers_format
-from dmp_lightning.backbones.checkpoint import read_weights
 from dmp_lightning.backbones.sizes import guess_heads, read_sizes
+from dmp_lightning.backbones.weights import read_weights
 
 NAMES = {
     f"{name}.weight": None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dmp_lightning.backbones.protocol import Backbone
+from dmp_lightning.backbones.base import Backbone
 
 HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1152, 28): 16}
 """Of the paper's DiT-S, B, L and XL, by width and depth."""

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dmp_lightning.data.cache import user_cache
-from dmp_lightning.data.images import to_uint8
 from dmp_lightning.data.source import Stored
+from dmp_lightning.data.to_uint8 import to_uint8
 
 
 class PixelSource:

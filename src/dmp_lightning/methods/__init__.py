@@ -6,7 +6,7 @@ from dmp_lightning.methods.dmp import DMP
 from dmp_lightning.methods.frozen import Frozen
 from dmp_lightning.methods.full_finetune import FullFinetune
 from dmp_lightning.methods.lora import LoRA
-from dmp_lightning.methods.patch_file import load_patch, read_patch, save_patch
+from dmp_lightning.methods.patches import load_patch, read_patch, save_patch
 from dmp_lightning.methods.prompt_tuning import PromptTuning
 
 __all__ = [

@@ -3,8 +3,8 @@
 from dmp_lightning.prompts.balance import balance_losses, released_balance_losses
 from dmp_lightning.prompts.gate import Gate, Gates, NoisyGate, probability_in_top_k
 from dmp_lightning.prompts.gates import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate
-from dmp_lightning.prompts.mixture import Mixture, MixtureOfPrompts, injected_blocks
 from dmp_lightning.prompts.noise_level import log_snr, noise_level_embedding
+from dmp_lightning.prompts.pool import Mixture, MixtureOfPrompts, injected_blocks
 
 __all__ = [
     "ConstantGate",

@@ -11,8 +11,8 @@ from typing import Any
 
 import lightning as L
 
-from dmp_lightning import ctrl_c
-from dmp_lightning.ctrl_c import finishing
+from dmp_lightning.training import ctrl_c
+from dmp_lightning.training.ctrl_c import finishing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dmp_lightning.data.module import Batch
-from dmp_lightning.diffusion.objective import Diffusion
-from dmp_lightning.diffusion.random import Stream, generator
-from dmp_lightning.evaluation.paired import per_sample_losses, validation_draws
+from dmp_lightning.data.stream import Batch
+from dmp_lightning.diffusion.ddpm import Diffusion
+from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import Method
+from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
 
 
 class NonFiniteLossError(ValueError):

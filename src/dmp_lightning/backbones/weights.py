@@ -1,0 +1,125 @@
+"""Reading the weights of a backbone from untrusted files, strictly."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmp_lightning.backbones import diffusers_format
+from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.backbones.families import refuse_others
+from dmp_lightning.backbones.labels import Labels, fit_labels
+from dmp_lightning.backbones.sizes import compare_sizes
+from dmp_lightning.backbones.weight_sets import Found, WeightSet, choose_set
+from dmp_lightning.backbones.weights_file import read_content
+
+log = logging.getLogger(__name__)
+
+
+LABEL_TABLE = "y_embedder.embedding_table.weight"
+POSITIONS = "pos_embed"
+ROUNDED = 0.01  # more than half precision rounds positions by
+FREQUENCIES = {
+    "release": "the release's, which public weights were trained with. Diffusers' own class computes others: "
+    "backbone.model.timestep_frequencies=diffusers.",
+    "diffusers": "diffusers' own. The release's, which public weights were trained with, are others: "
+    "backbone.model.timestep_frequencies=release.",
+}
+LABELS_REMEDY = (
+    "Set backbone.model.num_classes and class_dropout_prob as the file has it (a null label takes a row), or "
+    "backbone.labels to reinit or a map."
+)
+
+
+def load_weights(
+    backbone: Backbone,
+    path: str | Path,
+    part: str | None = None,
+    labels: Labels = "strict",
+    predicts: str | None = None,
+) -> Backbone:
+    """Load the weights in `path` into `backbone`, all of them, and return it.
+
+    A file in safetensors' or torch's format, whatever its name: bare weights, or a training checkpoint that holds them
+    under names like `ema`, `model` or `state_dict`, with the prefixes of DDP, torch.compile or a LightningModule, which
+    are taken off; an index of shards; or a folder in diffusers' format. The log says what was taken. `part` chooses
+    between several sets of weights; by default the averaged one is taken. `labels` says what becomes of a class table
+    of another size, see `fit_labels`; `predicts` of weights that seem to be a SiT's, see `refuse_others`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read safely, or is another model's; a weight is missing, unexpected, of another
+            shape, or not finite.
+    """
+    expected = backbone.state_dict()
+    file, content, found = read_weights(path, expected, part)
+    tensors, name = dict(found.weights.tensors), found.name or "bare weights"
+    if diffusers_format.is_one(tensors):
+        diffusers_format.check_config(file, backbone)
+        tensors, name = diffusers_format.convert(tensors), "diffusers' format"
+        log.info("Timestep frequencies: %s", FREQUENCIES[getattr(backbone, "timestep_frequencies", "release")])
+        tensors[POSITIONS] = expected[POSITIONS]
+    refuse_others(file, tensors, content, predicts)
+    compare_sizes(file, tensors, backbone)
+    if LABEL_TABLE in tensors:
+        null_row = backbone.null_label is not None
+        tensors[LABEL_TABLE] = fit_labels(tensors[LABEL_TABLE], labels, backbone.num_classes, null_row)
+    _check_fit(file, tensors, expected)
+    backbone.load_state_dict(tensors)
+    log.info("Base weights: %s (%s)", path, "; ".join([name, *_remarks(found, tensors, expected)]))
+    return backbone
+
+
+def read_weights(
+    path: str | Path, names: Mapping[str, Any], part: str | None = None
+) -> tuple[Path, dict[str, Any], Found]:
+    """The file in `path`, all that it holds, and the set of weights that is taken of it; see `load_weights`."""
+    file = diffusers_format.find_weights(Path(path))
+    content = read_content(file)
+    try:
+        return file, content, choose_set(content, {*names, *diffusers_format.OUTERMOST}, part)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+
+
+def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        raise ValueError(f"{file} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
+    if unexpected:
+        raise ValueError(f"{file} holds {_some(unexpected)}, which the configured backbone does not have.")
+    for key, value in expected.items():
+        if value.shape != found[key].shape:
+            remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
+            raise ValueError(
+                f"{file}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}.{remedy}"
+            )
+        if not found[key].is_floating_point() or not found[key].isfinite().all():
+            raise ValueError(f"{file}: {key} holds {found[key].dtype} or numbers that are not finite: choose another.")
+    if POSITIONS in expected:
+        off = (found[POSITIONS].float() - expected[POSITIONS].float()).abs().max().item()
+        if off > ROUNDED:
+            log.warning("%s has positions of its own (up to %.3g from a DiT's): they are kept.", file, off)
+
+
+def _remarks(found: Found, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    weights: WeightSet = found.weights
+    said = [f"{weights.prefix} taken off the names"] if weights.prefix else []
+    if weights.unused:
+        said.append(f"{weights.unused:,} other tensors left out")
+    if found.others:
+        said.append(f"it also holds {', '.join(found.others)}: choose with backbone.part")
+    types = {value.dtype for value in tensors.values()} - {value.dtype for value in expected.values()}
+    kept = next(iter(expected.values())).dtype
+    return said + [f"converted from {_short(dtype)} to {_short(kept)}" for dtype in sorted(types, key=str)]
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,1 @@
+"""All that knows Hydra: one file a command, and what they share."""

@@ -1,0 +1,85 @@
+"""The base's own evaluation, made once for an experiment and used by all of its runs."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.data.stream import DiffusionData
+from dmp_lightning.files import DamagedError, load_tensors, save_tensors
+from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.training.outcome import Evaluation, Outcome
+
+log = logging.getLogger(__name__)
+
+DECISIVE = (
+    "backbone.model",
+    "diffusion",
+    "loss_weight",
+    "sampler",
+    "features",
+    "evaluation",
+    "trainer.precision",
+    "matmul_precision",
+)
+"""Parts of the config that what is measured of a base depends on, besides its weights and the data."""
+
+
+def measure_base(
+    config: DictConfig,
+    trainer: L.Trainer,
+    control: DiffusionModule,
+    data: DiffusionData,
+    evaluation: Evaluation,
+    resuming: bool,
+) -> Outcome:
+    """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
+    features = evaluation.generation.frechet.features.fingerprint
+    path = Path(config.base_results) / f"{_key(config, control.base, features, data)}.safetensors"
+    state = _read(path, len(data.validation), config.evaluation.samples)
+    if state is None:
+        trainer.validate(control, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            save_tensors(evaluation.base_state(), path)
+        return evaluation.outcome()
+    outcome = evaluation.restore_base(state)
+    log.info("The base has been evaluated before: %s", path)
+    found = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
+    if not resuming and trainer.is_global_zero:
+        # The very row that the validation would have logged: Lightning holds metrics in single precision.
+        row = {name: torch.tensor(value, dtype=torch.float32).item() for name, value in found.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(row | {"epoch": 0}, step=0)
+            logger.save()
+    return outcome
+
+
+def _key(config: DictConfig, base: str, features: str, data: DiffusionData) -> str:
+    parts = [OmegaConf.select(config, part) for part in DECISIVE]
+    known = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
+    known += [
+        base,
+        features,
+        data.train.fingerprint,
+        data.validation.fingerprint,
+        torch.__version__,
+        torch.cuda.is_available(),
+    ]
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | None:
+    """What was found, or None where there is nothing, or not of all held-out samples and all generated ones."""
+    try:
+        state = load_tensors(path) if path.is_file() else None
+    except DamagedError as error:
+        log.warning("%s: evaluating the base again.", error)
+        return None
+    if state is not None and (len(state["losses"]), len(state["features"])) != (held_out, samples):
+        log.warning("%s is of another number of samples: evaluating the base again.", path)
+        return None
+    return state

@@ -1,0 +1,135 @@
+"""Equal cost: a method made as large as another one, or trained for as long as another was."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.backbones import Backbone
+from dmp_lightning.commands.build import build_method
+from dmp_lightning.commands.build_training import environments
+from dmp_lightning.commands.trust.trusted import build
+from dmp_lightning.data.stream import DiffusionData
+from dmp_lightning.files import read_json, write_json
+from dmp_lightning.runs.record import read_results
+from dmp_lightning.training.ema import EMA
+from dmp_lightning.training.module import DiffusionModule
+
+log = logging.getLogger(__name__)
+
+FILE = "budget.json"  # in a run's folder: what its trial found
+WARM_UP, TIMED = 20, 60  # steps of a trial
+
+
+def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
+    """The config, with `budget=parameters` that of the rank whose size is nearest to the method `budget.of`.
+
+    Raises:
+        ValueError: the method has another size than that one, and no rank; or that one trains nothing.
+    """
+    if config.budget is None or config.budget.equal != "parameters":
+        return config
+    with torch.random.fork_rng(devices=[]):  # the weights of the run itself are those of any other
+        method, other = build_method(config, backbone), build(config.budget.of)(backbone=backbone)
+    if method.size == other.size:
+        return config
+    if not other.size:
+        raise ValueError(
+            f"budget=parameters: {other.label} has no trained parameters to match: choose another method@budget.of."
+        )
+    if "rank" not in config.method:
+        raise ValueError(
+            f"budget=parameters: {method.label} has {method.size:,} trained parameters, {other.label} has "
+            f"{other.size:,}, and nothing can be chosen to make them equal: choose method=lora, or budget=null."
+        )
+    rank = max(1, round(config.method.rank * other.size / method.size))  # a size is proportional to its rank
+    size = method.size // config.method.rank * rank
+    log.info(
+        "Rank %d: %s trained parameters, nearest to the %s of %s.", rank, f"{size:,}", f"{other.size:,}", other.label
+    )
+    return OmegaConf.merge(config, {"method": {"rank": rank}})  # type: ignore[return-value]
+
+
+def with_equal_seconds(
+    config: DictConfig, module: DiffusionModule, data: DiffusionData, run_dir: Path, resuming: bool
+) -> DictConfig:
+    """The config, with `budget=seconds` that of as many steps as the training can take in these seconds.
+
+    How long a step takes a trial of a few dozen steps says, and no other run on the machine may disturb it. It leaves
+    no trace but a file in `run_dir`, which a resumed run reads, so that it has the same steps. So schedules of the rate
+    know their end from the start. Time that a training needs once, as for compiling, is left out.
+
+    Raises:
+        ValueError: the config names no seconds, or not how many.
+    """
+    if config.budget is None or config.budget.equal != "seconds" or not module.method.trained():
+        return config
+    seconds, path = reference_seconds(config.budget), run_dir / FILE
+    if resuming and path.exists():
+        step = read_json(path)["seconds_per_step"]
+    else:
+        step = seconds_per_step(config, module, data)
+        write_json({"seconds_per_step": step}, path)
+    steps = max(1, round(seconds / step))
+    log.info("%.1f seconds of training are %d steps of %.2f ms.", seconds, steps, 1000 * step)
+    return OmegaConf.merge(config, {"recipe": {"max_steps": steps}})  # type: ignore[return-value]
+
+
+def reference_seconds(budget: DictConfig) -> float:
+    """The seconds that `budget` names, or those that the training took whose record it names.
+
+    Raises:
+        FileNotFoundError: there is no such record.
+        ValueError: it names neither, or both; or they are none.
+    """
+    if (budget.seconds is None) == (budget.of is None):
+        raise ValueError("budget=seconds: set either budget.seconds, or budget.of to the results.json of a run.")
+    if budget.of is None:
+        where, seconds = "budget.seconds", float(budget.seconds)
+    else:
+        where, final = str(budget.of), read_results(budget.of).metrics.get("final", {})
+        seconds = final.get("training_seconds") or 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{where}: {seconds} seconds are none to train for.")
+    return seconds
+
+
+def seconds_per_step(config: DictConfig, module: DiffusionModule, data: DiffusionData) -> float:
+    """The mean time of a training step in a trial, after which the weights are as before."""
+    before = {name: value.detach().clone() for name, value in module.method.trained().items()}
+    if config.compile:
+        module.method.compile()
+    timer = StepTimer()
+    trainer = build(
+        config.trainer,
+        max_steps=WARM_UP + TIMED,
+        limit_val_batches=0,
+        callbacks=[timer] if config.recipe.ema_decay is None else [EMA(config.recipe.ema_decay), timer],
+        plugins=environments(),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(module, datamodule=data)
+    for name, value in module.method.trained().items():
+        value.data.copy_(before[name])
+    return trainer.strategy.broadcast(timer.mean())
+
+
+class StepTimer(L.Callback):
+    """Notes when each training step ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    def mean(self) -> float:
+        """Seconds of an optimiser's step, those of the warm-up left out."""
+        warm_up = len(self.ends) * WARM_UP // (WARM_UP + TIMED)  # batches; a step may accumulate several
+        return (self.ends[-1] - self.ends[warm_up - 1]) / TIMED

@@ -1,0 +1,1 @@
+"""What users type, checked before anything is built."""

@@ -1,0 +1,136 @@
+"""Kinds of a single value: numbers, names, texts and paths."""
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from dmp_lightning.commands.checks.kinds import Kind, UnfitError, either, is_number, shown
+
+LARGEST = 2**31 - 1
+"""Of whole numbers that count something."""
+LARGEST_SEED = 2**32 - 1
+"""NumPy's generators take no larger one."""
+
+
+def integer(low: int = 0, high: int = LARGEST) -> Kind:
+    """A whole number; one like 1e3, which is read as 1000.0, is one too."""
+
+    def take(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UnfitError(_quoted(value))
+        if not low <= value <= high:
+            raise UnfitError("That is too large." if value > high == LARGEST else "")
+        return value
+
+    return Kind(f"a whole number from {low}" + (f" to {high}" if high != LARGEST else ""), take)
+
+
+def number(
+    low: int | float = -math.inf, high: int | float = math.inf, *, above: bool = False, below: bool = False
+) -> Kind:
+    """A finite number from `low` to `high`: `above` the former, `below` the latter where these are no values of it."""
+
+    def take(value: Any) -> int | float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise UnfitError(_quoted(value))
+        try:
+            inside = math.isfinite(value) and low <= value <= high
+        except OverflowError:  # an int that no float holds
+            inside = False
+        if not inside or (above and value == low) or (below and value == high):
+            raise UnfitError
+        return value
+
+    parts = [f"above {low:g}" if above else f"from {low:g}"] if low > -math.inf else []
+    parts += [f"below {high:g}" if below else f"up to {high:g}"] if high < math.inf else []
+    return Kind(" ".join(["a number", ", ".join(parts)]).strip(), take)
+
+
+def choice(*names: str) -> Kind:
+    """One of these texts."""
+
+    def take(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise UnfitError
+        return value
+
+    return Kind(either(names), take)
+
+
+def constant(value: Any, why: str) -> Kind:
+    """Nothing but this value."""
+
+    def take(given: Any) -> Any:
+        if given != value or isinstance(given, bool) != isinstance(value, bool):
+            raise UnfitError
+        return value
+
+    return Kind(f"{shown(value)}, {why}", take)
+
+
+def pattern(expression: str, possible: str) -> Kind:
+    """A text of that form."""
+
+    def take(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(expression, value, re.ASCII):
+            raise UnfitError
+        return value
+
+    return Kind(possible, take)
+
+
+def _null(value: Any) -> None:
+    if value is not None:
+        raise UnfitError
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UnfitError
+    return value
+
+
+def _text(value: Any) -> str:
+    text = _readable(value)
+    if not text.strip() or not text.isprintable():
+        raise UnfitError
+    return text
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bool | float):
+        raise UnfitError("Write it in quotes.")
+    if not isinstance(value, int | str):
+        raise UnfitError
+    return str(value)
+
+
+def _path(value: Any) -> str:
+    text = _readable(value)
+    if not text or "\0" in text:
+        raise UnfitError
+    if any(name in os.environ for name in re.findall(r"\$\{?(\w+)", text)):
+        raise UnfitError("Its $ has come to us as it is: leave out single quotes, or write the path out.")
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        raise UnfitError("There is no such home folder.") from None
+
+
+def _quoted(value: Any) -> str:
+    return "It is a text: leave out the quotes." if isinstance(value, str) and is_number(value) else ""
+
+
+NULL = Kind("null", _null)
+BOOLEAN = Kind("true or false", _boolean)
+TEXT = Kind("a text", _text)
+PATH = Kind("a path", _path)
+SEED = integer(0, LARGEST_SEED)
+COUNT = integer(1)
+POSITIVE = number(0, above=True)
+WEIGHT = number(0)
+FRACTION = number(0, 1)

@@ -1,0 +1,128 @@
+"""What runs leave in their folders when they begin, and how the jobs of a sweep are known again by it."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.files import read_json, write_json
+from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, latest_in, started
+from dmp_lightning.runs.record import read_results
+
+ELSEWHERE = (
+    "base_results",
+    "controls",
+    "experiment",
+    "launcher",
+    "logger",
+    "name",
+    "resume",
+    "run_dir",
+    "sweep",
+    "sweeper",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+)
+"""Keys and groups that do not change what a job finds, or that the folder of the sweep stands for."""
+
+INDIRECT = ("gate", "loss_weight")
+"""Groups that act through the keys of others, of a method with a gate and of the diffusion."""
+
+
+def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None:
+    """The final metrics that are in `folder` already, or None for a job that is to run, from its checkpoint if any.
+
+    Raises:
+        ValueError: what is there was made with other settings, or another job of the sweep has these.
+    """
+    settings, begun = settings_of(config), folder / BEGUN
+    given = _begun_with(begun) if begun.exists() else None
+    if (folder / RESULTS).exists():
+        record = read_results(folder / RESULTS)
+        _check_same(given or record.config, settings, folder)  # a budget turns keys of the record
+        if "final" not in record.metrics:
+            raise ValueError(f"{folder / RESULTS} is not the record of a training: delete it.")
+        numbers = {name: value for name, value in record.metrics["final"].items() if isinstance(value, float)}
+        paired = record.paired.get("overall")
+        return numbers | ({"loss_difference": paired["mean"]} if paired else {})
+    if given and latest_in(folder) is not None:
+        _check_same(given, settings, folder)
+    if OmegaConf.select(config, "sweep.study") is None:  # a search may draw a value again
+        _check_new(settings, folder)
+    begin(folder, config, resuming=latest_in(folder) is not None)
+    return None
+
+
+def differences(there: Any, here: Any, but: tuple[str, ...] = ELSEWHERE, where: str = "") -> Iterator[str]:
+    """Each key of two nested containers with different values, `but` for some; a key that is missing is null.
+
+    Interpolations that Hydra has written down as they were typed are passed over: what they follow is compared.
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            path = f"{where}.{key}".lstrip(".")
+            if not elsewhere(path, but):
+                yield from differences(there.get(key), here.get(key), but, path)
+    elif there != here and not (isinstance(there, str) and "${" in there):
+        yield f"{where} is {there} there, {here} here"
+
+
+def elsewhere(key: str, keys: tuple[str, ...] = ELSEWHERE) -> bool:
+    """Whether a key, or the override of one, is one of `keys` or below it: those change nothing of what a job finds."""
+    key = key.lstrip("+").partition("=")[0]
+    return any(key == other or key.startswith(f"{other}.") for other in keys)
+
+
+def _check_same(there: Any, here: Any, folder: Path) -> None:
+    found = list(differences(there, here))
+    if found:
+        more = f", and {len(found) - 2} more" if len(found) > 2 else ""
+        raise ValueError(
+            f"{folder} was made with other settings ({', '.join(found[:2])}{more}): delete it, or name a sweep of its "
+            "own with sweep.name=...."
+        )
+
+
+def _check_new(settings: Any, folder: Path) -> None:
+    for begun in sorted(folder.parent.glob(f"*/{BEGUN}")):
+        found = [] if begun.parent == folder else list(differences(_begun_with(begun), settings))
+        acting = [each for each in found if not each.startswith(INDIRECT)]
+        if found and not acting:
+            group = found[0].partition(".")[0]
+            raise ValueError(f"This is the run of {begun.parent.name} again: here nothing depends on {group}.")
+
+
+def _begun_with(begun: Path) -> Any:
+    """The config of a job that has begun."""
+    try:
+        return read_json(begun)["config"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{begun} is damaged ({error}): delete it.") from error
+
+
+def settings_of(config: DictConfig) -> Any:
+    """The whole config as JSON gives it back."""
+    return json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
+
+
+def begin(folder: Path, config: DictConfig, kind: str = RUN, resuming: bool = False) -> None:
+    """Write `begun.json`: what a run, or another kind of job, was told and when; it marks the folder as one of ours.
+
+    A run that is resumed was started when it was started first.
+    """
+    when = datetime.fromtimestamp(started(folder)) if resuming else datetime.now()
+    begun = when.astimezone().isoformat(timespec="microseconds")
+    write_settings(folder / BEGUN, settings_of(config), kind=kind, started=begun)
+
+
+def write_settings(path: Path, settings: dict[str, Any], **more: str) -> None:
+    """Write down what a job was told, with the command, and `more`."""
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    content = {"schema": 1, "name": settings.get("name"), "config": settings, **more, "command": command}
+    write_json(content, path)

@@ -1,0 +1,132 @@
+"""The main job: evaluate the base, train a method on it, evaluate again, and report whether it helped."""
+
+import logging
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from dmp_lightning.commands.base_results import measure_base
+from dmp_lightning.commands.budget import with_equal_parameters, with_equal_seconds
+from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
+from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
+from dmp_lightning.commands.checks.preflight import fingerprints, preflight, read_checkpoint
+from dmp_lightning.commands.checks.trainer_options import check_trainer
+from dmp_lightning.commands.claim import claim
+from dmp_lightning.commands.cli import resume_command
+from dmp_lightning.commands.earlier import begin, settings_of
+from dmp_lightning.commands.resuming import check_settings
+from dmp_lightning.commands.summary import Measured, summarise
+from dmp_lightning.methods import Frozen, Method, save_patch
+from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.runs.folder import checkpoint_to_resume, latest_in, saved_in
+from dmp_lightning.training.ctrl_c import promise, tell
+from dmp_lightning.training.ema import EMA
+from dmp_lightning.training.interruption import Interrupted, Interruption
+from dmp_lightning.training.loggers import finish
+from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.training.outcome import Evaluation
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Run the job in the folder `run_dir`, and return the final metrics by name.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
+    """
+    run_dir = Path(config.run_dir)
+    check_trainer(config)
+    checkpoint = checkpoint_to_resume(run_dir, config.resume)
+    if checkpoint is not None:
+        check_settings(checkpoint, read_checkpoint(checkpoint), config)
+    lock = claim(config, run_dir, checkpoint)
+    if checkpoint is not None:
+        log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
+    promise(lambda: _how_to_go_on(config, next(reversed(saved_in(run_dir)), checkpoint)))
+    try:
+        with Interruption() as interruption:
+            return patch(config, run_dir, checkpoint, interruption)
+    except Interrupted:
+        tell(_how_to_go_on(config, latest_in(run_dir)))
+        raise
+    finally:
+        finish()
+        lock.release()
+
+
+def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interruption: Interruption) -> dict[str, float]:
+    """The job itself."""
+    told = config  # a budget turns some of it
+    data, features, backbone = build_parts(config)
+    base = fingerprint(backbone)
+    config = with_equal_parameters(config, backbone)
+    evaluation = build_evaluation(config, features, run_dir)
+    ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
+    control, method = Frozen(backbone), build_method(config, backbone)
+    module = build_module(config, method, base)
+    preflight(config, module, data, evaluation.generation, checkpoint)
+    if checkpoint is not None:
+        rank_zero_only(begin)(run_dir, told, resuming=True)
+    set_matmul_precision(config)
+    config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
+    module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
+    kept = {"settings": settings_of(told), "fingerprints": fingerprints(data, evaluation.generation)}
+    trainer = build_trainer(config, kept, evaluation, ema, interruption, run_dir)
+
+    control_module = build_module(config, control, base)
+    measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
+    label = config.label or method.label + (", EMA" if ema else "")
+    rows = [Measured(control.label if method.trained() else label, control.size, measured)]
+    describe(method)
+    if method.trained():
+        fit(trainer, module, data, evaluation, checkpoint, config.compile)
+        rows.append(Measured(label, method.size, evaluation.outcome()))
+        export(module, ema, run_dir, config)
+    return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
+
+
+def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
+    again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
+    return f"\nInterrupted. To go on: {again}"  # below the bar of progress
+
+
+def describe(method: Method) -> None:
+    """Say how large the base is, and what is trained."""
+    base = sum(weights.numel() for weights in method.base().values())
+    share = f"{100 * method.size / base:.3f}%"
+    log.info(
+        "Base: %s parameters. %s trains %s (%s of the base).", f"{base:,}", method.label, f"{method.size:,}", share
+    )
+
+
+def fit(
+    trainer: L.Trainer,
+    module: DiffusionModule,
+    data: L.LightningDataModule,
+    evaluation: Evaluation,
+    checkpoint: Path | None,
+    compiled: bool,
+) -> None:
+    """Train, from the checkpoint where there is one, and validate at the end, unless that has been done."""
+    if compiled:
+        module.method.compile()  # in place: the parameters keep their names
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if evaluation.paired.step != trainer.global_step:
+        trainer.validate(module, datamodule=data, verbose=False)
+
+
+def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig) -> None:
+    """Write what was trained as safetensors; with EMA its averages, and the last weights beside them."""
+    if not module.trainer.is_global_zero:
+        return
+    about = {"method": OmegaConf.to_container(config.method, resolve=True), "name": config.name, "seed": config.seed}
+    if ema is None:
+        save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+        return
+    save_patch(module.method.exported(), run_dir / "patch_raw.safetensors", module.base, about)
+    ema.swap(module)
+    save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+    ema.swap(module)

@@ -1,0 +1,1 @@
+"""What may be built from a file or a config."""

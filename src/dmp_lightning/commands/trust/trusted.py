@@ -1,0 +1,224 @@
+"""The list of all that a config may build, and the function that builds it."""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+OURS = """
+backbones.DiT
+data.digits.Digits
+data.fashion_mnist.FashionMNIST
+data.latents.Latents
+data.module.DiffusionData
+data.synthetic.SyntheticLatents
+diffusion.objective.Diffusion
+diffusion.sampling.Sampler
+diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas
+diffusion.weighting.constant
+diffusion.weighting.min_snr
+diffusion.weighting.p2
+evaluation.classifiers.DigitsClassifier
+evaluation.classifiers.FashionClassifier
+evaluation.features.Inception
+evaluation.features.Pixels
+evaluation.own_pictures.OwnPictures
+methods.AdaLN
+methods.DMP
+methods.Frozen
+methods.FullFinetune
+methods.LoRA
+methods.PromptTuning
+prompts.ConstantGate
+prompts.HardGate
+prompts.LinearGate
+prompts.MLPGate
+prompts.SigmoidGate
+training.csv_log.CSVLog
+training.loggers.wandb_logger
+training.sharding.FrozenShards
+"""
+
+LIGHTNING = """
+Trainer
+pytorch.Trainer
+pytorch.loggers.CSVLogger
+pytorch.loggers.TensorBoardLogger
+pytorch.strategies.DDPStrategy
+pytorch.strategies.SingleDeviceStrategy
+"""
+
+OPTIMISERS = "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD"
+
+RATES = """
+ChainedScheduler
+ConstantLR
+CosineAnnealingLR
+CosineAnnealingWarmRestarts
+CyclicLR
+ExponentialLR
+LinearLR
+MultiStepLR
+OneCycleLR
+PolynomialLR
+SequentialLR
+StepLR
+"""
+
+SAMPLERS = """
+DDIMScheduler
+DDPMScheduler
+DEISMultistepScheduler
+DPMSolverMultistepScheduler
+DPMSolverSinglestepScheduler
+EulerAncestralDiscreteScheduler
+EulerDiscreteScheduler
+HeunDiscreteScheduler
+KDPM2AncestralDiscreteScheduler
+KDPM2DiscreteScheduler
+LMSDiscreteScheduler
+PNDMScheduler
+SASolverScheduler
+UniPCMultistepScheduler
+"""
+
+TRUSTED = frozenset(
+    f"{prefix}.{name}"
+    for prefix, names in {
+        "dmp_lightning": OURS,
+        "lightning": LIGHTNING,
+        "torch.optim": OPTIMISERS,
+        "torch.optim.lr_scheduler": RATES,
+        "diffusers": SAMPLERS,
+    }.items()
+    for name in names.split()
+)
+"""Exact names of constructors. None of them runs code that its arguments name, or reads pickles."""
+
+
+LOGGERS = {
+    "dmp_lightning.training.csv_log.CSVLog": "path",
+    "dmp_lightning.training.loggers.wandb_logger": "save_dir",
+    "lightning.pytorch.loggers.CSVLogger": "save_dir",
+    "lightning.pytorch.loggers.TensorBoardLogger": "save_dir",
+}
+"""Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
+
+
+SWITCHES = ("_partial_", "_recursive_")
+
+
+def own_packages() -> tuple[str, ...]:
+    """Prefixes of the packages whose code the user lets configs build: `DMP_TRUSTED=mygates,lab.models`."""
+    names = (name.strip() for name in os.environ.get("DMP_TRUSTED", "").split(","))
+    return tuple(f"{name}." for name in names if name)
+
+
+OWN = own_packages()
+"""As the environment was when the process started: nothing that is read later can change it."""
+
+
+def build(node: Any, **arguments: Any) -> Any:
+    """What a node of the config describes, with more `arguments`; None where there is none.
+
+    The node is resolved once, and what is checked is what is built: no interpolation is left in it.
+
+    Raises:
+        ValueError: it names something that is not trusted.
+    """
+    if node is None:
+        return None
+    if not OmegaConf.is_config(node):
+        raise ValueError(
+            f"{node!r} describes nothing that could be built: choose a file of its group, or give a `_target_`."
+        )
+    plain = OmegaConf.to_container(node, resolve=True)
+    check_node(plain, node._get_full_key(None))
+    return instantiate(OmegaConf.create(plain), **arguments)
+
+
+def check_targets(config: DictConfig) -> None:
+    """Make sure, before any work, that all parts of a config describe only what is trusted.
+
+    A config that cannot be resolved as a whole is taken as it is written: `build` checks each part again.
+
+    Raises:
+        ValueError: one does not, or there is no such thing.
+    """
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException:
+        check_node(OmegaConf.to_container(config, resolve=False), "", resolved=False)
+    else:
+        check_node(plain, "")
+
+
+def check_node(plain: Any, where: str, resolved: bool = True) -> None:
+    """Make sure that plain containers name only trusted targets, at any depth, and hold no interpolation.
+
+    Raises:
+        ValueError: they do not; the sentence names the key below `where`.
+    """
+    for path, key, value in _leaves(plain, where):
+        if key == "_target_":
+            check_target(path, value)
+        elif resolved and key in SWITCHES and not isinstance(value, bool):
+            raise ValueError(f"{path}={value}: choose true or false.")
+        elif resolved and isinstance(value, str) and "${" in value:
+            raise ValueError(f"{path}={value} is an interpolation inside a value: write the value itself.")
+
+
+def check_target(where: str, target: object) -> None:
+    """Make sure that a config may build `target`: by its exact name, or as defined in one of the user's `OWN` packages.
+
+    Raises:
+        ValueError: it may not, or there is no such thing.
+    """
+    if isinstance(target, str) and (target in TRUSTED or is_own(where, target)):
+        if target in LOGGERS and not where.startswith("logger."):
+            raise ValueError(f"{where}={target} is a logger: it stands below logger.")
+        return
+    close = get_close_matches(str(target), TRUSTED, n=1, cutoff=0.8)
+    hint = (
+        f"did you mean {close[0]}? For" if close else "dmp_lightning/commands/trust/trusted.py lists what it may; for"
+    )
+    raise ValueError(
+        f"{where}={target} is nothing that a config may build: {hint} code of your own, set DMP_TRUSTED to its package."
+    )
+
+
+def is_own(where: str, target: str) -> bool:
+    """Whether `target`, which stands at `where`, is defined in one of the user's `OWN` packages.
+
+    What such a package has merely imported is not: with it, `mygates.os.system` would be within reach.
+
+    Raises:
+        ValueError: it is of such a package, but not there.
+    """
+    return target.startswith(OWN) and f"{_home(where, target)}.".startswith(OWN)
+
+
+def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
+    """Path, key and value of all that nested containers hold; what stands at Hydra's own keys as a whole."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        path = f"{where}.{key}".lstrip(".")
+        if key in ("_target_", *SWITCHES) or not isinstance(value, dict | list):
+            yield path, key, value
+        else:
+            yield from _leaves(value, path)
+
+
+def _home(where: str, target: str) -> str:
+    """The module in which the class or function `target` is defined, or nothing where its parent is no module."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(import_module(module), name).__module__
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{where}={target} cannot be found ({error}).") from error

@@ -1,0 +1,1 @@
+"""Encoding images into a store of latents."""

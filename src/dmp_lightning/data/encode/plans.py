@@ -1,0 +1,130 @@
+"""What is being encoded into a store, kept in its folder until it is done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from dmp_lightning.data.latents.held_out import draw_held_out
+from dmp_lightning.data.latents.manifest import (
+    MANIFEST,
+    Manifest,
+    Plan,
+    Shard,
+    read_manifest,
+    read_plan,
+    read_shard,
+    write_record,
+)
+from dmp_lightning.data.latents.store import read_tensors
+from dmp_lightning.files import UNFINISHED
+
+RECORDS = ".encoding"
+"""Folder of a store with the plan, and a record and a lock for each shard."""
+
+
+def record_path(out: Path, number: int) -> Path:
+    """Of a shard that is written and whole."""
+    return out / RECORDS / f"shard-{number:05d}.json"
+
+
+def plan_path(out: Path) -> Path:
+    """Of what is being encoded in a store."""
+    return out / RECORDS / "plan.json"
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Write the plan into a new store, or make sure that it is the one that was begun.
+
+    A plan of which no latent is there takes nothing away from another, which takes its place.
+
+    Raises:
+        ValueError: it is another, and has latents, or is being carried out.
+    """
+    remedy = "choose another folder with out=, or remove it"
+    with changing_plan(out):
+        if plan_path(out).exists():
+            begun = read_plan(plan_path(out))
+            different = begun.differences(plan)
+            if not different:
+                return
+            records = list((out / RECORDS).glob("shard-*.json"))
+            if any(read_shard(record).count for record in records):
+                if begun.background is None and plan.background is not None:
+                    raise ValueError(
+                        f"{out} was begun by an earlier version, which read pictures with alpha, of 16 bits or turned "
+                        f"by EXIF otherwise: {remedy}."
+                    )
+                raise ValueError(f"{out} holds latents of another {', '.join(different)}: {remedy}.")
+            if _others_at_work(out):
+                raise ValueError(f"Another process encodes into {out} with another {', '.join(different)}: {remedy}.")
+            for record in records:
+                record.unlink()
+        elif (out / MANIFEST).exists():
+            raise ValueError(f"{out} holds latents already: {remedy}.")
+        write_record(plan, plan_path(out))
+
+
+def changing_plan(out: Path) -> FileLock:
+    """Held while a plan is replaced, or a shard noted as one of it."""
+    (out / RECORDS).mkdir(parents=True, exist_ok=True)
+    return FileLock(out / RECORDS / "plan.lock")
+
+
+def _others_at_work(out: Path) -> bool:
+    for lock in (out / RECORDS).glob("shard-*.lock"):
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
+def shard_ranges(plan: Plan) -> list[range]:
+    """The images of each shard."""
+    images = range(plan.images)
+    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
+
+
+def finish(plan: Plan, out: Path) -> bool:
+    """Write the manifest if all shards are there; every process may, as they write the same.
+
+    A complete store keeps the manifest that it has, and with it its held-out images.
+
+    Raises:
+        ValueError: no image could be read.
+    """
+    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
+    if not all(record.exists() for record in records):
+        return False
+    shards = [read_shard(record) for record in records]
+    count = sum(shard.count for shard in shards)
+    if not count:
+        raise ValueError("None of the images could be read: set source to where they are.")
+    kept = tuple(shard for shard in shards if shard.count)
+    manifest = Manifest(plan, count, kept, None if plan.held_out is not None else _draw(out, kept))
+    with FileLock(out / RECORDS / "manifest.lock"):
+        clear(out / MANIFEST)
+        if not _is_readable(out / MANIFEST):
+            write_record(manifest, out / MANIFEST)
+    return True
+
+
+def _draw(out: Path, shards: Sequence[Shard]) -> tuple[int, ...]:
+    labels = torch.cat([read_tensors(out / shard.name, ["labels"])[0] for shard in shards])
+    return tuple(draw_held_out(labels.numpy()).tolist())
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return path.exists() and bool(read_manifest(path))
+    except ValueError:
+        return False
+
+
+def clear(path: Path) -> None:
+    """Remove what one that was killed has left of `path`; nobody else may be writing it."""
+    for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
+        left.unlink()

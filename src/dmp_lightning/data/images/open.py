@@ -1,0 +1,78 @@
+"""Where images come from: a folder, a zip, tars of WebDataset, IDX files; which it is, is seen by what is there."""
+
+import logging
+import tarfile
+import zipfile
+from pathlib import Path
+
+from dmp_lightning.data.images.folder import FolderImages
+from dmp_lightning.data.images.idx import IdxImages
+from dmp_lightning.data.images.source import Images
+from dmp_lightning.data.images.tar import TarImages
+from dmp_lightning.data.images.zip import ZipImages
+
+log = logging.getLogger(__name__)
+
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+"""How files begin that gzip, bzip2, xz and zstd have packed."""
+
+
+def open_images(source: Path, key: str = "source") -> Images:
+    """The images at `source`: a folder, a zip, a tar, or a folder of tars or IDX files (torchvision's too).
+
+    What lies there besides is told in one line.
+
+    Args:
+        key: the setting that names the source, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no image in it.
+        ValueError: an archive is damaged or compressed; it cannot be told what are the images.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"There is nothing at {source}: set {key} to where the images are.")
+    try:
+        images = _open(source)
+    except (tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{source} holds a damaged archive ({error}): restore it.") from error
+    left_out = f"left out: {images.left_out}" if +images.left_out else ""
+    if not len(images):
+        raise FileNotFoundError(
+            f"There are no images in {source}{left_out and f' ({left_out})'}: set {key} to where they are."
+        )
+    if left_out:
+        log.warning("%s: %s.", source, left_out)
+    return images
+
+
+def _open(source: Path) -> Images:
+    if source.is_file():
+        return _open_archive(source)
+    for folder in (source, source / "raw", source / "FashionMNIST" / "raw"):
+        if any(folder.glob("train-images-idx3-ubyte*")):
+            return IdxImages(folder)
+    archives, images = sorted(source.glob("*.tar")), FolderImages(source)
+    if archives and len(images):
+        raise ValueError(
+            f"{source} holds images ({len(images):,}, the first {images.names[0]}) and tars ({len(archives):,}, the "
+            f"first {archives[0].name}): leave one or the other in it."
+        )
+    if not archives:
+        return images
+    for archive in archives:
+        _refuse_compressed(archive)
+    tars = TarImages(archives)
+    images.left_out["archive"] -= len(archives)
+    tars.left_out.update(images.left_out)
+    return tars
+
+
+def _open_archive(source: Path) -> Images:
+    _refuse_compressed(source)
+    return TarImages([source]) if tarfile.is_tarfile(source) else ZipImages(source)
+
+
+def _refuse_compressed(archive: Path) -> None:
+    with archive.open("rb") as file:
+        if file.read(6).startswith(COMPRESSED):
+            raise ValueError(f"{archive} is compressed, and images are read where they lie in it: unpack it first.")

@@ -1,0 +1,1 @@
+"""Stores of latents: ours, and those of other projects."""

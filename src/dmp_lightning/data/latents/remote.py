@@ -1,0 +1,71 @@
+"""Stores in object storage: fetched shard by shard into the user's cache, and read from there."""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from filelock import FileLock
+from tqdm import tqdm
+
+from dmp_lightning.data.cache import user_cache
+from dmp_lightning.data.latents.checksums import sha256
+from dmp_lightning.data.latents.manifest import MANIFEST, Shard, read_manifest
+from dmp_lightning.files import replacing
+
+
+def is_remote(folder: str) -> bool:
+    """Whether `folder` is a URL (s3://, gs://, hf://), not a path."""
+    return "://" in folder
+
+
+def fetch_store(url: str) -> Path:
+    """A local copy of the store at `url`; only shards that are not there yet are fetched.
+
+    Each shard gets its name only when its checksum is right. The processes of a host wait for one of them to fetch.
+
+    Raises:
+        FileNotFoundError: there is no store.
+        ValueError: the storage cannot be reached, or a shard arrives damaged.
+    """
+    folder = user_cache() / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        try:
+            system, root = fsspec.core.url_to_fs(url)
+            _fetch(system, root, MANIFEST, folder, None)
+            shards = read_manifest(folder / MANIFEST).shards
+            missing = [shard for shard in shards if not _is_there(folder, shard)]
+            for shard in tqdm(missing, "Fetching", unit="shard", disable=not missing):
+                _fetch(system, root, shard.name, folder, shard.sha256)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # what clients of storage raise is of many kinds
+            raise ValueError(f"{url} cannot be read: {error}.") from error
+    return folder
+
+
+def _is_there(folder: Path, shard: Shard) -> bool:
+    """Shards are named by place alone: another store may have stood at the URL."""
+    path, note = folder / shard.name, _note(folder, shard.name)
+    return path.is_file() and note.is_file() and note.read_text() == shard.sha256
+
+
+def _fetch(system: Any, root: str, name: str, folder: Path, checksum: str | None) -> None:
+    source = str(PurePosixPath(root) / name)
+    if not system.exists(source):
+        raise FileNotFoundError(f"There is no {source} in the storage: encode the images, and copy all latents there.")
+    with replacing(folder / name) as temporary:
+        try:
+            system.get_file(source, str(temporary))
+        except OSError as error:
+            raise ValueError(f"{source} cannot be fetched ({error}): try again.") from error
+        if checksum not in (None, sha256(temporary)):
+            raise ValueError(f"{source} arrived damaged, its checksum is another: copy it there again.")
+    if checksum:
+        with replacing(_note(folder, name)) as temporary:
+            temporary.write_text(checksum)
+
+
+def _note(folder: Path, name: str) -> Path:
+    return folder / f"{name}.sha256"

@@ -1,0 +1,140 @@
+"""Latents of images on disk as a `Source`: each draw of a training sample is new."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Num, UInt8
+from torch import Tensor
+
+from dmp_lightning.data.latents.foreign import is_fast_dit, is_lightningdit, open_fast_dit, open_lightningdit
+from dmp_lightning.data.latents.manifest import MANIFEST
+from dmp_lightning.data.latents.remote import fetch_store, is_remote
+from dmp_lightning.data.latents.store import Store, open_store
+from dmp_lightning.data.latents.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
+from dmp_lightning.data.source import Stored
+from dmp_lightning.data.to_uint8 import to_uint8
+
+log = logging.getLogger(__name__)
+
+
+class Latents:
+    """Latents of images under a VAE, scaled as the diffusion model expects them.
+
+    Where the moments of the posterior are stored, a training sample is drawn from it; where the mirror is stored, half
+    of the samples are mirrored (latents themselves cannot be flipped).
+
+    Args:
+        folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
+            Or as fast-DiT or LightningDiT wrote them: without statistics, each image has the one latent.
+        train: all but the held-out images, or these; which they are stands in the manifest. Where there is none, they
+            are drawn as `encode` draws them.
+        vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
+
+    Raises:
+        FileNotFoundError: the latents, one of their files, or the VAE is missing.
+        ValueError: a file is damaged, or not of the shape that it should be; on reading: a latent is not finite; on
+            decoding: the VAE is another.
+    """
+
+    def __init__(self, folder: str | Path, train: bool, vae: str | Path) -> None:
+        self.vae = str(vae)
+        self.folder = fetch_store(str(folder)) if is_remote(str(folder)) else Path(folder)
+        _check_prepared(self.folder, self.vae)
+        self.store = _open(self.folder, self.vae)
+        self.sample_shape = self.store.shape[1:]
+        self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
+        self.classes = self.store.classes
+        self.moments = self.store.shape[0] == 2
+        held_out = self.store.held_out
+        self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out
+        if not train:
+            self._tell_held_out()
+        content = f"{self.store.digest} without {held_out.tolist()}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        self.fingerprint = f"latents-{digest}-{'train' if train else 'held-out'}"
+        self.cache = self.folder / "statistics"
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
+        chosen = self.indices[np.asarray(indices)]
+        mirrors = np.zeros_like(chosen) if mirrored is None else np.array(mirrored)
+        try:
+            x = self.store.gather(chosen, mirrors)
+        except ValueError as error:
+            raise ValueError(f"{error} in {self.folder}: encode again.") from error
+        return Stored(x, self.store.labels[torch.from_numpy(chosen)])
+
+    def draw(
+        self, x: Num[Tensor, "B S C H W"], noise: Float[Tensor, "B C H W"] | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        latents = x[:, 0].float()
+        if noise is not None and self.moments:
+            latents = latents.addcmul(x[:, 1].float(), noise)
+        return self.store.scale_for_model(latents)
+
+    def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
+        for start in range(0, len(self), batch_size):
+            latents = self.read(range(start, min(start + batch_size, len(self)))).x
+            yield to_uint8(self.decode(self.draw(latents)))
+
+    def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+        scale, shift = self.store.scaling(x.device)
+        return decode(self._decoder[0], x.float() / scale + shift)
+
+    @property
+    def vae_sha256(self) -> str:
+        """Hash of the weights of the VAE that decodes; errors as of decoding."""
+        return self._decoder[1]
+
+    def _tell_held_out(self) -> None:
+        if not len(self):
+            raise ValueError(
+                f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
+                "or encode with labels=none."
+            )
+        if self.store.undrawn:
+            log.warning(
+                "%s is of an earlier version and keeps its held-out images, the last %s in the order of names: encode "
+                "into another folder to have them drawn evenly over classes.",
+                self.folder,
+                f"{len(self):,}",
+            )
+
+    @cached_property
+    def _decoder(self) -> tuple[Any, str]:
+        vae = load_vae(self.vae)
+        found = weights_hash(vae)
+        if self.store.vae_sha256 not in (None, found):
+            raise ValueError(f"The VAE {self.vae} is not the one that the latents in {self.folder} are from: set that.")
+        return vae, found
+
+
+def _open(folder: Path, vae: str) -> Store:
+    if (folder / MANIFEST).is_file():
+        return open_store(folder)
+    read = open_fast_dit if is_fast_dit(folder) else open_lightningdit
+    return read(folder, configured_scaling(vae))
+
+
+def _check_prepared(folder: Path, vae: str) -> None:
+    missing = []
+    if not ((folder / MANIFEST).is_file() or is_lightningdit(folder) or is_fast_dit(folder)):
+        missing.append(
+            f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, or set "
+            "data.train.folder to where the latents are."
+        )
+    if not has_vae(vae):
+        missing.append(
+            f"There is no VAE at {vae}, to decode samples with: put the one that the latents are from (sd-vae-ft-ema) "
+            "there in diffusers' format, or set data.train.vae to its folder."
+        )
+    if missing:
+        raise FileNotFoundError("\n       ".join(missing))

@@ -1,0 +1,1 @@
+"""One reader of pictures, for training and for references: what a viewer shows."""

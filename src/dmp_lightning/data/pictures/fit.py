@@ -1,0 +1,46 @@
+"""Pictures cut and resized to what a model takes, and as many channels of them."""
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from dmp_lightning.data.pictures.crop import centre_crop
+from dmp_lightning.data.pictures.read import Picture
+
+ENLARGED = "enlarged"
+MADE_GREY = "in colour and made grey"
+REPEATED = "grey and repeated in three channels"
+
+
+def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Tensor, "C H W"], tuple[str, ...]]:
+    """A picture in that shape, and what was done to it, decoding included.
+
+    One of that size stays as it is; of others it is the central square, as `centre_crop` makes it.
+
+    Args:
+        shape: (C, H, W), C being 1 for grey, 3 for colour: the set that it belongs to is of one kind.
+
+    Raises:
+        ValueError: it is of another size, and H is not W.
+    """
+    (channels, height, width), image, notes = shape, picture.image, list(picture.notes)
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode == "L" and mode == "RGB":
+        notes.append(REPEATED)
+    elif image.mode == "RGB" and mode == "L" and _in_colour(image):
+        notes.append(MADE_GREY)
+    image = image.convert(mode)
+    if image.size != (width, height):
+        if height != width:
+            raise ValueError(f"it has {image.width} x {image.height} pixels, not {width} x {height}")
+        if min(image.size) < height:
+            notes.append(ENLARGED)
+        image = centre_crop(image, height)
+    return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1), tuple(notes)
+
+
+def _in_colour(image: Image.Image) -> bool:
+    red, green, blue = (np.asarray(image.getchannel(channel)) for channel in "RGB")
+    return not (np.array_equal(red, green) and np.array_equal(red, blue))

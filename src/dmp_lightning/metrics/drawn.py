@@ -1,0 +1,66 @@
+"""Samples by number: sample n is the same whatever the batch size and the number of processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dmp_lightning.draws import Stream, generators, normal
+
+Samples = Float[Tensor, "B C H W"]
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]
+Decode = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """What generation asks of a sampler: a model of noise and timesteps, and a source of randomness a sample."""
+
+    def sample(
+        self,
+        model: Callable[[Tensor, Tensor], Tensor],
+        betas: Float[Tensor, " steps"],
+        noise: Samples,
+        sources: list[torch.Generator],
+    ) -> Samples:
+        """Clean samples from standard normal `noise`."""
+
+
+def generate(
+    model: Model,
+    sampler: Sampler,
+    betas: Float[Tensor, " steps"],
+    shape: Sequence[int],
+    labels: Sequence[int],
+    indices: Sequence[int],
+    seed: int,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    decode: Decode | None = None,
+) -> Iterator[tuple[list[int], Samples]]:
+    """Yield the samples `indices` in batches, each with its indices, without gradients.
+
+    The noise of sample n, the first and that of every step, depends on `seed` and n alone; its label is
+    `labels[n % len(labels)]`. Process r of w generates `indices[r::w]`.
+
+    Args:
+        model: `model(x, t, y)`, already guided where it should be, and in eval mode: the caller's business.
+        betas: (steps,) of the schedule that the model was trained on. shape: (C, H, W) of a sample.
+        labels: classes to go through, `range(num_classes)` for all.
+        decode: from latents to images in [-1, 1]; None where the samples are images.
+    """
+    for start in range(0, len(indices), batch_size):
+        batch = list(indices[start : start + batch_size])
+        y = torch.tensor([labels[n % len(labels)] for n in batch], device=device)
+        sources = generators(seed, Stream.GENERATION, batch)
+        with torch.no_grad():  # closed before the yield: the caller's own work keeps its gradients
+            noise = normal(sources, tuple(shape)).to(device)
+            samples = sampler.sample(_labelled(model, y), betas, noise, sources)
+            images = decode(samples) if decode else samples
+        yield batch, images
+
+
+def _labelled(model: Model, y: Int[Tensor, " B"]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, t: model(x, t, y)

@@ -1,0 +1,93 @@
+"""The paired validation loss: base and patched model on the same images, noises and timesteps."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import t as student_t
+from torch import Tensor
+
+from dmp_lightning.diffusion.ddpm import Diffusion
+from dmp_lightning.draws import Stream, generators
+
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]
+LossTable = Float[Tensor, "N S"]
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its two-sided confidence interval, float64, all of one shape."""
+
+    mean: Float[Tensor, "*S"]
+    low: Float[Tensor, "*S"]
+    high: Float[Tensor, "*S"]
+
+
+class Comparison(NamedTuple):
+    """Loss of the patched model minus loss of the base, so that below zero is better.
+
+    `overall` holds scalars; `by_stratum` (S,) holds an interval for each stratum by itself, noisiest timesteps last.
+    """
+
+    overall: Interval
+    by_stratum: Interval
+
+
+def validation_draws(
+    seed: int, indices: Sequence[int], strata: int, steps: int, shape: Sequence[int]
+) -> tuple[Int[Tensor, "N S"], Float[Tensor, "N S C H W"]]:
+    """Timesteps and noises at which to measure the images `indices`, of `shape` (C, H, W); they depend on nothing else.
+
+    One timestep from each of `strata` equal parts of the schedule's `steps`, drawn on a continuous scale and then
+    rounded down: the parts need not divide the steps, and over all strata every timestep is as likely as another.
+    """
+    sources = generators(seed, Stream.VALIDATION, indices)
+    offsets = torch.stack([torch.rand(strata, generator=source, dtype=torch.float64) for source in sources])
+    noise = torch.stack([torch.randn(strata, *shape, generator=source) for source in sources])
+    t = ((torch.arange(strata) + offsets) * steps / strata).long()
+    return t.clamp(max=steps - 1), noise  # an offset just below 1 may round up to the end
+
+
+@torch.no_grad()
+def per_sample_losses(
+    model: Model,
+    diffusion: Diffusion,
+    x0: Float[Tensor, "N C H W"],
+    y: Int[Tensor, " N"],
+    t: Int[Tensor, "N S"],
+    noise: Float[Tensor, "N S C H W"],
+) -> LossTable:
+    """Training loss of `model(x_t, t, y)` for each image at each of its timesteps, in float32 whatever the autocast.
+
+    One stratum is one batch of N. The caller puts the model into eval mode; `x0` and `y` are on its device, the draws
+    may be anywhere.
+    """
+    losses = []
+    with torch.autocast(x0.device.type, enabled=False):
+        for t_s, noise_s in zip(t.to(x0.device).unbind(1), noise.unbind(1), strict=True):
+            noise_s = noise_s.to(x0.device)
+            x_t = diffusion.add_noise(x0, noise_s, t_s)
+            losses.append(diffusion.total(diffusion.losses(model(x_t, t_s, y), x0, x_t, noise_s, t_s), t_s))
+    return torch.stack(losses, dim=1)
+
+
+def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Comparison:
+    """Mean differences with their intervals, over N images at S timesteps each.
+
+    Losses of one image share its content: its mean over the strata is one observation, and N counts, not N * S.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    if len(base) < 2:
+        raise ValueError("A paired comparison needs two validation images at least, for the noise between them.")
+    difference = patched.double() - base.double()
+    return Comparison(_interval(difference.mean(1), confidence), _interval(difference, confidence))
+
+
+def _interval(values: Float[Tensor, "N *S"], confidence: float) -> Interval:
+    """Student's interval of the mean over the first axis."""
+    n = len(values)
+    mean = values.mean(0)
+    margin = float(student_t.ppf((1 + confidence) / 2, n - 1)) * values.std(0) / n**0.5
+    return Interval(mean, mean - margin, mean + margin)

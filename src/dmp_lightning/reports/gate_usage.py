@@ -1,0 +1,106 @@
+"""What the gates of a run did: use of the prompts, likeness of timesteps, and where on the picture prompts act."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dmp_lightning.reports.configs import value_at
+
+DEAD = 0.01
+"""A prompt is dead whose part in the mixture is below this share of the mean part in its block."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates of one run: `weights` of the P prompts of L `blocks` at S `timesteps`, and each prompt's `norms`."""
+
+    weights: Float[np.ndarray, "L S P"]
+    timesteps: Int[np.ndarray, " S"]
+    blocks: list[int]
+    norms: Float[np.ndarray, "L P"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How the prompts of each block are used.
+
+    `entropy` is that of the use over all timesteps, divided by log P: 1 is all alike, 0 one prompt alone. `effective`
+    is exp of the entropy, the number of prompts that would have it if they were used alike; `at_once` the same at a
+    single timestep, on average. `dead` says which prompts take no part.
+    """
+
+    entropy: Float[np.ndarray, " L"]
+    effective: Float[np.ndarray, " L"]
+    at_once: Float[np.ndarray, " L"]
+    dead: Bool[np.ndarray, "L P"]
+
+
+def gates_of(evidence: Mapping[str, np.ndarray]) -> Gates | None:
+    """The gates in a run's evidence, None where it has none."""
+    if "gate_weights" not in evidence:
+        return None
+    blocks = [int(block) for block in evidence["gate_blocks"]]
+    return Gates(evidence["gate_weights"], evidence["gate_timesteps"], blocks, evidence["prompt_norms"])
+
+
+def usage(gates: Gates) -> Usage:
+    """Use of the prompts: their shares of the weights in a block at a timestep, averaged over timesteps."""
+    weights = gates.weights.astype(np.float64)
+    shares = weights / np.maximum(weights.sum(-1, keepdims=True), np.finfo(float).tiny)
+    over_all = _entropy(shares.mean(1))
+    most = math.log(shares.shape[-1]) or 1.0  # of a single prompt the entropy is zero anyway
+    part = weights.mean(1) * gates.norms
+    return Usage(over_all / most, np.exp(over_all), np.exp(_entropy(shares)).mean(1), _below_share(part))
+
+
+def similarity(gates: Gates) -> Float[np.ndarray, "L S S"]:
+    """Cosine between the mixtures of any two timesteps, taken as the prompts times their weights, one after another.
+
+    `sum_p w_p w'_p |p|^2 / (|m| |m'|)`: exact where no two prompts serve the same token. Zero where a mixture is zero.
+    """
+    mixtures = gates.weights.astype(np.float64) * gates.norms[:, None, :]
+    lengths = np.linalg.norm(mixtures, axis=-1, keepdims=True)
+    unit = np.divide(mixtures, lengths, out=np.zeros_like(mixtures), where=lengths > 0)
+    return unit @ unit.swapaxes(1, 2)
+
+
+def on_grid(
+    values: Float[np.ndarray, "*batch P"], config: Mapping[str, Any]
+) -> Float[np.ndarray, "*batch rows columns"] | None:
+    """The values of the prompts where they act on the picture; several at one token are averaged.
+
+    With fewer prompts than tokens each stands for its square region. None where prompts have no place: with
+    `position=prepend`, or where their number fits no grid.
+    """
+    count, tokens = values.shape[-1], _tokens(config)
+    if value_at(config, "method.position") == "prepend":
+        return None
+    if tokens and count % tokens == 0:
+        values, count = values.reshape(*values.shape[:-1], count // tokens, tokens).mean(-2), tokens
+    side = math.isqrt(count)
+    return values.reshape(*values.shape[:-1], side, side) if side * side == count else None
+
+
+def shown_timesteps(timesteps: Sequence[int] | Int[np.ndarray, " S"], count: int = 5) -> list[int]:
+    """Indices of `count` timesteps that are evenly spread, the first and the last among them."""
+    return [round(index) for index in np.linspace(0, len(timesteps) - 1, min(count, len(timesteps)))]
+
+
+def _tokens(config: Mapping[str, Any]) -> int:
+    sizes = [value_at(config, f"backbone.model.{name}") for name in ("input_size", "patch_size")]
+    side, patch = (size if type(size) is int and size > 0 else 0 for size in sizes)  # another backbone has others
+    return (side // patch) ** 2 if patch else 0
+
+
+def _entropy(shares: Float[np.ndarray, "*batch P"]) -> Float[np.ndarray, "*batch"]:
+    logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return -(shares * logarithms).sum(-1)
+
+
+def _below_share(part: Float[np.ndarray, "L P"]) -> Bool[np.ndarray, "L P"]:
+    mean = part.mean(-1, keepdims=True)
+    return (part < DEAD * mean) | (mean == 0)

@@ -1,0 +1,84 @@
+"""Pictures of a validation (samples, gate maps, loss difference by timestep), and the numbers that they show."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.loggers import WandbLogger
+
+from dmp_lightning.files import save_tensors
+from dmp_lightning.methods import DMP
+from dmp_lightning.training.hooks.frechet import Generation
+from dmp_lightning.training.hooks.paired_loss import PairedValidation
+from dmp_lightning.training.module import DiffusionModule
+
+SHOWN_TIMESTEPS = 100
+EVIDENCE = "evidence.safetensors"
+
+
+class Pictures(L.Callback):
+    """Draws the latest validation into `run_dir/figures`, over the pictures of the one before, and logs them to W&B.
+
+    What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
+    or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
+    `prompt_norms` (L, P), each prompt's Euclidean norm. The drawing functions are those of `reporting.figures`.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        generation: Generation,
+        paired: PairedValidation,
+        *,
+        draw_samples: Callable[..., Path],
+        draw_gates: Callable[..., Path],
+        draw_loss_difference: Callable[..., Path],
+    ) -> None:
+        self.run_dir, self.generation, self.paired = run_dir, generation, paired
+        self.draw_samples, self.draw_gates, self.draw_loss_difference = draw_samples, draw_gates, draw_loss_difference
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        if not trainer.is_global_zero or self.generation.before is None or self.generation.after is None:
+            return
+        before, after = (images.squeeze(1).numpy() for images in (self.generation.before, self.generation.after))
+        folder = self.run_dir / "figures"
+        drawn = {"samples": self.draw_samples(before, after, folder / "samples.png")}
+        evidence = {"samples_before": before, "samples_after": after}
+        if isinstance(pl_module.method, DMP):
+            weights, timesteps = gate_weights(pl_module)
+            mixture = pl_module.method.mixture
+            drawn["gates"] = self.draw_gates(weights, timesteps, mixture.blocks, folder / "gates.png")
+            evidence |= {"gate_weights": weights, "gate_timesteps": timesteps, "gate_blocks": np.array(mixture.blocks)}
+            evidence["prompt_norms"] = mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
+        # Copied: of the base, samples before and after are the same memory, which safetensors refuses.
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in evidence.items()}
+        save_tensors(tensors, self.run_dir / EVIDENCE)
+        if self.paired.comparison is not None:
+            interval = self.paired.comparison.by_stratum
+            width = pl_module.diffusion.schedule.steps / pl_module.strata
+            centres = (np.arange(pl_module.strata) + 0.5) * width
+            lines = (part.numpy() for part in interval)
+            path = folder / "loss_difference.png"
+            drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for name, path in drawn.items():
+                    logger.log_image(f"val/{name}", [str(path)])
+
+
+@torch.no_grad()
+def gate_weights(module: DiffusionModule) -> tuple[Float[np.ndarray, "L S P"], Int[np.ndarray, " S"]]:
+    """A patch's gate weights at evenly spread timesteps (for label 0), and those timesteps."""
+    method = module.method
+    assert isinstance(method, DMP)
+    timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
+    t = timesteps.to(module.device)
+    x = torch.zeros(len(t), *method.backbone.sample_shape, device=module.device)
+    with method.precision(x.device):
+        _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
+        weights = method.prepare(t, conditioning, None).gates.weights.expand(-1, len(t), -1)
+    return weights.float().cpu().numpy(), timesteps.numpy()
