@@ -1,4 +1,4 @@
-"""What validation found, through a checkpoint: all of it comes back, also of a checkpoint from before a part was kept."""
+"""Findings of a validation in a checkpoint: all come back, also from an older one that lacks the groups."""
 
 import torch
 
