@@ -80,7 +80,7 @@ def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow_steps")
-@pytest.mark.parametrize("method", ["full_finetune", "lora"])
+@pytest.mark.parametrize("method", ["full_finetune", pytest.param("lora", marks=pytest.mark.slow)])
 def test_seconds_become_steps_and_the_trial_leaves_no_trace(method: str, tmp_path: Path) -> None:
     options = [f"method={method}", "recipe.ema_decay=0.5", "recipe.validate_every=6", "recipe.checkpoint_every=4"]
     timed = train(small(tmp_path / "timed", *options, "budget=seconds", "budget.seconds=0.5"))

@@ -101,6 +101,7 @@ def test_what_the_search_found_is_what_its_records_say(run: ModuleType) -> None:
     assert told == {(cell, rate): loss for cell, losses in run.searched().items() for rate, loss in losses.items()}
 
 
+@pytest.mark.slow
 def test_gates_are_measured_of_patches_alone(tmp_path: Path) -> None:
     command = [sys.executable, str(EXPERIMENTS / "gate_learned/measure.py"), "digits"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

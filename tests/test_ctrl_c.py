@@ -29,6 +29,15 @@ with replacing(Path("result")) as path:
     while True:
         ctypes.CDLL(None).usleep(60_000_000)
 """
+FORKED = """
+import os, time
+from dmp_lightning import ctrl_c
+ctrl_c.listen()
+if os.fork() == 0:
+    time.sleep(600)
+print("begun", flush=True)
+time.sleep(600)
+"""
 STEP = """
 import ctypes
 from dmp_lightning import ctrl_c
@@ -63,6 +72,12 @@ def test_a_long_call_of_a_library_does_not_hold_it_up(tmp_path: Path) -> None:
     wait_for("begun", tmp_path)
     interrupt(process, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+def test_a_process_that_nobody_keeps_a_list_of_ends_with_its_parent(tmp_path: Path) -> None:
+    process = start(tmp_path, "-c", FORKED)
+    wait_for("begun", tmp_path)
+    interrupt(process, tmp_path)
 
 
 def test_it_comes_in_one_line_before_a_command_listens(tmp_path: Path) -> None:

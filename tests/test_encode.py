@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dmp_lightning.data.latents import Latents
+from tests import processes
 from tests.data.test_encoding import make_vae
 from tests.data.test_fashion_mnist import write_idx
 
@@ -55,8 +56,8 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
     ],
 )
 def test_a_mistake_is_told_without_a_stack(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    result = command(tmp_path, *arguments)
-    assert result.returncode == 1
+    result = processes.command(tmp_path, arguments, {"HF_HUB_OFFLINE": "1"}, name="encode")
+    assert result.code == 1
     assert "Traceback" not in result.stderr
     assert f"error: {sentence}" in result.stderr
     assert not list(tmp_path.iterdir())

@@ -97,7 +97,7 @@ def test_reference_pictures_count_as_encode_would_crop_them(tmp_path: Path) -> N
     assert same == larger
 
 
-@pytest.mark.parametrize("stop_at", [1, 4])
+@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_interrupted_and_started_again_it_gives_what_it_would_have(
     tmp_path: Path, patch: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -140,7 +140,7 @@ def killed(output: Path, patch: Path, time: int) -> None:
     run(output, f"patch={patch}")
 
 
-@pytest.mark.parametrize("time", [1, 31, 33])
+@pytest.mark.parametrize("time", [1, *(pytest.param(time, marks=pytest.mark.slow) for time in (31, 33))])
 def test_killed_and_started_again_it_gives_what_it_would_have(tmp_path: Path, patch: Path, time: int) -> None:
     whole = run(tmp_path / "whole", f"patch={patch}")
     process = forkserver.Process(target=killed, args=(tmp_path / "again", patch, time))
@@ -180,6 +180,7 @@ def test_the_vae_is_recorded_wherever_it_is_from(hub: bool, tmp_path: Path, monk
     assert found["base"]["frechet_pixels"] > 0
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path: Path, patch: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

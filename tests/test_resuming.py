@@ -186,6 +186,7 @@ def test_the_latest_run_is_the_one_that_was_started_last(tmp_path: Path) -> None
 ACCUMULATED = ["+trainer.accumulate_grad_batches=4", "recipe.batch_size=2"]
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_a_batch_as_large(tmp_path: Path) -> None:
     """Of a method whose loss is a mean over samples: a balance is over batches."""
     plain = [*TINY, "method=lora", "recipe.ema_decay=0.5"]

@@ -130,6 +130,7 @@ def test_a_fine_tuned_model_is_a_base_that_loads(tmp_path: Path) -> None:
 FRUGAL = ("backbone.dtype=bfloat16", "activation_checkpointing=true")
 
 
+@pytest.mark.slow
 def test_less_memory_gives_nearly_the_same_patch(tmp_path: Path) -> None:
     plain = train(small(tmp_path / "plain"))
     frugal = train(small(tmp_path / "frugal", *FRUGAL))
@@ -140,7 +141,16 @@ def test_less_memory_gives_nearly_the_same_patch(tmp_path: Path) -> None:
     assert torch.nn.functional.cosine_similarity(*(value.flatten() for value in moved), dim=0) > 0.9
 
 
-@pytest.mark.parametrize("method", [("dmp",), ("full_finetune",), ("dmp", *FRUGAL)], ids=["dmp", "full", "frugal"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(("dmp",), id="dmp"),
+        *(
+            pytest.param(method, id=name, marks=pytest.mark.slow)
+            for name, method in (("full", ("full_finetune",)), ("frugal", ("dmp", *FRUGAL)))
+        ),
+    ],
+)
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: tuple[str, ...], tmp_path: Path) -> None:
     name, *more = method
     options = [f"method={name}", *more, "recipe.ema_decay=0.9", "gate.top_k=0.5", "recipe.lr_scheduler.T_max=6"]

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -33,8 +33,9 @@ finishing = threading.Event()
 temporary: set[Path] = set()
 """Files that are being written; they are removed where the process ends at once."""
 
-_sentences = {"end": "Interrupted."}
+_sentences: dict[str, Callable[[], str]] = {"end": lambda: "Interrupted."}
 _said: set[str] = set()
+_life: dict[str, int] = {}  # the ends of a pipe that this process alone can write to: it is closed when that ends
 _saying = threading.RLock()  # a handler may speak while its thread does
 
 
@@ -46,7 +47,8 @@ def listen() -> None:
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, leave_to_thread)
-    os.register_at_fork(after_in_child=_be_quiet)
+    _life["read"], _life["write"] = os.pipe()
+    os.register_at_fork(after_in_child=_belong_to_parent)
     atexit.register(_leave)
     sys.unraisablehook = _ignore_interrupts
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
@@ -70,8 +72,8 @@ def patience() -> Iterator[None]:
             patient.clear()
 
 
-def promise(sentence: str) -> None:
-    """What is said where Ctrl-C ends the process from now on."""
+def promise(sentence: Callable[[], str]) -> None:
+    """What is said where Ctrl-C ends the process from now on, found when it does."""
     _sentences["end"] = sentence
 
 
@@ -88,7 +90,7 @@ def leave(sentence: str | None = None) -> NoReturn:
 
 def tell(sentence: str | None = None) -> None:
     """Say that the process ends, unless that has been said."""
-    _say("end", sentence or _sentences["end"])
+    _say("end", sentence or _sentences["end"]())
 
 
 def tell_of_step() -> None:
@@ -106,8 +108,11 @@ def _say(what: str, sentence: str) -> None:
                 sys.stderr.flush()
 
 
-def _be_quiet() -> None:
-    """Leave Ctrl-C to the parent: what it forks works for it, and ends with it."""
+def _belong_to_parent() -> None:
+    """Leave Ctrl-C to the parent: what it forks works for it, and ends with it, also where it has just begun."""
+    if "write" in _life:
+        os.close(_life.pop("write"))
+    threading.Thread(target=lambda: os.read(_life["read"], 1) or os._exit(CODE), daemon=True).start()
     with suppress(ValueError):  # in a process that a thread has forked
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,7 +20,7 @@ def main(config: "DictConfig") -> None:
         verify(config.verify)
         return
     options = ("labels", "resolution", "shard_mb", "batch_size", "workers", "on_error")
-    promise("\nInterrupted. The same command goes on; what was being encoded is encoded again.")
+    promise(lambda: "\nInterrupted. The same command goes on; what was being encoded is encoded again.")
     encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
 
 

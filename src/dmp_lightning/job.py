@@ -11,7 +11,7 @@ from dmp_lightning.base import measure_base
 from dmp_lightning.budget import with_equal_parameters, with_equal_seconds
 from dmp_lightning.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in
+from dmp_lightning.checkpoints import checkpoint_to_resume, latest_in, saved_in
 from dmp_lightning.claim import claim
 from dmp_lightning.ctrl_c import promise, tell
 from dmp_lightning.earlier import begin, settings_of
@@ -45,7 +45,7 @@ def train(config: DictConfig) -> dict[str, float]:
     lock = claim(config, run_dir, checkpoint)
     if checkpoint is not None:
         log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
-    promise(_how_to_go_on(config, checkpoint))
+    promise(lambda: _how_to_go_on(config, next(reversed(saved_in(run_dir)), checkpoint)))
     try:
         with Interruption() as interruption:
             return patch(config, run_dir, checkpoint, interruption)

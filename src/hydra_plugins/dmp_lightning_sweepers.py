@@ -78,7 +78,7 @@ class GridSweeper(CheckingSweeper):
 @contextmanager
 def stopping(launcher: Launcher | None, how: str) -> Iterator[None]:
     """Let SIGTERM end a sweep as Ctrl-C does, and tell how it goes on. A launcher ends the processes that it began."""
-    promise(f"Interrupted. To go on: the same command{how}")
+    promise(lambda: f"Interrupted. To go on: the same command{how}")
     numbers = (signal.SIGTERM,) if isinstance(launcher, BasicLauncher) else (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:

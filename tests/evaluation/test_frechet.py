@@ -214,6 +214,7 @@ def test_cache_that_cannot_be_written_is_done_without(tmp_path: Path, caplog: py
     assert "not kept" in caplog.text
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(tmp_path: Path):
     """Reference and samples shared by two, once computed and once from the cache."""
     script = Path(__file__).with_name("one_of_two_processes.py")

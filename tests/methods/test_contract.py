@@ -324,6 +324,7 @@ def test_strength_goes_from_the_base_to_the_patch_and_beyond(case: Case, tmp_pat
     assert changes == sorted(changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["compiled", "distributed"])
 def test_each_works_under(script: str) -> None:
     """In processes of their own: the checks of shapes that pytest adds are nothing that a compiler can follow."""

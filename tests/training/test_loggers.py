@@ -85,6 +85,7 @@ def test_names_from_the_environment_are_honoured(tmp_path: Path) -> None:
     assert own.group == "own-gates"
 
 
+@pytest.mark.slow
 def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_API_KEY=KEY, HTTPS_PROXY="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
@@ -95,6 +96,7 @@ def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_p
     assert all(KEY.encode() not in path.read_bytes() for path in files)
 
 
+@pytest.mark.slow
 def test_online_without_a_key_stops_with_the_remedy(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_MODE="online")
     assert "ValueError: WANDB_MODE=online, but no W&B key is configured, see `wandb login`" in done.stderr
