@@ -6,19 +6,21 @@ python experiments/table.py RESULTS --across AXIS ... [--show distance]
 Each line has its Fréchet distance, mean ± standard deviation over seeds, its loss minus the base's with the 95%
 interval over seeds and images, and its cost. ≈ marks a distance whose change from the base has an interval over seeds
 and samples that holds zero. With `--against`, also how far both lie from those of the line of these values, seed by
-seed, with Student's 95% interval over the seeds alone: on these samples and images, whose own noise is not in it. With
-axes `--across`, their values are columns, and cells hold what `--show` says.
+seed, with the 95% interval over seeds and samples. Older records do not hold what the samples' noise needs: then it is
+Student's over the seeds alone, and the column says so. With axes `--across`, their values are columns, and cells hold
+what `--show` says.
 """
 
 import argparse
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dmp_lightning.reports.ablation import parameters_text
 from dmp_lightning.reports.comparison import build_lines
 from dmp_lightning.reports.configs import by_value
 from dmp_lightning.reports.formatting import alone_text, estimate_text, spread_text
-from dmp_lightning.reports.lines import Base, Line, grouped
-from dmp_lightning.reports.statistics import SEEDS, Estimate, direction, student_interval
+from dmp_lightning.reports.lines import Base, Line, grouped, groups_of
+from dmp_lightning.reports.statistics import SEEDS, Estimate, Interval, combined, direction, jackknife
 from dmp_lightning.runs.records import Run, read_folder
 
 Show = Callable[[Line], str]
@@ -50,6 +52,13 @@ COLUMNS: dict[str, Show] = {
 }
 
 
+class Found(NamedTuple):
+    """What a run found, and its change from the base without each group of samples in turn, where that is known."""
+
+    value: float | None
+    groups: list[float]
+
+
 def against(values: list[str], lines: list[Line]) -> dict[str, Show]:
     """Columns that compare a line with the first that has all `values`, over the seeds that both have.
 
@@ -61,23 +70,39 @@ def against(values: list[str], lines: list[Line]) -> dict[str, Show]:
     if other is None:
         raise ValueError(f"No line has the value {value}: {', '.join(line.name for line in lines)}")
 
-    def compared(measured: Callable[[Run], float]) -> Show:
-        known = {run.record.seeds["training"]: measured(run) for run in other.runs}
+    def column(measure: str, found: Callable[[Run], Found]) -> tuple[str, Show]:
+        theirs = {run.seed: found(run) for run in other.runs}
+        sizes = {len(found(run).groups) for line in lines for run in line.runs}
+        alone = len(sizes) > 1 or min(sizes) < 2
 
         def show(line: Line) -> str:
-            pairs = [(measured(run), known.get(run.record.seeds["training"])) for run in line.runs]
-            differences = [mine - theirs for mine, theirs in pairs if theirs is not None]
+            pairs = [(found(run), theirs[run.seed]) for run in line.runs if run.seed in theirs]
+            differences = [known for pair in pairs if (known := difference(*pair, alone=alone))]
             if line is other or len(differences) < 2:
                 return ""
-            return estimate_text(Estimate(student_interval(differences), SEEDS))
+            return estimate_text(Estimate(combined(differences), SEEDS))
 
-        return show
+        return f"{measure} − that of {value} [95%{', seeds alone' if alone else ''}]", show
 
-    metric = other.base.metric
-    return {
-        f"distance − that of {value} [95%, seeds alone]": compared(lambda run: run.record.metrics["final"][metric]),
-        f"loss − that of {value} [95%, seeds alone]": compared(lambda run: run.record.metrics["final"]["loss"]),
-    }
+    def distance_of(run: Run) -> Found:
+        final, metric = run.record.metrics["final"], other.base.metric
+        return Found(final.get(metric), groups_of(final.get(f"{metric}_change")))
+
+    def loss_of(run: Run) -> Found:
+        return Found(run.record.metrics["final"].get("loss"), groups_of(run.record.paired.get("overall")))
+
+    return dict([column("distance", distance_of), column("loss", loss_of)])
+
+
+def difference(mine: Found, theirs: Found, *, alone: bool) -> Interval | None:
+    """Of one seed, with its interval over samples, which is empty for the seeds `alone`; None without the numbers."""
+    if mine.value is None or theirs.value is None:
+        return None
+    value = mine.value - theirs.value
+    if alone:
+        return Interval(value, value, value)
+    # All runs are measured on the same noise and images, and have one base, which cancels.
+    return jackknife(value, [own - other for own, other in zip(mine.groups, theirs.groups, strict=True)])
 
 
 def plain(base: Base, lines: list[Line], values: list[str]) -> list[list[str]]:

@@ -38,6 +38,9 @@ def test_the_record_holds_all_that_was_measured(finished: Path) -> None:
     by_stratum = record["paired"]["by_stratum"]["mean"]
     assert len(by_stratum) == 4
     assert np.mean(by_stratum) == pytest.approx(mean)
+    by_group = record["paired"]["overall"]["groups"]
+    assert len(by_group) == len(record["metrics"]["final"]["frechet_pixels_change"]["groups"]) == 20
+    assert np.mean(by_group) == pytest.approx(mean)  # of 360 images, 18 in each group
     assert record["seeds"] == {"training": 0, "evaluation": 0}
     assert record["config"]["recipe"]["max_steps"] == 6
     assert record["metrics"]["counts"] == {

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dmp_lightning.metrics.jackknife import Change, frechet_change
 from dmp_lightning.metrics.moments import Moments, Reference, moments
+from dmp_lightning.reports.statistics import jackknife
 
 F, N, REPEATS = 4, 400, 200
 REFERENCE = Reference(Moments(torch.zeros(F, dtype=torch.float64), torch.eye(F, dtype=torch.float64)))
@@ -41,7 +42,18 @@ def test_the_interval_is_as_wide_as_repeated_draws_spread() -> None:
 
 def test_nothing_changed_is_no_change() -> None:
     before, _ = draw(0, shift=0.0)
-    assert frechet_change(REFERENCE, before, before) == Change(0.0, 0.0, 0.0)
+    assert frechet_change(REFERENCE, before, before) == Change(0.0, 0.0, 0.0, [0.0] * 20)
+
+
+def test_the_groups_of_two_changes_give_the_interval_of_their_difference() -> None:
+    base, first = draw(1, shift=0.3)
+    second = 0.9 * base + 0.2 * draw(2, shift=0.0)[0]
+    direct = frechet_change(REFERENCE, second, first)
+    mine, theirs = frechet_change(REFERENCE, base, first), frechet_change(REFERENCE, base, second)
+    groups = (np.array(mine.groups) - np.array(theirs.groups)).tolist()
+    assert groups == pytest.approx(direct.groups, abs=1e-12)
+    assert jackknife(mine.mean - theirs.mean, groups) == pytest.approx(direct[:3], abs=1e-12)
+    assert jackknife(direct.mean, direct.groups) == pytest.approx(direct[:3], rel=1e-9)
 
 
 def test_moments_are_those_of_numpy() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.metrics.paired_loss import compare, per_sample_losses, validation_draws
+from dmp_lightning.reports.statistics import jackknife
 
 SHAPE = (2, 3, 3)
 
@@ -41,6 +42,28 @@ def test_more_timesteps_of_the_same_images_add_no_certainty():
     base, patched = loss_tables()
     once, often = compare(base, patched).overall, compare(base.repeat(1, 9), patched.repeat(1, 9)).overall
     torch.testing.assert_close(often, once)
+
+
+@pytest.mark.parametrize("images", [2, 15, 20])
+def test_of_few_images_the_groups_give_the_same_interval(images: int):
+    overall, _, groups = compare(*loss_tables(images))
+    assert jackknife(overall.mean.item(), groups.tolist()) == pytest.approx([end.item() for end in overall], rel=1e-9)
+
+
+def test_of_many_images_the_groups_give_scipys_interval_over_the_groups_means():
+    base, patched = loss_tables(60)
+    means = (patched.double() - base.double()).mean(1).reshape(3, 20).mean(0)
+    expected = scipy.stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    overall, _, groups = compare(base, patched)
+    found = jackknife(overall.mean.item(), groups.tolist())
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+
+
+def test_the_base_cancels_from_the_difference_of_two_patches_groups():
+    base, first = loss_tables(50)
+    second = base.flip(0) - 0.1
+    groups = compare(base, first).groups - compare(base, second).groups
+    torch.testing.assert_close(groups, compare(second, first).groups)
 
 
 def test_one_image_is_refused():

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from dmp_lightning.reports.statistics import Interval, combined, student_interval
+from dmp_lightning.reports.statistics import Interval, combined, jackknife, student_interval
 
 SEEDS, GROUPS = 3, 20
 OF_SEEDS_ALONE = {0.5: 0.917, 1.0: 0.836, 2.0: 0.645}
@@ -29,6 +29,32 @@ def coverage(ratio: float, experiments: int, seeds: int = SEEDS) -> tuple[float,
         both += whole.low <= 0 <= whole.high
         alone += old.low <= 0 <= old.high
     return both / experiments, alone / experiments
+
+
+def coverage_of_two_lines(ratio: float, experiments: int) -> float:
+    """Share of experiments whose combined interval holds the true difference of two lines, 0, by their groups.
+
+    The difference scatters by 1 over seeds, and by `ratio` through the noise that all seeds of both lines share. Of it
+    each line's groups see their own part and one that cancels.
+    """
+    chance = np.random.default_rng(1)
+    covered = 0
+    for _ in range(experiments):
+        common = chance.standard_normal(GROUPS)
+        noises = [common + ratio * (GROUPS / 2) ** 0.5 * chance.standard_normal(GROUPS) for _ in range(2)]
+        without = [(noise.sum() - noise) / (GROUPS - 1) for noise in noises]
+        groups = (without[0] - without[1]).tolist()
+        values = noises[0].mean() - noises[1].mean() + chance.standard_normal(SEEDS)
+        whole = combined([jackknife(value, groups) for value in values.tolist()])
+        covered += whole.low <= 0 <= whole.high
+    return covered / experiments
+
+
+@pytest.mark.parametrize("ratio", OF_SEEDS_ALONE)
+def test_the_difference_of_two_lines_is_covered_too(ratio: float) -> None:
+    experiments = 1_000
+    low, high = binom.ppf([5e-7, 1 - 5e-7], experiments, [0.95, 0.98]) / experiments
+    assert low <= coverage_of_two_lines(ratio, experiments) <= high
 
 
 @pytest.mark.parametrize("ratio", OF_SEEDS_ALONE)

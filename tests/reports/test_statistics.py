@@ -12,6 +12,7 @@ from dmp_lightning.reports.statistics import (
     combined,
     direction,
     estimate,
+    jackknife,
     spread,
     student_interval,
 )
@@ -46,6 +47,12 @@ def test_it_is_never_narrower_than_either_noise_alone(own: float) -> None:
     assert found.margin >= max(own, student_interval(values).margin)
     if own == 0:
         assert found == pytest.approx(student_interval(values))
+
+
+@pytest.mark.parametrize("values", [[-4.0, -5.0], [0.1, 0.2, -0.3, 0.7, 1.1]])
+def test_the_jackknife_of_a_mean_is_a_t_test(values: list[float]) -> None:
+    without = [np.delete(values, left_out).mean() for left_out in range(len(values))]
+    assert jackknife(float(np.mean(values)), without) == pytest.approx(student_interval(values))
 
 
 def test_one_seed_has_its_own_interval_and_none_none() -> None:

@@ -72,7 +72,7 @@ def summarise(
     print_table([*rows, *committed(config.controls)], console)
     if last.frechet_change is not None and last.comparison is not None:
         loss = Interval(*(part.item() for part in last.comparison.overall))
-        change = Interval(*last.frechet_change)
+        change = Interval(*last.frechet_change[:3])
         print(verdict(measured[-1].label, _features(name), change, loss, counts.samples, counts.too_few))
     print(f"Training took {last.training_seconds:.0f} s, validation {last.validation_seconds:.0f} s more.")
     print(f"Pictures, results.json and weights: {run_dir}")
@@ -117,9 +117,10 @@ def _metrics(outcome: Outcome, name: str) -> dict[str, object]:
 
 def _paired(outcome: Outcome) -> dict[str, object]:
     """The paired comparison in plain containers; empty for the base itself."""
-    if outcome.comparison is None:
+    found = outcome.comparison
+    if found is None:
         return {}
-    return {name: part._asdict() for name, part in outcome.comparison._asdict().items()}
+    return {"overall": found.overall._asdict() | {"groups": found.groups}, "by_stratum": found.by_stratum._asdict()}
 
 
 def _features(name: str) -> str:

@@ -13,11 +13,16 @@ GROUPS = 20
 
 
 class Change(NamedTuple):
-    """Fréchet distance after minus before (below zero is better), and the ends of its 95% interval."""
+    """Fréchet distance after minus before (below zero is better), and the ends of its 95% interval.
+
+    `groups` holds the change without each group of samples in turn; None where an older checkpoint has not kept it. Of
+    two patches of one base, group by group, the difference is that of their distances: the base cancels.
+    """
 
     mean: float
     low: float
     high: float
+    groups: list[float] | None = None
 
 
 def frechet_change(
@@ -37,7 +42,7 @@ def frechet_change(
     overall, leave_one_out = changes[0], torch.tensor(changes[1:], dtype=torch.float64)
     variance = (groups - 1) / groups * (leave_one_out - leave_one_out.mean()).square().sum()
     margin = float(student_t.ppf((1 + confidence) / 2, groups - 1)) * variance.sqrt().item()
-    return Change(overall, overall - margin, overall + margin)
+    return Change(overall, overall - margin, overall + margin, changes[1:])
 
 
 def _difference(reference: Reference, before: Float[Tensor, "N F"], after: Float[Tensor, "N F"]) -> float:

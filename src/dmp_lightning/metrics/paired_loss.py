@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.draws import Stream, generators
+from dmp_lightning.metrics.jackknife import GROUPS
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 LossTable = Float[Tensor, "N S"]
@@ -27,10 +28,12 @@ class Comparison(NamedTuple):
     """Loss of the patched model minus loss of the base, so that below zero is better.
 
     `overall` holds scalars; `by_stratum` (S,) holds an interval for each stratum by itself, noisiest timesteps last.
+    `groups` holds the overall mean without each group of images in turn, as a change of the Fréchet distance does.
     """
 
     overall: Interval
     by_stratum: Interval
+    groups: Float[Tensor, " G"] | None = None
 
 
 def validation_draws(
@@ -82,7 +85,15 @@ def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Co
     if len(base) < 2:
         raise ValueError("A paired comparison needs two validation images at least, for the noise between them.")
     difference = patched.double() - base.double()
-    return Comparison(_interval(difference.mean(1), confidence), _interval(difference, confidence))
+    by_image = difference.mean(1)
+    return Comparison(_interval(by_image, confidence), _interval(difference, confidence), _leave_one_out(by_image))
+
+
+def _leave_one_out(values: Float[Tensor, " N"]) -> Float[Tensor, " G"]:
+    """The mean without each group in turn: image n is in group n mod 20 (or N, if that is less)."""
+    groups = min(GROUPS, len(values))
+    group = torch.arange(len(values)) % groups
+    return torch.stack([values[group != left_out].mean() for left_out in range(groups)])
 
 
 def _interval(values: Float[Tensor, "N *S"], confidence: float) -> Interval:

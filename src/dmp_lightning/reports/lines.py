@@ -108,10 +108,16 @@ class Line:
         return spread([row["memory"] for row in self.rows]) if self.machine else None
 
 
-def as_interval(change: Mapping[str, float | None] | None) -> Interval | None:
+def as_interval(change: Mapping[str, Any] | None) -> Interval | None:
     """A change in a record; None where there is none, or a run found no number."""
     mean, low, high = ((change or {}).get(end) for end in Interval._fields)
     return None if mean is None or low is None or high is None else Interval(mean, low, high)
+
+
+def groups_of(change: Mapping[str, Any] | None) -> list[float]:
+    """What a change in a record is without each group of samples in turn; empty where that is not known."""
+    groups = (change or {}).get("groups") or []
+    return [] if None in groups else groups
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:

@@ -54,6 +54,16 @@ def student_interval(values: Sequence[float]) -> Interval:
     return Interval(middle, middle - margin, middle + margin)
 
 
+def jackknife(change: float, leave_one_out: Sequence[float]) -> Interval:
+    """95% interval of a change over samples: the delete-a-group jackknife's.
+
+    `leave_one_out` is the change without each of n >= 2 groups of samples in turn. The margin is Student's over the
+    pseudo-values n * change - (n - 1) * leave_one_out.
+    """
+    margin = (len(leave_one_out) - 1) * student_interval(leave_one_out).margin
+    return Interval(change, change - margin, change + margin)
+
+
 def combined(changes: Sequence[Interval]) -> Interval:
     """95% interval of the mean change of two runs or more that differ in the training seed alone.
 

@@ -20,12 +20,13 @@ class Shape(BaseModel):
 
 
 class Change(Shape):
-    """A mean and the ends of its interval; null where a run found no number."""
+    """A mean, the ends of its interval, and the mean without each group in turn; null where a run found no number."""
 
     model_config = ConfigDict(extra="forbid")
     mean: Number | None
     low: Number | None
     high: Number | None
+    groups: list[Number | None] | None = Field(default=None, max_length=1000)
 
 
 class Changes(Shape):

@@ -67,8 +67,8 @@ class Generation(L.Callback):
             self.base_features, self.before = features, self.after
             return
         self.change = frechet_change(self.frechet.compared_with, self.base_features, features)
-        for name, value in self.change._asdict().items():
-            pl_module.log(f"val/{self.frechet.name}_change_{name}", value)
+        for name in ("mean", "low", "high"):
+            pl_module.log(f"val/{self.frechet.name}_change_{name}", getattr(self.change, name))
 
     def counts(self, reference_images: int) -> Counts:
         """How many images and features the distance is of."""

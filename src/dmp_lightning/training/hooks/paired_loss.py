@@ -46,9 +46,16 @@ class PairedValidation(L.Callback):
             pl_module.log(f"val/loss_difference_{name}", value.float())
 
     def state_dict(self) -> dict[str, Any]:
-        parts = self.comparison and {name: part._asdict() for name, part in self.comparison._asdict().items()}
+        found = self.comparison
+        parts = found and {
+            "overall": found.overall._asdict(),
+            "by_stratum": found.by_stratum._asdict(),
+            "groups": found.groups,
+        }
         return {"loss": self.loss, "comparison": parts, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.loss, self.step, parts = state_dict["loss"], state_dict.get("step"), state_dict["comparison"]
-        self.comparison = Comparison(**{name: Interval(**part) for name, part in parts.items()}) if parts else None
+        self.comparison = parts and Comparison(
+            Interval(**parts["overall"]), Interval(**parts["by_stratum"]), parts.get("groups")
+        )
