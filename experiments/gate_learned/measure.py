@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from dmp_lightning.backbones import Embeddings
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_parts
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
@@ -34,9 +35,9 @@ def shuffled(method: DMP, steps: int, seed: int) -> Prepare:
     """`prepare` with the gate seeing another timestep than the blocks: always the same one in its place."""
     permutation, prepare = torch.randperm(steps, generator=torch.Generator().manual_seed(seed)), method.prepare
 
-    def prepare_for_another(t: Tensor, conditioning: object, noise: Tensor | None) -> Mixture:
+    def prepare_for_another(t: Tensor, embeddings: Embeddings, noise: Tensor | None) -> Mixture:
         other = permutation.to(t.device)[t]
-        return prepare(other, conditioning._replace(timestep=method.backbone.t_embedder(other)), noise)
+        return prepare(other, embeddings._replace(timestep=method.backbone.t_embedder(other)), noise)
 
     return prepare_for_another
 
@@ -45,10 +46,11 @@ def shuffled(method: DMP, steps: int, seed: int) -> Prepare:
 def averaged(method: DMP, steps: int) -> Prepare:
     """`prepare` with the gate's weights of all timesteps averaged, for label 0."""
     device = next(method.backbone.parameters()).device
-    t, x = torch.arange(steps, device=device), torch.zeros(steps, *method.backbone.sample_shape, device=device)
-    _, conditioning = method.to(device).backbone.embed(x, t, torch.zeros_like(t))
-    weights = method.prepare(t, conditioning, None).gates.weights.mean(1, keepdim=True)
-    return lambda t, conditioning, noise: Mixture(Gates(weights.to(t.device), None), method.mixture.prompts.unbind())
+    t = torch.arange(steps, device=device)
+    gates = method.to(device).gates(t, torch.zeros_like(t))
+    assert gates is not None
+    weights = gates.weights.mean(1, keepdim=True)
+    return lambda t, embeddings, noise: Mixture(Gates(weights.to(t.device), None), method.mixture.prompts.unbind())
 
 
 def measure(run: Path) -> Results:

@@ -76,7 +76,7 @@ def build(case: Case, device: str) -> Method:
     patch = {"injection": case.injection, "prompt_count": case.prompt_count}
     options: dict[str, Any] = patch if case.method == "dmp" else {}
     method = METHODS[case.method](backbone, **options).to(device)
-    method.activation_checkpointing = case.checkpointing
+    method.backbone.activation_checkpointing = case.checkpointing
     return method
 
 

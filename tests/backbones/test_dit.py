@@ -65,9 +65,38 @@ def test_only_label_dropout_adds_a_null_label(dropout, null_label, rows):
 
 def test_a_new_backbone_predicts_zero_through_blocks_that_do_nothing():
     backbone, x, t, y = DiT(**SMALL), torch.randn(2, 2, 8, 8), torch.tensor([0, 999]), torch.tensor([0, 2])
-    tokens, conditioning = backbone.embed(x, t, y)
-    assert torch.equal(backbone.blocks[0](tokens, conditioning), tokens)
+    tokens = torch.randn(2, 16, 16)
+    assert torch.equal(backbone.blocks[0](tokens, backbone.embed(t, y)), tokens)
     assert torch.equal(backbone(x, t, y), torch.zeros(2, 4, 8, 8))
+
+
+def test_enter_is_called_before_each_block_with_the_embeddings_of_the_pass(golden_dit):
+    backbone, values = golden_dit
+    inputs = values["x"], values["t"], values["y"]
+    sites, inside = [], []
+
+    def enter(tokens, site):
+        sites.append(site)
+        return tokens
+
+    hooks = [block.register_forward_hook(lambda *_: inside.append(len(sites))) for block in backbone.blocks]
+    assert torch.equal(backbone(*inputs, enter), backbone(*inputs))
+    for hook in hooks:
+        hook.remove()
+    assert [site.index for site in sites] == list(range(backbone.depth))
+    assert inside[: backbone.depth] == [1, 2, 3]
+    for site in sites:
+        assert all(map(torch.equal, site.embeddings, backbone.embed(*inputs[1:])))
+
+
+def test_tokens_that_were_put_before_the_others_are_dropped_at_the_end(golden_dit):
+    backbone, values = golden_dit
+    inputs = values["x"], values["t"], values["y"]
+
+    def enter(tokens, site):
+        return torch.cat([tokens[:, :5], tokens], dim=1) if site.index == backbone.depth - 1 else tokens
+
+    assert backbone(*inputs, enter).shape == values["out.frozen"].shape
 
 
 def test_it_offers_what_methods_ask_of_a_backbone():

@@ -263,7 +263,7 @@ def gradients(method: Method, checkpointed: bool) -> tuple[dict[str, Tensor], in
         held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    method.activation_checkpointing = checkpointed
+    method.backbone.activation_checkpointing = checkpointed
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         prediction = method(*batch(method, noisy=True))
     total_loss(prediction).backward()
@@ -280,6 +280,31 @@ def test_activation_checkpointing_changes_memory_and_no_gradient(case: Case) -> 
     (plain, more), (again, fewer) = (gradients(method, checkpointed) for checkpointed in (False, True))
     assert all(torch.equal(plain[key], again[key]) for key in plain)
     assert fewer < more / 2
+
+
+@trainable
+def test_two_passes_before_one_backward_have_their_own_gradients(case: Case) -> None:
+    """As with gradients of two losses: what a block computes again must be of its own pass, not of the latest."""
+    method = trained(case.build(base()))
+    first, second = batch(method, noisy=True), batch(method, noisy=True)
+    second = second[0].flip(0), second[1].flip(0), second[2], second[3]
+
+    def taken(checkpointed: bool) -> dict[str, Tensor]:
+        method.zero_grad()
+        method.backbone.activation_checkpointing = checkpointed
+        losses = [total_loss(method(*arguments)) for arguments in (first, second)]
+        sum(losses).backward()
+        return {name: value.grad.clone() for name, value in method.trained().items()}
+
+    plain, again = taken(False), taken(True)
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+def test_prompts_before_the_tokens_are_refused_where_the_base_counts_its_tokens() -> None:
+    backbone = base()
+    backbone.takes_more_tokens = False
+    with pytest.raises(ValueError, match="position=prepend needs a DiT"):
+        CASES["dmp_prepend"].build(backbone)
 
 
 @trainable

@@ -25,8 +25,8 @@ def test_weights_match_the_golden_gates(golden_dit, top_k):
     depth, _, prompts = values[f"gates_topk{top_k}"].shape
     gate = LinearGate(backbone.width, prompts, top_k)
     gate.load_state_dict({"weight": values["gate.weight"], "bias": values["gate.bias"], "noise": gate.noise})
-    _, conditioning = backbone.embed(values["x"], values["t"], values["y"])
-    gates = gate(conditioning.timestep + conditioning.label, torch.arange(depth, dtype=torch.float32))
+    embeddings = backbone.embed(values["t"], values["y"])
+    gates = gate(embeddings.timestep + embeddings.label, torch.arange(depth, dtype=torch.float32))
     assert_close(gates.weights, values[f"gates_topk{top_k}"], atol=1e-5, rtol=0)
 
 

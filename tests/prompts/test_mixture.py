@@ -10,18 +10,15 @@ from dmp_lightning.prompts import LinearGate, MixtureOfPrompts, injected_blocks
 
 
 def mixture_for(backbone, injection="all", **gate):
-    return MixtureOfPrompts(
-        partial(LinearGate, **gate), len(backbone.blocks), backbone.width, backbone.tokens, injection
-    )
+    return MixtureOfPrompts(partial(LinearGate, **gate), backbone.depth, backbone.width, backbone.tokens, injection)
 
 
 def run(backbone, mixture, values, noise=None):
     """The patched model, on the conditioning of the authors' release."""
-    tokens, conditioning = backbone.embed(values["x"], values["t"], values["y"])
-    mixed = mixture.weigh(conditioning.timestep + conditioning.label, noise)
-    for index, block in enumerate(backbone.blocks):
-        tokens = block(mixture.inject(tokens, index, mixed), conditioning)
-    return backbone.unembed(tokens, conditioning)
+    embeddings = backbone.embed(values["t"], values["y"])
+    mixed = mixture.weigh(embeddings.timestep + embeddings.label, noise)
+    arguments = values["x"], values["t"], values["y"]
+    return backbone(*arguments, lambda tokens, site: mixture.inject(tokens, site.index, mixed))
 
 
 def golden_mixture(backbone, values, **options):

@@ -1,39 +1,86 @@
-"""What a method may ask of a backbone, and nothing more."""
+"""The interface of a backbone: a model that can be patched, and that owns its forward pass."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
-class Conditioning(NamedTuple):
-    """The embeddings that steer the blocks, each (B, D)."""
+class Embeddings(NamedTuple):
+    """What steers the blocks, and what a gate may see: each (B, D)."""
 
     timestep: Float[Tensor, "B D"]
     label: Float[Tensor, "B D"]
 
 
-class Backbone(nn.Module):
-    """A diffusion transformer in three steps, between which a method stands.
+class Site(NamedTuple):
+    """Where tokens are about to enter a block: its `index` in running order, and the `embeddings` of this pass."""
 
-    Its `blocks` take and return tokens (B, T, D), with the conditioning as second argument. `sample_shape` is
-    (C, H, W); `null_label` is None where the model was trained without one.
+    index: int
+    embeddings: Embeddings
+
+
+Enter = Callable[[Float[Tensor, "B N D"], Site], Float[Tensor, "B N2 D"]]
+"""`enter(tokens, site)` gives the tokens that the block takes in their place."""
+
+
+class Backbone(nn.Module):
+    """A diffusion transformer. Before each of its blocks it hands the tokens (B, T, D) to `enter`, if it is given one.
+
+    A subclass writes `embed` and `forward`, and sets what stands below. What a pass knows, it hands on as arguments:
+    nothing of a pass may be kept on the module, because activation checkpointing runs blocks again later.
     """
 
     blocks: nn.ModuleList
     width: int
     tokens: int
     sample_shape: tuple[int, int, int]
+    """(C, H, W) of `x`."""
     num_classes: int
     null_label: int | None
+    """The label that stands for none, where the model was trained with one."""
     class_dropout_prob: float
+    takes_more_tokens = False
+    """Whether `enter` may put tokens before those of the backbone, which drops them after the last block."""
+    fixed: frozenset[str] = frozenset()
+    """Names of parameters that are not weights: no method trains them."""
+    modulation: tuple[str, ...] = ()
+    """Parts of the names of those layers that make shifts, scales and gates of the embeddings."""
+    activation_checkpointing = False
+    """Keep only the tokens that enter each block, and compute the block again in the backward pass."""
 
-    def embed(
-        self, x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B T D"], Conditioning]:
-        """Tokens and conditioning of noisy samples `x` at timesteps `t` with labels `y`."""
+    @property
+    def depth(self) -> int:
+        """L, the number of blocks."""
+        return len(self.blocks)
+
+    def embed(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Embeddings:
+        """The embeddings of timesteps `t` and labels `y`, as a pass computes them."""
         raise NotImplementedError
 
-    def unembed(self, tokens: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B C2 H W"]:
-        """Output of the model: epsilon, then the variance interpolation, along the channels."""
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        t: Int[Tensor, " B"],
+        y: Int[Tensor, " B"],
+        enter: Enter | None = None,
+    ) -> Float[Tensor, "B C2 H W"]:
+        """Output for noisy samples `x` at timesteps `t` with labels `y`."""
         raise NotImplementedError
+
+    def precision(self, device: torch.device) -> AbstractContextManager:
+        """What a pass runs in: bfloat16 where the blocks' weights are, else whatever the caller chose."""
+        if next(self.blocks.parameters()).dtype != torch.bfloat16:
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+    def run(self, block: nn.Module, *inputs: Any) -> Any:
+        """`block(*inputs)`; with activation checkpointing, in training, nothing but the inputs is kept."""
+        if not (self.activation_checkpointing and self.training):
+            return block(*inputs)
+        # Blocks draw nothing at random, so there is no state of a generator to put back.
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)

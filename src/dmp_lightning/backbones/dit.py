@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmp_lightning.backbones.base import Backbone, Conditioning
+from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
@@ -28,6 +28,10 @@ class DiT(Backbone):
     Raises:
         ValueError: the sizes do not divide each other, or there are no such frequencies.
     """
+
+    takes_more_tokens = True
+    fixed = frozenset({"pos_embed"})
+    modulation = ("adaLN_modulation",)
 
     def __init__(
         self,
@@ -68,32 +72,39 @@ class DiT(Backbone):
         self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
         self._initialise()
 
-    def embed(
-        self, x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B T D"], Conditioning]:
-        """Tokens with positions, and the embeddings of `t` (0..999) and `y` (labels, or the null label)."""
-        return self.x_embedder(x) + self.pos_embed, Conditioning(self.t_embedder(t), self.y_embedder(y))
+    def embed(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Embeddings:
+        """The embeddings of `t` (0..999) and `y` (labels, or the null label)."""
+        return Embeddings(self.t_embedder(t), self.y_embedder(y))
 
-    def unembed(self, tokens: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B C2 H W"]:
-        """Epsilon and variance interpolation, each with the input's channels."""
-        patches = self.final_layer(tokens, conditioning.timestep + conditioning.label)
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        t: Int[Tensor, " B"],
+        y: Int[Tensor, " B"],
+        enter: Enter | None = None,
+    ) -> Float[Tensor, "B C2 H W"]:
+        """Epsilon and variance interpolation, each with the input's channels.
+
+        Weights in bfloat16 compute in bfloat16; between the blocks the tokens are of `x`'s type all the same.
+        """
+        with self.precision(x.device):
+            embeddings = self.embed(t, y)
+            tokens = (self.x_embedder(x) + self.pos_embed).to(x.dtype)
+            for index, block in enumerate(self.blocks):
+                if enter is not None:
+                    tokens = enter(tokens, Site(index, embeddings))
+                tokens = self.run(block, tokens, embeddings)
+            return self._unpatchify(self.final_layer(tokens[:, -self.tokens :], embeddings))
+
+    def _unpatchify(self, patches: Float[Tensor, "B T out"]) -> Float[Tensor, "B C2 H W"]:
         side, p = math.isqrt(self.tokens), self.patch_size
         grid = patches.unflatten(1, (side, side)).unflatten(3, (p, p, -1))
         return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
-    def forward(
-        self, x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]
-    ) -> Float[Tensor, "B C2 H W"]:
-        """The model without any patch."""
-        tokens, conditioning = self.embed(x, t, y)
-        for block in self.blocks:
-            tokens = block(tokens, conditioning)
-        return self.unembed(tokens, conditioning)
-
     def _initialise(self) -> None:
         """The initialisation of the DiT paper: each block starts as the identity, the output as zero."""
         for name, parameter in self.named_parameters():
-            if name == "pos_embed":
+            if name in self.fixed:
                 continue
             if name.endswith("bias") or "adaLN_modulation" in name or name == "final_layer.linear.weight":
                 nn.init.zeros_(parameter)
@@ -104,7 +115,7 @@ class DiT(Backbone):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the conditioning (adaLN-Zero)."""
+    """Attention and MLP, each shifted, scaled and gated by the embeddings (adaLN-Zero)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -114,8 +125,8 @@ class Block(nn.Module):
         self.mlp = Mlp(width, 4 * width, act_layer=GELUTanh)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: Float[Tensor, "B T D"], conditioning: Conditioning) -> Float[Tensor, "B T D"]:
-        modulation = self.adaLN_modulation(conditioning.timestep + conditioning.label)
+    def forward(self, x: Float[Tensor, "B N D"], embeddings: Embeddings) -> Float[Tensor, "B N D"]:
+        modulation = self.adaLN_modulation(embeddings.timestep + embeddings.label)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, None].chunk(6, dim=-1)
         x = x + gate1 * self.attn(self.norm1(x) * (1 + scale1) + shift1)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
@@ -130,8 +141,8 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, patch_size**2 * out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, x: Float[Tensor, "B T D"], c: Float[Tensor, "B D"]) -> Float[Tensor, "B T out"]:
-        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)
+    def forward(self, x: Float[Tensor, "B T D"], embeddings: Embeddings) -> Float[Tensor, "B T out"]:
+        shift, scale = self.adaLN_modulation(embeddings.timestep + embeddings.label)[:, None].chunk(2, dim=-1)
         return self.linear(self.norm_final(x) * (1 + scale) + shift)
 
 

@@ -109,7 +109,7 @@ def set_matmul_precision(config: DictConfig) -> None:
 def build_method(config: DictConfig, backbone: Backbone) -> Method:
     """The method of the config on the base."""
     method = build(config.method)(backbone=backbone)
-    method.activation_checkpointing = config.activation_checkpointing
+    method.backbone.activation_checkpointing = config.activation_checkpointing
     return method
 
 

@@ -14,7 +14,8 @@ class AdaLN(FullFinetune):
     label = "modulation and biases"
 
     def group(self, name: str) -> str | None:
-        return "adaln" if "adaLN_modulation" in name or name.endswith(".bias") else None
+        modulates = any(part in name for part in self.backbone.modulation)
+        return "adaln" if modulates or name.endswith(".bias") else None
 
     def exported(self) -> dict[str, Tensor]:
         """What is trained, under the names of the public checkpoints."""

@@ -1,14 +1,11 @@
-"""The interface of all methods: what they train, and how they stand between the steps of a backbone."""
+"""The interface of all methods: what they train, and what they do to the tokens that enter a block."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from dmp_lightning.backbones import Backbone, Conditioning
+from dmp_lightning.backbones import Backbone, Embeddings, Site
 
 
 class Prediction(NamedTuple):
@@ -22,7 +19,7 @@ class Method(nn.Module):
     """A backbone and what is trained on it.
 
     A subclass says in `group` which parameters it trains; freezing, saving and the optimiser all follow from that.
-    What it does to the tokens it says in `prepare`, `enter` and `leave`. What it builds itself is trained by default.
+    What it does to the tokens it says in `prepare` and `enter`.
     """
 
     label: str
@@ -33,8 +30,6 @@ class Method(nn.Module):
     """P, how many prompts a block has, or None where the method has no prompts."""
     training_only: frozenset[str] = frozenset()
     """Parameters that are trained, but of no use afterwards: they are in checkpoints, not in what is exported."""
-    activation_checkpointing = False
-    """Keep only the tokens that enter each block, and compute the block again in the backward pass."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -45,15 +40,11 @@ class Method(nn.Module):
         """The learning-rate group of the parameter `name`, or None where it stays as it is."""
         raise NotImplementedError
 
-    def prepare(self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None) -> Any:
-        """What `enter` and `auxiliary` need to know of a batch at timesteps `t`."""
+    def prepare(self, t: Int[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Any:
+        """What `enter` and `auxiliary` need to know of a batch at timesteps `t`; called once in each pass."""
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Any) -> Float[Tensor, "B N2 D"]:
-        """The tokens as they enter the block of that index: the backbone's T, and others before them if need be."""
-        return tokens
-
-    def leave(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
-        """The T tokens of the backbone as they leave the last block."""
+        """The tokens as they enter the block of that index; others before them need `backbone.takes_more_tokens`."""
         return tokens
 
     def auxiliary(self, prepared: Any) -> dict[str, Float[Tensor, ""]]:
@@ -69,23 +60,18 @@ class Method(nn.Module):
     ) -> Prediction:
         """Predict for noisy samples `x` at timesteps `t` with labels `y`.
 
-        `noise` is for training only, and so are auxiliary losses: in eval mode there are none. A backbone in bfloat16
-        computes in bfloat16; between its blocks the tokens are of `x`'s type all the same, and so are the prompts.
+        `noise` is for training only, and so are auxiliary losses: in eval mode there are none.
         """
-        with self.precision(x.device):
-            tokens, conditioning = self.backbone.embed(x, t, y)
-            tokens = tokens.to(x.dtype)
-            prepared = self.prepare(t, conditioning, noise)
-            for index, block in enumerate(self.backbone.blocks):
-                tokens = self._through(block, self.enter(tokens, index, prepared), conditioning)
-            output = self.backbone.unembed(self.leave(tokens), conditioning)
-            return Prediction(output, self.auxiliary(prepared) if self.training else {})
+        prepared: Any = None  # of this pass: another one may begin before the gradients of this one are taken
 
-    def precision(self, device: torch.device) -> AbstractContextManager:
-        """What the steps of the backbone run in: bfloat16 where its weights are, else whatever the caller chose."""
-        if next(self.backbone.blocks.parameters()).dtype != torch.bfloat16:
-            return nullcontext()
-        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+        def enter(tokens: Float[Tensor, "B N D"], site: Site) -> Float[Tensor, "B N2 D"]:
+            nonlocal prepared
+            if site.index == 0:
+                prepared = self.prepare(t, site.embeddings, noise)
+            return self.enter(tokens, site.index, prepared)
+
+        output = self.backbone(x, t, y, enter)
+        return Prediction(output, self.auxiliary(prepared) if self.training else {})
 
     def freeze(self) -> None:
         """Let exactly the method's own parameters of the backbone take gradients."""
@@ -118,12 +104,6 @@ class Method(nn.Module):
             ValueError: the method has nothing that could be scaled so.
         """
         raise ValueError(f"strength={strength}: {self.label} is all or nothing, set strength=1.")
-
-    def _through(self, block: nn.Module, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        if not (self.activation_checkpointing and self.training):
-            return block(tokens, conditioning)
-        # Blocks draw nothing at random, so there is no state of a generator to put back.
-        return checkpoint(block, tokens, conditioning, use_reentrant=False, preserve_rng_state=False)
 
     @property
     def size(self) -> int:

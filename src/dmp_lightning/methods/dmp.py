@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dmp_lightning.backbones import Backbone, Conditioning
-from dmp_lightning.methods.prompted import Prompted
+from dmp_lightning.backbones import Backbone, Embeddings
+from dmp_lightning.methods.base import Method
 from dmp_lightning.prompts import (
     Gate,
+    Gates,
     Mixture,
+    MixtureOfPrompts,
     balance_losses,
     log_snr,
     noise_level_embedding,
@@ -20,7 +23,7 @@ CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
 LOSSES = {"importance", "load"}
 
 
-class DMP(Prompted):
+class DMP(Method):
     """Prompts enter the tokens before the blocks, weighed by a gate that knows the denoising step.
 
     Args:
@@ -53,7 +56,15 @@ class DMP(Prompted):
         condition: str = "timestep",
         betas: Float[Tensor, " steps"] | None = None,
     ) -> None:
-        super().__init__(backbone, gate, injection, prompt_count, position, init)
+        super().__init__(backbone)
+        if position == "prepend" and not backbone.takes_more_tokens:
+            raise ValueError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
+        self.mixture = MixtureOfPrompts(
+            gate, backbone.depth, backbone.width, backbone.tokens, injection, prompt_count, position, init
+        )
+        self.noise_shape = self.mixture.noise_shape
+        self.prompt_count = self.mixture.prompts.shape[1]
+        self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
         if condition not in CONDITIONS:
             raise ValueError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
         self.condition = condition
@@ -63,21 +74,38 @@ class DMP(Prompted):
                 raise ValueError("method.condition=log_snr needs the noise schedule: set method.betas.")
             self.register_buffer("log_snr", log_snr(betas), persistent=False)
 
-    def prepare(
-        self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
-    ) -> Mixture:
-        return self.mixture.weigh(self._seen(t, conditioning), noise)
+    def group(self, name: str) -> str | None:
+        if name.startswith("mixture.gate."):
+            return "gate"
+        return "prompts" if name.startswith("mixture.") else None
 
-    def _seen(self, t: Int[Tensor, " B"], conditioning: Conditioning) -> Float[Tensor, "B D"]:
+    def prepare(self, t: Int[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
+        return self.mixture.weigh(self._seen(t, embeddings), noise)
+
+    def _seen(self, t: Int[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
         if self.condition == "log_snr":
             seen = noise_level_embedding(self.get_buffer("log_snr")[t], self.backbone.width)
-            return seen.to(conditioning.timestep.dtype)
-        return conditioning.timestep if self.condition == "timestep" else conditioning.timestep + conditioning.label
+            return seen.to(embeddings.timestep.dtype)
+        return embeddings.timestep if self.condition == "timestep" else embeddings.timestep + embeddings.label
+
+    def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Mixture) -> Float[Tensor, "B N2 D"]:
+        return self.mixture.inject(tokens, block, prepared)
 
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
         if isinstance(self.balance, str):
             return released_balance_losses(prepared.gates)
         return {name: self.balance[name] * loss for name, loss in balance_losses(prepared.gates).items()}
+
+    def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+        if self.mixture.position == "prepend":  # at 0 its tokens would still take attention
+            return super().scale(tensors, strength)
+        return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
+
+    @torch.no_grad()
+    def gates(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Gates | None:
+        """What the gate says at timesteps `t` under labels `y`, without noise; None where nothing is gated."""
+        with self.backbone.precision(t.device):
+            return self.prepare(t, self.backbone.embed(t, y), None).gates
 
 
 def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | str:

@@ -12,7 +12,7 @@ class FullFinetune(Method):
     label = "full fine-tuning"
 
     def group(self, name: str) -> str | None:
-        return None if name == "backbone.pos_embed" else "backbone"
+        return None if name.removeprefix("backbone.") in self.backbone.fixed else "backbone"
 
     def exported(self) -> dict[str, Tensor]:
         """The whole backbone, under the names of the public checkpoints."""

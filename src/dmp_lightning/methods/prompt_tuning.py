@@ -6,13 +6,13 @@ from functools import partial
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dmp_lightning.backbones import Backbone, Conditioning
-from dmp_lightning.methods.prompted import Prompted
+from dmp_lightning.backbones import Backbone
+from dmp_lightning.methods.dmp import DMP
 from dmp_lightning.prompts import ConstantGate, Mixture
 
 
-class PromptTuning(Prompted):
-    """Prompts that are added to the tokens entering each block, or stand before them, with weight 1.
+class PromptTuning(DMP):
+    """`DMP` without a gate: prompts are added to the tokens entering each block, or stand before them, with weight 1.
 
     Arguments as `DMP` takes them. With `position=prepend` it is deep visual prompt tuning (Jia et al. 2022,
     arXiv 2203.12119).
@@ -27,10 +27,11 @@ class PromptTuning(Prompted):
         init: str = "zero",
     ) -> None:
         gate = partial(ConstantGate, weight_scale="mean")
-        super().__init__(backbone, gate, injection, prompt_count, position, init)
+        super().__init__(backbone, gate, "released", injection, prompt_count, position, init)
         self.label = "plain prompt tuning" if position == "add" else "plain prompt tuning, prepended"
 
-    def prepare(
-        self, t: Int[Tensor, " B"], conditioning: Conditioning, noise: Float[Tensor, "L B P"] | None
-    ) -> Mixture:
-        return self.mixture.weigh(conditioning.timestep)
+    def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
+        return {}
+
+    def gates(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> None:
+        return None

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gate, Gates
-from dmp_lightning.prompts.initial import initial_prompts
 from dmp_lightning.prompts.placement import counted, fitting_count, mix, prepend, prepended_count
+
+NORMAL_STD = 0.02  # as transformers' embeddings start
 
 
 class Mixture(NamedTuple):
@@ -36,7 +37,7 @@ class MixtureOfPrompts(nn.Module):
             `placement.mix` for whom they serve.
         position: `add` (the paper), or `prepend`: P tokens before the others, replaced at each injected block (Jia et
             al. 2022, arXiv 2203.12119, "deep"); P may then be any number.
-        init: what the prompts start from, see `initial.initial_prompts`. With `zero` and `add` the patched model
+        init: what the prompts start from, see `initial_prompts`. With `zero` and `add` the patched model
             starts as the base, exactly; prepended tokens take attention, whatever they hold.
 
     Raises:
@@ -85,10 +86,6 @@ class MixtureOfPrompts(nn.Module):
             return prepend(weights, prompts, tokens, self.tokens)
         return tokens + mix(weights, prompts, self.tokens)
 
-    def leave(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
-        """Tokens as they leave the last block: without those that were prepended."""
-        return tokens[:, -self.tokens :] if self.position == "prepend" else tokens
-
 
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     """Indices of the blocks that get prompts: `all`, `first:n`, `last:n`, `every:n`, or a list of indices.
@@ -114,3 +111,23 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
         raise ValueError(f"injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
     n = int(count)
     return {"first": list(range(n)), "last": list(range(depth - n, depth)), "every": list(range(0, depth, n))}[kind]
+
+
+def initial_prompts(init: str, blocks: int, prompts: int, width: int) -> nn.Parameter:
+    """Prompts (blocks, P, D): `zero` (the paper: the patch starts as the base), `normal` (deviation 0.02), or `xavier`.
+
+    `xavier` is uniform as for a matrix of P x D in each block (Glorot and Bengio 2010). Both draw from torch's global
+    generator.
+
+    Raises:
+        ValueError: there is no such initialisation.
+    """
+    values = torch.zeros(blocks, prompts, width)
+    if init == "normal":
+        nn.init.normal_(values, std=NORMAL_STD)
+    elif init == "xavier":
+        for block in values:
+            nn.init.xavier_uniform_(block)
+    elif init != "zero":
+        raise ValueError(f"method.init={init!r} is unknown: choose zero, normal or xavier.")
+    return nn.Parameter(values)

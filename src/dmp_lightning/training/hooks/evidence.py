@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning as L
 import numpy as np
@@ -48,12 +49,11 @@ class Pictures(L.Callback):
         folder = self.run_dir / "figures"
         drawn = {"samples": self.draw_samples(before, after, folder / "samples.png")}
         evidence = {"samples_before": before, "samples_after": after}
-        if isinstance(pl_module.method, DMP):
-            weights, timesteps = gate_weights(pl_module)
-            mixture = pl_module.method.mixture
-            drawn["gates"] = self.draw_gates(weights, timesteps, mixture.blocks, folder / "gates.png")
-            evidence |= {"gate_weights": weights, "gate_timesteps": timesteps, "gate_blocks": np.array(mixture.blocks)}
-            evidence["prompt_norms"] = mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
+        gates = gate_map(pl_module)
+        if gates is not None:
+            drawn["gates"] = self.draw_gates(gates.weights, gates.timesteps, gates.blocks, folder / "gates.png")
+            evidence |= {"gate_weights": gates.weights, "gate_timesteps": gates.timesteps}
+            evidence |= {"gate_blocks": np.array(gates.blocks), "prompt_norms": gates.norms}
         # Copied: of the base, samples before and after are the same memory, which safetensors refuses.
         tensors = {name: torch.from_numpy(value.copy()) for name, value in evidence.items()}
         save_tensors(tensors, self.run_dir / EVIDENCE)
@@ -70,15 +70,23 @@ class Pictures(L.Callback):
                     logger.log_image(f"val/{name}", [str(path)])
 
 
-@torch.no_grad()
-def gate_weights(module: DiffusionModule) -> tuple[Float[np.ndarray, "L S P"], Int[np.ndarray, " S"]]:
-    """A patch's gate weights at evenly spread timesteps (for label 0), and those timesteps."""
+class GateMap(NamedTuple):
+    """A patch's gate `weights` at `timesteps`, for label 0, and the Euclidean `norms` of the prompts in its `blocks`."""
+
+    weights: Float[np.ndarray, "L S P"]
+    timesteps: Int[np.ndarray, " S"]
+    blocks: list[int]
+    norms: Float[np.ndarray, "L P"]
+
+
+def gate_map(module: DiffusionModule) -> GateMap | None:
+    """What the gate does at evenly spread timesteps; None where the method has no gate."""
     method = module.method
-    assert isinstance(method, DMP)
     timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
     t = timesteps.to(module.device)
-    x = torch.zeros(len(t), *method.backbone.sample_shape, device=module.device)
-    with method.precision(x.device):
-        _, conditioning = method.backbone.embed(x, t, torch.zeros_like(t))
-        weights = method.prepare(t, conditioning, None).gates.weights.expand(-1, len(t), -1)
-    return weights.float().cpu().numpy(), timesteps.numpy()
+    gates = method.gates(t, torch.zeros_like(t)) if isinstance(method, DMP) else None
+    if gates is None:
+        return None
+    weights = gates.weights.expand(-1, len(t), -1).float().cpu().numpy()
+    norms = method.mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
+    return GateMap(weights, timesteps.numpy(), method.mixture.blocks, norms)

@@ -8,9 +8,8 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib import colormaps
 from torch import Tensor
 
-from dmp_lightning.methods import DMP
 from dmp_lightning.metrics.paired_loss import Interval
-from dmp_lightning.training.hooks.evidence import gate_weights
+from dmp_lightning.training.hooks.evidence import gate_map
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
 from dmp_lightning.training.loggers import log_tables
@@ -35,9 +34,9 @@ class Tables(L.Callback):
             "tables/samples": samples_table(before, after),
             "tables/gains": gains_table(comparison.by_stratum, pl_module.diffusion.schedule.steps),
         }
-        if isinstance(pl_module.method, DMP):
-            weights, _ = gate_weights(pl_module)
-            tables["tables/gates"] = gates_table(weights, list(pl_module.method.mixture.blocks))
+        gates = gate_map(pl_module)
+        if gates is not None:
+            tables["tables/gates"] = gates_table(gates.weights, gates.blocks)
         for logger in loggers:
             log_tables(logger, tables)
 
