@@ -71,7 +71,7 @@ class Pictures(L.Callback):
 
 
 class GateMap(NamedTuple):
-    """A patch's gate `weights` at `timesteps`, for label 0, and the Euclidean `norms` of the prompts in its `blocks`."""
+    """A patch's gate `weights` at `timesteps`, for label 0, and the `norms` of the prompts in its `blocks`."""
 
     weights: Float[np.ndarray, "L S P"]
     timesteps: Int[np.ndarray, " S"]
