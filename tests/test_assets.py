@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from dmp_lightning.backbones import load_weights
 from dmp_lightning.commands.cli import PACKAGE
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
 from dmp_lightning.runs.record import Results, read_results
@@ -38,7 +39,7 @@ def test_the_base_has_the_loss_that_the_controls_recorded(name: str) -> None:
     held_out = Digits(False).read(range(360))
     t, noise = validation_draws(settings.evaluation.seed, range(360), settings.evaluation.strata, 1000, (1, 8, 8))
     diffusion = instantiate(settings.diffusion)
-    losses = per_sample_losses(backbone, diffusion, held_out.x, torch.zeros(360).long(), t, noise)
+    losses = per_sample_losses(backbone, diffusion, held_out.x, Condition(torch.zeros(360).long()), t, noise)
     assert losses.mean().item() == pytest.approx(recorded.pop(), abs=2e-5)
 
 

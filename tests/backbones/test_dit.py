@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from dmp_lightning.backbones import Backbone, DiT
+from dmp_lightning.condition import Condition
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 SMALL = {
@@ -34,7 +35,7 @@ def count_by_hand(width, depth, patch_size, rows, channels=4, side=32):
 
 def test_the_backbone_matches_the_golden_outputs(golden_dit):
     backbone, values = golden_dit
-    assert_close(backbone(values["x"], values["t"], values["y"]), values["out.frozen"], atol=1e-5, rtol=0)
+    assert_close(backbone(values["x"], values["t"], Condition(values["y"])), values["out.frozen"], atol=1e-5, rtol=0)
 
 
 def test_positions_are_those_of_the_golden_weights(golden_dit):
@@ -64,7 +65,7 @@ def test_only_label_dropout_adds_a_null_label(dropout, null_label, rows):
 
 
 def test_a_new_backbone_predicts_zero_through_blocks_that_do_nothing():
-    backbone, x, t, y = DiT(**SMALL), torch.randn(2, 2, 8, 8), torch.tensor([0, 999]), torch.tensor([0, 2])
+    backbone, x, t, y = DiT(**SMALL), torch.randn(2, 2, 8, 8), torch.tensor([0, 999]), Condition(torch.tensor([0, 2]))
     tokens = torch.randn(2, 16, 16)
     assert torch.equal(backbone.blocks[0](tokens, backbone.embed(t, y)), tokens)
     assert torch.equal(backbone(x, t, y), torch.zeros(2, 4, 8, 8))
@@ -72,7 +73,7 @@ def test_a_new_backbone_predicts_zero_through_blocks_that_do_nothing():
 
 def test_enter_is_called_before_each_block_with_the_embeddings_of_the_pass(golden_dit):
     backbone, values = golden_dit
-    inputs = values["x"], values["t"], values["y"]
+    inputs = values["x"], values["t"], Condition(values["y"])
     sites, inside = [], []
 
     def enter(tokens, site):
@@ -91,7 +92,7 @@ def test_enter_is_called_before_each_block_with_the_embeddings_of_the_pass(golde
 
 def test_tokens_that_were_put_before_the_others_are_dropped_at_the_end(golden_dit):
     backbone, values = golden_dit
-    inputs = values["x"], values["t"], values["y"]
+    inputs = values["x"], values["t"], Condition(values["y"])
 
     def enter(tokens, site):
         return torch.cat([tokens[:, :5], tokens], dim=1) if site.index == backbone.depth - 1 else tokens
@@ -119,7 +120,7 @@ def test_saved_weights_come_back_as_they_were(golden_dit, tmp_path):
         }
     )
     loaded.load_state_dict(load_file(tmp_path / "base.safetensors"))
-    inputs = values["x"], values["t"], values["y"]
+    inputs = values["x"], values["t"], Condition(values["y"])
     assert torch.equal(loaded(*inputs), saved(*inputs))
 
 

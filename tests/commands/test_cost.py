@@ -48,7 +48,9 @@ def test_torch_counts_as_many_operations(cost: Any, name: str) -> None:
     x, t = torch.randn(1, 4, 32, 32), torch.zeros(1, dtype=torch.long)
     method = steps(cost).build(case, "cpu").train()
     with torch.enable_grad():
-        found = torch_count(cost, lambda: method(x, t, t, gate_noise(method, 1)).output.square().mean().backward())
+        found = torch_count(
+            cost, lambda: method(x, t, Condition(t), gate_noise(method, 1)).output.square().mean().backward()
+        )
     assert found == pytest.approx(cost.step_flops(case), rel=0.01)
 
 
@@ -100,7 +102,7 @@ def held(cost: Any, case: Any) -> int:
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, cache_enabled=False),
     ):
-        output = method(x, t, t, gate_noise(method, case.batch)).output
+        output = method(x, t, Condition(t), gate_noise(method, case.batch)).output
     own = {value.untyped_storage().data_ptr() for value in method.parameters()}
     assert output.requires_grad
     return sum(value.untyped_storage().nbytes() for address, value in kept.items() if address not in own)

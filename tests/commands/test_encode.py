@@ -41,7 +41,7 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
     assert (result.returncode, result.stdout) == (0, "store is whole: 12 latents in 1 shards.\n"), result.stderr
     monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
     held_out = Latents(tmp_path / "store", False, tmp_path / "vae")
-    assert (held_out.sample_shape, held_out.read(range(3)).y.tolist()) == ((4, 14, 14), [0, 1, 2])
+    assert (held_out.sample_shape, held_out.read(range(3)).condition.label.tolist()) == ((4, 14, 14), [0, 1, 2])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.sample import sample
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.to_uint8 import to_uint8
 from dmp_lightning.draws import Stream, generators, normal
 from dmp_lightning.methods import load_patch, save_patch
@@ -37,7 +38,7 @@ def test_pictures_are_the_samples_of_the_patched_model(tmp_path: Path) -> None:
     sources = generators(3, Stream.GENERATION, range(5))
 
     def model(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return method(x, t, torch.zeros_like(t)).output
+        return method(x, t, Condition(torch.zeros_like(t))).output
 
     betas = instantiate(settings.diffusion).schedule.betas
     samples = instantiate(settings.sampler).sample(model, betas, normal(sources, (1, 8, 8)), sources)

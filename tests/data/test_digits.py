@@ -21,7 +21,7 @@ def test_labels_go_with_their_images() -> None:
     images, labels = load_digits(return_X_y=True)
     known = {image.tobytes(): label for image, label in zip((images / 8 - 1).astype(np.float32), labels, strict=True)}
     drawn = Digits(True).read([0, 5, 1000])
-    assert [known[x.numpy().tobytes()] for x in drawn.x] == drawn.y.tolist()
+    assert [known[x.numpy().tobytes()] for x in drawn.x] == drawn.condition.label.tolist()
 
 
 def test_the_reference_images_are_the_training_images_in_8_bits() -> None:

@@ -55,7 +55,7 @@ def test_a_store_gives_what_the_folder_gave(kind: str, tmp_path: Path) -> None:
         assert len(before) == len(after) == (18 if train else 2)
         for mirror in range(before.mirrors):
             known, found = (source.read(range(len(before)), [mirror] * len(before)) for source in (before, after))
-            assert torch.equal(known.y, found.y)
+            assert torch.equal(known.condition.label, found.condition.label)
             assert torch.equal(known.x.half(), found.x)
             torch.testing.assert_close(before.draw(known.x), after.draw(found.x), rtol=0, atol=4 * 2**-11)
             torch.testing.assert_close(before.decode(after.draw(found.x)), after.decode(after.draw(found.x)))

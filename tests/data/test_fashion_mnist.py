@@ -34,7 +34,7 @@ def test_it_reads_what_torchvision_reads(folder: Path, train: bool, prefix: str)
     source = FashionMNIST(folder, train)
     drawn = source.read(range(len(source)))
     torch.testing.assert_close(drawn.x, images[:, None] / 127.5 - 1)
-    assert torch.equal(drawn.y, labels)
+    assert torch.equal(drawn.condition.label, labels)
     assert torch.equal(torch.cat(list(source.images(4)))[:, 0], images)
 
 

@@ -62,7 +62,7 @@ def test_fast_dit_is_read_in_its_order_and_as_scaled_already(tmp_path: Path, vae
     )
     found = source.indices[indices]
     assert np.array_equal(source.draw(drawn.x), latents[found])
-    assert drawn.y.tolist() == labels[found].tolist()
+    assert drawn.condition.label.tolist() == labels[found].tolist()
     assert (source.store.scale, source.store.shift) == (SCALE, SHIFT)  # which decoding takes away
 
 
@@ -74,7 +74,7 @@ def test_lightningdit_is_read_scaled_by_the_vae_with_its_mirrors(tmp_path: Path,
     found = source.read([13, 13], [0, 1])
     known = torch.stack([tensors["latents"][first], tensors["latents_flip"][first]])
     assert torch.equal(source.draw(found.x), (known - SHIFT) * SCALE)
-    assert (found.y[0], source.num_classes, source.mirrors) == (tensors["labels"][first], 5, 2)
+    assert (found.condition.label[0], source.num_classes, source.mirrors) == (tensors["labels"][first], 5, 2)
 
 
 def test_lightningdit_is_normalised_by_statistics_beside_it(tmp_path: Path, vae: Path) -> None:
@@ -205,7 +205,7 @@ def test_features_in_another_layout_are_the_same_numbers(tmp_path: Path, vae: Pa
     source = Latents(tmp_path / "features", True, vae)
     read = source.read(range(18))
     assert np.array_equal(source.draw(read.x), latents[source.indices])
-    assert read.y.tolist() == labels[source.indices].tolist()
+    assert read.condition.label.tolist() == labels[source.indices].tolist()
     assert [line in message for line, message in zip(said, caplog.messages, strict=True)] == [True] * len(said)
 
 

@@ -110,7 +110,7 @@ def test_latents_of_others_are_held_out_evenly(tmp_path: Path) -> None:
     store = write_store(tmp_path)  # for its VAE
     _, labels = write_fast_dit(tmp_path / "features", 70)  # of seven classes
     held_out = Latents(tmp_path / "features", False, store / "vae")
-    assert sorted(held_out.read(range(7)).y.tolist()) == list(range(7))
+    assert sorted(held_out.read(range(7)).condition.label.tolist()) == list(range(7))
     assert held_out.indices.tolist() == draw_held_out(labels).tolist()
     assert len(Latents(tmp_path / "features", True, store / "vae")) == 63
 

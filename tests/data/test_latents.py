@@ -77,7 +77,7 @@ def test_validation_reads_the_scaled_means_of_the_last_tenth(store: Path) -> Non
     drawn = held_out.read(range(5))
     assert len(held_out) == 5
     assert torch.allclose(held_out.draw(drawn.x), torch.from_numpy((raw - SHIFT) * SCALE))
-    assert drawn.y.tolist() == stored(store, "b")["labels"][-5:].tolist()
+    assert drawn.condition.label.tolist() == stored(store, "b")["labels"][-5:].tolist()
 
 
 def test_draws_have_the_moments_that_are_stored(store: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_batch_is_what_its_samples_are_alone(store: Path) -> None:
     for place, index in enumerate(indices):
         alone = source.read([index], [mirrored[place]])
         assert torch.equal(batch.x[place], alone.x[0])
-        assert batch.y[place] == alone.y[0]
+        assert batch.condition.label[place] == alone.condition.label[0]
 
 
 def flip_a_bit(path: Path) -> None:

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.guidance import guide
 
-STEPS, NULL = 1001, 9
+STEPS, NULL = 1001, Condition(torch.tensor([9]))
 
 
 class Model:
@@ -13,26 +14,30 @@ class Model:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, x, t, y):
+    def __call__(self, x, t, condition):
         self.batches.append(len(x))
         channels = torch.arange(2.0 * x.shape[1])[None, :, None, None]
-        return (y[:, None, None, None] + channels).expand(-1, -1, *x.shape[2:]).float()
+        return (condition.label[:, None, None, None] + channels).expand(-1, -1, *x.shape[2:]).float()
 
 
 def guided(model=None, **options):
-    options = {"guidance_scale": 1.5, "null_label": NULL, "steps": STEPS} | options
-    return guide(model or Model(), options.pop("null_label"), **options)
+    options = {"guidance_scale": 1.5, "null": NULL, "steps": STEPS} | options
+    return guide(model or Model(), options.pop("null"), **options)
 
 
 def inputs(*timesteps, channels=4):
-    return torch.zeros(len(timesteps), channels, 2, 2), torch.tensor(timesteps), torch.ones(len(timesteps)).long()
+    return (
+        torch.zeros(len(timesteps), channels, 2, 2),
+        torch.tensor(timesteps),
+        Condition(torch.ones(len(timesteps)).long()),
+    )
 
 
 def test_guidance_matches_the_golden_outputs(labelled_dit):
     backbone, values = labelled_dit
     half = len(values["x"]) // 2
-    model = guided(backbone, null_label=backbone.null_label, steps=1000)
-    out = model(values["x"][:half], values["t"][:half], values["y"][:half])
+    model = guided(backbone, null=backbone.null_condition(), steps=1000)
+    out = model(values["x"][:half], values["t"][:half], Condition(values["y"][:half]))
     assert_close(out, values["out.frozen_cfg1.5"][:half], atol=1e-5, rtol=0)
 
 
@@ -42,7 +47,7 @@ def test_guidance_matches_the_golden_outputs(labelled_dit):
 )
 def test_guided_channels_are_pushed_and_the_others_are_the_conditional_ones(channels, sample_channels, pushed):
     x, t, y = inputs(300, channels=sample_channels)
-    conditional, unconditional = Model()(x, t, y), Model()(x, t, torch.full_like(y, NULL))
+    conditional, unconditional = Model()(x, t, y), Model()(x, t, NULL.repeat(len(x)))
     out = guided(channels=channels)(x, t, y)
     assert_close(out[:, :pushed], (unconditional + 1.5 * (conditional - unconditional))[:, :pushed])
     assert torch.equal(out[:, pushed:], conditional[:, pushed:])
@@ -58,20 +63,20 @@ def test_outside_of_the_interval_the_model_runs_once_and_unguided():
 
 def test_each_sample_of_a_batch_has_its_own_place_in_the_interval():
     function, (x, t, y) = guided(interval=(0.2, 0.6)), inputs(100, 300, 700)
-    alone = torch.cat([function(x[n : n + 1], t[n : n + 1], y[n : n + 1]) for n in range(3)])
+    alone = torch.cat([function(x[n : n + 1], t[n : n + 1], y.take([n])) for n in range(3)])
     assert_close(function(x, t, y), alone)
 
 
 def test_no_guidance_is_the_model_itself_with_or_without_a_null_label():
     model = Model()
     assert guided(model, guidance_scale=1.0) is model
-    assert guided(model, guidance_scale=1.0, null_label=None) is model
+    assert guided(model, guidance_scale=1.0, null=None) is model
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"null_label": None}, r"guidance_scale=1\.5 needs a model with a null label.*set guidance\.guidance_scale=1"),
+        ({"null": None}, r"guidance_scale=1\.5 needs a model with a null label.*set guidance\.guidance_scale=1"),
         ({"channels": "four"}, "channels='four' is unknown: choose first_three or all"),
         ({"interval": (0.6, 0.2)}, r"interval=\[0\.6, 0\.2\] is none: give its start and end, from 0 to 1"),
         ({"interval": (0.0, 1.5)}, "give its start and end, from 0 to 1"),

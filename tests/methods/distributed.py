@@ -19,7 +19,7 @@ def gradients(method: Method, share: slice) -> dict[str, Tensor]:
     x, t, y, noise = batch(method, noisy=True)
     parallel = DistributedDataParallel(method) if dist.is_initialized() else method
     mine = None if noise is None else noise[:, share]
-    prediction = parallel(x[share], t[share], y[share], mine)
+    prediction = parallel(x[share], t[share], y.take(share), mine)
     (prediction.output.square().mean() + sum(prediction.auxiliary.values())).backward()
     return {name: value.grad for name, value in method.trained().items()}
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, AdaLN, Frozen, FullFinetune, LoRA, Method, PromptTuning, load_patch, save_patch
 from dmp_lightning.methods.base import Prediction
@@ -135,9 +136,10 @@ def base() -> DiT:
     return model
 
 
-def batch(method: Method, noisy: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def batch(method: Method, noisy: bool) -> tuple[Tensor, Tensor, Condition, Tensor | None]:
     torch.manual_seed(1)
-    x, t, y = torch.randn(6, 4, 8, 8), torch.randint(0, 1000, (6,)), torch.randint(0, CLASSES, (6,))
+    x, t = torch.randn(6, 4, 8, 8), torch.randint(0, 1000, (6,))
+    y = Condition(torch.randint(0, CLASSES, (6,)))
     if not noisy or method.noise_shape is None:
         return x, t, y, None
     return x, t, y, torch.randn(6, *method.noise_shape).transpose(0, 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
@@ -38,9 +39,12 @@ def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale
     patched, decoder = method(tmp_path, name).eval(), vae()
     sampler, betas = Sampler(kind, STEPS), linear_betas()
     sources = generators(0, Stream.GENERATION, range(2))
-    model = guide(lambda x, t, y: patched(x, t, y).output, 4, steps=1000, guidance_scale=guidance_scale, channels="all")
-    y = torch.tensor(LABELS)
-    latents = sampler.sample(lambda x, t: model(x, t, y), betas, normal(sources, (4, 8, 8)), sources)
+    model = guide(
+        lambda x, t, condition: patched(x, t, condition).output, patched.backbone.null_condition(), steps=1000,
+        guidance_scale=guidance_scale, channels="all",
+    )  # fmt: skip
+    condition = Condition(torch.tensor(LABELS))
+    latents = sampler.sample(lambda x, t: model(x, t, condition), betas, normal(sources, (4, 8, 8)), sources)
     ours = (decoder.decode(latents / 0.5).sample / 2 + 0.5).clamp(0, 1)
 
     pipeline = to_pipeline(patched, sampler.prepare(betas), decoder)

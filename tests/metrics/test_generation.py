@@ -1,5 +1,6 @@
 """Generation: sample n is the same in any batch and on any process."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.metrics.drawn import generate
@@ -15,21 +17,23 @@ SHAPE = (1, 2, 2)
 SCALE = torch.nn.Parameter(torch.tensor(0.5))
 
 
-def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
     """Element by element, so that no batch size changes the order of a sum."""
-    epsilon = SCALE * x + 0.1 * y[:, None, None, None] + 0.001 * t[:, None, None, None]
+    epsilon = SCALE * x + 0.1 * condition.label[:, None, None, None] + 0.001 * t[:, None, None, None]
     return torch.cat([epsilon, torch.zeros_like(x)], dim=1)
 
 
-def samples(indices: list[int], batch_size: int = 4, seed: int = 0, **options) -> dict[int, Tensor]:
+def samples(
+    indices: list[int], batch_size: int = 4, seed: int = 0, labels: Sequence[int] = (0, 1, 2), **options
+) -> dict[int, Tensor]:
     # Ancestral sampling draws noise at every step, from the sample's own source.
     scheduler = partial(DDPMScheduler, variance_type="learned_range", clip_sample=False)
-    options = {"labels": range(3), **options}
     batches = generate(
         model,
         Sampler(scheduler, steps=5, respaced=True),
         linear_betas(50),
         SHAPE,
+        Condition(torch.tensor(labels)),
         indices=indices,
         seed=seed,
         batch_size=batch_size,
@@ -79,7 +83,7 @@ def test_gradients_are_off_within_and_on_for_the_caller():
         Sampler(partial(DDPMScheduler, variance_type="learned_range"), steps=2, respaced=True),
         linear_betas(50),
         SHAPE,
-        labels=[0],
+        Condition(torch.tensor([0])),
         indices=[0, 1],
         seed=0,
         batch_size=1,

@@ -5,6 +5,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.metrics.paired_loss import compare, per_sample_losses, validation_draws
@@ -111,15 +112,15 @@ class Toy(torch.nn.Module):
         torch.manual_seed(0)
         self.mix = torch.nn.Conv2d(2, 4, 1)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        return self.mix(x) + (0.01 * t + 0.1 * y)[:, None, None, None]
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.mix(x) + (0.01 * t + 0.1 * condition.label)[:, None, None, None]
 
 
 @pytest.fixture
-def measured() -> tuple[Diffusion, Tensor, Tensor, Tensor, Tensor]:
+def measured() -> tuple[Diffusion, Tensor, Condition, Tensor, Tensor]:
     t, noise = validation_draws(0, range(6), 3, 100, SHAPE)
     x0 = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
-    return Diffusion(linear_betas(100)), x0, torch.arange(6), t, noise
+    return Diffusion(linear_betas(100)), x0, Condition(torch.arange(6)), t, noise
 
 
 def test_losses_are_the_objectives_image_by_image(measured):
@@ -131,7 +132,7 @@ def test_losses_are_the_objectives_image_by_image(measured):
         for s in range(3):
             one, step, epsilon = x0[n : n + 1], t[n, s : s + 1], noise[n, s : s + 1]
             x_t = diffusion.add_noise(one, epsilon, step)
-            losses = diffusion.losses(model(x_t, step, y[n : n + 1]), one, x_t, epsilon, step)
+            losses = diffusion.losses(model(x_t, step, y.take([n])), one, x_t, epsilon, step)
             assert table[n, s].item() == pytest.approx(diffusion.total(losses, step).item(), rel=1e-5)
 
 

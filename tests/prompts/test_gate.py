@@ -3,6 +3,7 @@ import torch
 from scipy.special import softmax
 from torch.testing import assert_close
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.prompts import LinearGate, probability_in_top_k
 
 
@@ -25,7 +26,7 @@ def test_weights_match_the_golden_gates(golden_dit, top_k):
     depth, _, prompts = values[f"gates_topk{top_k}"].shape
     gate = LinearGate(backbone.width, prompts, top_k)
     gate.load_state_dict({"weight": values["gate.weight"], "bias": values["gate.bias"], "noise": gate.noise})
-    embeddings = backbone.embed(values["t"], values["y"])
+    embeddings = backbone.embed(values["t"], Condition(values["y"]))
     gates = gate(embeddings.timestep + embeddings.label, torch.arange(depth, dtype=torch.float32))
     assert_close(gates.weights, values[f"gates_topk{top_k}"], atol=1e-5, rtol=0)
 

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from dmp_lightning.backbones import DiT
+from dmp_lightning.condition import Condition
 from dmp_lightning.prompts import LinearGate, MixtureOfPrompts, injected_blocks
 
 
@@ -15,9 +16,9 @@ def mixture_for(backbone, injection="all", **gate):
 
 def run(backbone, mixture, values, noise=None):
     """The patched model, on the conditioning of the authors' release."""
-    embeddings = backbone.embed(values["t"], values["y"])
+    embeddings = backbone.embed(values["t"], Condition(values["y"]))
     mixed = mixture.weigh(embeddings.timestep + embeddings.label, noise)
-    arguments = values["x"], values["t"], values["y"]
+    arguments = values["x"], values["t"], Condition(values["y"])
     return backbone(*arguments, lambda tokens, site: mixture.inject(tokens, site.index, mixed))
 
 
@@ -44,7 +45,9 @@ def test_a_new_patch_leaves_the_base_as_it_is_bit_for_bit(golden_dit, noisy):
     mixture = mixture_for(backbone, top_k=0.5)
     layers, prompts = mixture.noise_shape
     noise = torch.randn(layers, len(values["x"]), prompts) if noisy else None
-    assert torch.equal(run(backbone, mixture, values, noise), backbone(values["x"], values["t"], values["y"]))
+    assert torch.equal(
+        run(backbone, mixture, values, noise), backbone(values["x"], values["t"], Condition(values["y"]))
+    )
 
 
 def test_a_block_without_prompts_gets_its_tokens_untouched_and_the_others_their_own_index(golden_dit):

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dmp_lightning.condition import Condition
+
 
 class Embeddings(NamedTuple):
     """What steers the blocks, and what a gate may see: each (B, D)."""
@@ -44,6 +46,7 @@ class Backbone(nn.Module):
     null_label: int | None
     """The label that stands for none, where the model was trained with one."""
     class_dropout_prob: float
+    """How often training takes the null condition."""
     takes_more_tokens = False
     """Whether `enter` may put tokens before those of the backbone, which drops them after the last block."""
     fixed: frozenset[str] = frozenset()
@@ -58,18 +61,30 @@ class Backbone(nn.Module):
         """L, the number of blocks."""
         return len(self.blocks)
 
-    def embed(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Embeddings:
-        """The embeddings of timesteps `t` and labels `y`, as a pass computes them."""
+    def conditions(self) -> Condition:
+        """All conditions that the model knows, one row each, in order."""
+        return Condition(torch.arange(self.num_classes))
+
+    def null_condition(self) -> Condition | None:
+        """The condition that stands for none, one row, where the model was trained with one."""
+        return None if self.null_label is None else Condition(torch.tensor([self.null_label]))
+
+    def known(self, condition: Condition) -> Condition:
+        """The condition of data as the model knows it: where it has one class, that is each sample's."""
+        return condition if self.num_classes > 1 else Condition(torch.zeros_like(condition.label))
+
+    def embed(self, t: Int[Tensor, " B"], condition: Condition) -> Embeddings:
+        """The embeddings of timesteps `t` under `condition`, as a pass computes them."""
         raise NotImplementedError
 
     def forward(
         self,
         x: Float[Tensor, "B C H W"],
         t: Int[Tensor, " B"],
-        y: Int[Tensor, " B"],
+        condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:
-        """Output for noisy samples `x` at timesteps `t` with labels `y`."""
+        """Output for noisy samples `x` at timesteps `t` under `condition`."""
         raise NotImplementedError
 
     def precision(self, device: torch.device) -> AbstractContextManager:

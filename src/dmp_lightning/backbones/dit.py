@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
+from dmp_lightning.condition import Condition
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
@@ -72,15 +73,15 @@ class DiT(Backbone):
         self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
         self._initialise()
 
-    def embed(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Embeddings:
-        """The embeddings of `t` (0..999) and `y` (labels, or the null label)."""
-        return Embeddings(self.t_embedder(t), self.y_embedder(y))
+    def embed(self, t: Int[Tensor, " B"], condition: Condition) -> Embeddings:
+        """The embeddings of `t` (0..999) and of labels, or the null label."""
+        return Embeddings(self.t_embedder(t), self.y_embedder(condition.label))
 
     def forward(
         self,
         x: Float[Tensor, "B C H W"],
         t: Int[Tensor, " B"],
-        y: Int[Tensor, " B"],
+        condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:
         """Epsilon and variance interpolation, each with the input's channels.
@@ -88,7 +89,7 @@ class DiT(Backbone):
         Weights in bfloat16 compute in bfloat16; between the blocks the tokens are of `x`'s type all the same.
         """
         with self.precision(x.device):
-            embeddings = self.embed(t, y)
+            embeddings = self.embed(t, condition)
             tokens = (self.x_embedder(x) + self.pos_embed).to(x.dtype)
             for index, block in enumerate(self.blocks):
                 if enter is not None:

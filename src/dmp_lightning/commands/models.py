@@ -1,6 +1,6 @@
 """What drawing samples of a base and of its patch takes, for the commands that do so."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,10 @@ from dmp_lightning.commands.build import build_backbone, build_together, check_f
 from dmp_lightning.commands.checks.trainer_options import check_accelerator
 from dmp_lightning.commands.trust.patched import patched
 from dmp_lightning.commands.trust.trusted import build
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
 from dmp_lightning.diffusion.ddpm import Diffusion
-from dmp_lightning.diffusion.guidance import guide
+from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Samples, generate
@@ -31,7 +32,7 @@ class Sampling(NamedTuple):
     diffusion: Diffusion
     sampler: Sampler
     source: Source
-    labels: list[int]
+    conditions: Condition
     device: torch.device
 
 
@@ -60,15 +61,15 @@ def build_sampling(config: DictConfig) -> Sampling:
     for model in models.values():
         model.to(device).eval().requires_grad_(False)
     sampling = Sampling(
-        models, build(config.diffusion), build(config.sampler), source, _labels(config, backbone), device
+        models, build(config.diffusion), build(config.sampler), source, _conditions(config, backbone), device
     )
     sampling.sampler.prepare(sampling.diffusion.schedule.betas)
     guided(config, sampling, "base")
     return sampling
 
 
-def guided(config: DictConfig, sampling: Sampling, name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`model(x, t, y)` of one of the models, guided and at the precision that the config says.
+def guided(config: DictConfig, sampling: Sampling, name: str) -> Model:
+    """`model(x, t, condition)` of one of the models, guided and at the precision that the config says.
 
     Raises:
         ValueError: the guidance does not fit the model, or there is no such precision.
@@ -79,21 +80,21 @@ def guided(config: DictConfig, sampling: Sampling, name: str) -> Callable[[Tenso
     dtype = AUTOCAST[precision]
     cast = partial(torch.autocast, sampling.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         with cast():
-            return method(x, t, y).output.to(x.dtype)
+            return method(x, t, condition).output.to(x.dtype)
 
     steps = sampling.diffusion.schedule.steps
-    return guide(model, method.backbone.null_label, steps=steps, **config.evaluation.guidance)
+    return guide(model, method.backbone.null_condition(), steps=steps, **config.evaluation.guidance)
 
 
-def _labels(config: DictConfig, backbone: Backbone) -> list[int]:
+def _labels(config: DictConfig, backbone: Backbone) -> Condition:
     if config.classes is None:
-        return list(range(backbone.num_classes))
+        return backbone.conditions()
     beyond = [label for label in config.classes if not 0 <= label < backbone.num_classes]
     if beyond or not config.classes:
         raise ValueError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
-    return list(config.classes)
+    return backbone.conditions().take(config.classes)
 
 
 def draw(
@@ -105,7 +106,7 @@ def draw(
         sampling.sampler,
         sampling.diffusion.schedule.betas,
         sampling.models[name].backbone.sample_shape,
-        sampling.labels,
+        sampling.conditions,
         numbers,
         seed,
         config.evaluation.batch_size,

@@ -57,7 +57,7 @@ def _draw(
         for numbers, samples in batches:
             images = to_uint8(samples).cpu()
             for n, image in zip(numbers, images, strict=True):
-                label = sampling.labels[n % len(sampling.labels)]
-                write_picture(image.numpy(), folder / name / f"seed-{seed}" / f"{n:05d}_class-{label}.png")
+                file = f"{n:05d}_{sampling.conditions.name(n)}.png"
+                write_picture(image.numpy(), folder / name / f"seed-{seed}" / file)
             bar.update(len(numbers))
             yield images

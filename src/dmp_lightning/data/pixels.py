@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.source import Stored
 from dmp_lightning.data.to_uint8 import to_uint8
@@ -30,7 +31,7 @@ class PixelSource:
 
     def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
         chosen = torch.as_tensor(indices)
-        return Stored(self.pixels[chosen], self.labels[chosen])
+        return Stored(self.pixels[chosen], Condition(self.labels[chosen]))
 
     def draw(self, x: Float[Tensor, "B 1 H W"], noise: Tensor | None = None) -> Float[Tensor, "B 1 H W"]:
         return x

@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Num, UInt8
 from torch import Tensor
+
+from dmp_lightning.condition import Condition
 
 
 class Stored(NamedTuple):
-    """`x` (B, ...), what is stored of each sample, and `y` (B,), their labels."""
+    """`x` (B, ...), what is stored of each sample, and their `condition`."""
 
     x: Num[Tensor, "B ..."]
-    y: Int[Tensor, " B"]
+    condition: Condition
 
 
 @runtime_checkable

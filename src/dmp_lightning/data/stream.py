@@ -11,13 +11,14 @@ from jaxtyping import Int, Num
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
 from dmp_lightning.data.workers import ignore_interrupts
 from dmp_lightning.draws import Stream, generator
 
 
 class Batch(NamedTuple):
-    """Samples `x` (B, ...), labels `y` (B,), and `position` (B,).
+    """Samples `x` (B, ...), their `condition`, and `position` (B,).
 
     Loaders give `x` as it is stored; once it is where the model is, clean samples (B, C, H, W) take its place. In
     training the position is that in the endless stream of samples; in validation the sample's index. It stays on the
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
     """
 
     x: Num[Tensor, "B ..."]
-    y: Int[Tensor, " B"]
+    condition: Condition
     position: Int[Tensor, " B"]
 
     def share(self, parts: int) -> tuple[int, int, slice]:
@@ -77,8 +78,8 @@ class DiffusionData(L.LightningDataModule):
         return self._loader(HeldOut(self.validation), batches)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        x, y = (tensor.to(device, non_blocking=True) for tensor in (batch.x, batch.y))
-        return batch._replace(x=x, y=y)
+        x, condition = (part.to(device, non_blocking=True) for part in (batch.x, batch.condition))
+        return batch._replace(x=x, condition=condition)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Clean samples of what is stored: in training drawn anew, and the same for any number of processes."""

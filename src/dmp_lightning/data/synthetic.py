@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.source import Stored
 from dmp_lightning.data.to_uint8 import to_uint8
@@ -33,7 +34,7 @@ class SyntheticLatents:
 
     def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
         chosen = torch.as_tensor(indices)
-        return Stored(self.latents[chosen], chosen % self.num_classes)
+        return Stored(self.latents[chosen], Condition(chosen % self.num_classes))
 
     def draw(self, x: Float[Tensor, "B C H W"], noise: Tensor | None = None) -> Float[Tensor, "B C H W"]:
         return x

@@ -6,25 +6,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Model = Callable[[Float[Tensor, "B C H W"], Int[Tensor, " B"], Int[Tensor, " B"]], Float[Tensor, "B C2 H W"]]
+from dmp_lightning.condition import Condition
+
+Model = Callable[[Float[Tensor, "B C H W"], Int[Tensor, " B"], Condition], Float[Tensor, "B C2 H W"]]
 
 
 def guide(
     model: Model,
-    null_label: int | None,
+    null: Condition | None,
     *,
     steps: int,
     guidance_scale: float,
     channels: str = "first_three",
     interval: Sequence[float] = (0.0, 1.0),
 ) -> Model:
-    """`model(x, t, y)` with its epsilon pushed away from the unconditional one: `e_null + scale * (e_y - e_null)`.
+    """`model(x, t, condition)` with its epsilon pushed away from the unconditional one: `e_null + scale * (e - e_null)`.
 
     Args:
-        null_label: the label that stands for none; None where the model has no such label.
+        null: the condition that stands for none, one row; None where the model has no such condition.
         steps: length of the schedule. guidance_scale: 1 is no guidance, at no extra cost.
         channels: `first_three`, the convention of the public DiT results: the other channels stay as the model gives
-            them for `y`; or `all` channels of epsilon. The variance is never guided.
+            them under the condition; or `all` channels of epsilon. The variance is never guided.
         interval: the part of the schedule that is guided, 0 clean and 1 pure noise, both ends included
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside of it the model runs once, unguided.
 
@@ -38,18 +40,19 @@ def guide(
         raise ValueError(f"guidance.interval={list(interval)} is none: give its start and end, from 0 to 1.")
     if guidance_scale == 1:
         return model
-    if null_label is None:
+    if null is None:
         raise ValueError(
             f"guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was trained "
             "without: set guidance.guidance_scale=1."
         )
 
-    def guided(x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Float[Tensor, "B C2 H W"]:
+    def guided(x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:
         position = t / (steps - 1)
         active = (low <= position) & (position <= high)
         if not active.any():
-            return model(x, t, y)
-        both = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, torch.full_like(y, null_label)]))
+            return model(x, t, condition)
+        none = null.to(x.device).repeat(len(x))
+        both = model(torch.cat([x, x]), torch.cat([t, t]), condition.join(none))
         conditional, unconditional = both.chunk(2)
         count = x.shape[1] if channels == "all" else min(3, x.shape[1])
         scale = torch.where(active, guidance_scale, 1.0).to(both.dtype)[:, None, None, None]

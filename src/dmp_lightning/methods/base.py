@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dmp_lightning.backbones import Backbone, Embeddings, Site
+from dmp_lightning.condition import Condition
 
 
 class Prediction(NamedTuple):
@@ -55,10 +56,10 @@ class Method(nn.Module):
         self,
         x: Float[Tensor, "B C H W"],
         t: Int[Tensor, " B"],
-        y: Int[Tensor, " B"],
+        condition: Condition,
         noise: Float[Tensor, "L B P"] | None = None,
     ) -> Prediction:
-        """Predict for noisy samples `x` at timesteps `t` with labels `y`.
+        """Predict for noisy samples `x` at timesteps `t` under `condition`.
 
         `noise` is for training only, and so are auxiliary losses: in eval mode there are none.
         """
@@ -70,7 +71,7 @@ class Method(nn.Module):
                 prepared = self.prepare(t, site.embeddings, noise)
             return self.enter(tokens, site.index, prepared)
 
-        output = self.backbone(x, t, y, enter)
+        output = self.backbone(x, t, condition, enter)
         return Prediction(output, self.auxiliary(prepared) if self.training else {})
 
     def freeze(self) -> None:

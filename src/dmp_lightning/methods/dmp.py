@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone, Embeddings
+from dmp_lightning.condition import Condition
 from dmp_lightning.methods.base import Method
 from dmp_lightning.prompts import (
     Gate,
@@ -102,10 +103,10 @@ class DMP(Method):
         return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
 
     @torch.no_grad()
-    def gates(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> Gates | None:
-        """What the gate says at timesteps `t` under labels `y`, without noise; None where nothing is gated."""
+    def gates(self, t: Int[Tensor, " B"], condition: Condition) -> Gates | None:
+        """What the gate says at timesteps `t` under `condition`, without noise; None where nothing is gated."""
         with self.backbone.precision(t.device):
-            return self.prepare(t, self.backbone.embed(t, y), None).gates
+            return self.prepare(t, self.backbone.embed(t, condition), None).gates
 
 
 def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | str:

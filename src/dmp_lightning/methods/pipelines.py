@@ -7,6 +7,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.methods.base import Method
 
 NOT_SAVED = (
@@ -56,13 +57,13 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
         Raises:
             ValueError: there is such a label, and the model was trained without a null label.
         """
-        backbone = self.method.backbone
-        beyond = class_labels >= backbone.num_classes
+        condition, beyond = Condition(class_labels), class_labels >= self.method.backbone.num_classes
         if beyond.any():
-            if backbone.null_label is None:
+            null = self.method.backbone.null_condition()
+            if null is None:
                 raise ValueError("guidance_scale needs a model with a null label: call the pipeline with 1.")
-            class_labels = class_labels.masked_fill(beyond, backbone.null_label)
-        return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, class_labels).output)
+            condition = condition.drop(beyond, null)
+        return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, condition).output)
 
 
 class PatchedPipeline(NotSaved, DiTPipeline):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone
+from dmp_lightning.condition import Condition
 from dmp_lightning.methods.dmp import DMP
 from dmp_lightning.prompts import ConstantGate, Mixture
 
@@ -33,5 +34,5 @@ class PromptTuning(DMP):
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
         return {}
 
-    def gates(self, t: Int[Tensor, " B"], y: Int[Tensor, " B"]) -> None:
+    def gates(self, t: Int[Tensor, " B"], condition: Condition) -> None:
         return None

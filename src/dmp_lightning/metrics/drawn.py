@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.draws import Stream, generators, normal
 
 Samples = Float[Tensor, "B C H W"]
-Model = Callable[[Tensor, Tensor, Tensor], Tensor]
+Model = Callable[[Tensor, Tensor, Condition], Tensor]
 Decode = Callable[[Tensor], Tensor]
 
 
@@ -33,7 +34,7 @@ def generate(
     sampler: Sampler,
     betas: Float[Tensor, " steps"],
     shape: Sequence[int],
-    labels: Sequence[int],
+    conditions: Condition,
     indices: Sequence[int],
     seed: int,
     batch_size: int,
@@ -42,25 +43,25 @@ def generate(
 ) -> Iterator[tuple[list[int], Samples]]:
     """Yield the samples `indices` in batches, each with its indices, without gradients.
 
-    The noise of sample n, the first and that of every step, depends on `seed` and n alone; its label is
-    `labels[n % len(labels)]`. Process r of w generates `indices[r::w]`.
+    The noise of sample n, the first and that of every step, depends on `seed` and n alone; its condition is
+    row n of `conditions`, round and round. Process r of w generates `indices[r::w]`.
 
     Args:
-        model: `model(x, t, y)`, already guided where it should be, and in eval mode: the caller's business.
+        model: `model(x, t, condition)`, already guided where it should be, and in eval mode: the caller's business.
         betas: (steps,) of the schedule that the model was trained on. shape: (C, H, W) of a sample.
-        labels: classes to go through, `range(num_classes)` for all.
+        conditions: to go through, `backbone.conditions()` for all.
         decode: from latents to images in [-1, 1]; None where the samples are images.
     """
     for start in range(0, len(indices), batch_size):
         batch = list(indices[start : start + batch_size])
-        y = torch.tensor([labels[n % len(labels)] for n in batch], device=device)
+        condition = conditions.take(batch).to(device)
         sources = generators(seed, Stream.GENERATION, batch)
         with torch.no_grad():  # closed before the yield: the caller's own work keeps its gradients
             noise = normal(sources, tuple(shape)).to(device)
-            samples = sampler.sample(_labelled(model, y), betas, noise, sources)
+            samples = sampler.sample(_under(model, condition), betas, noise, sources)
             images = decode(samples) if decode else samples
         yield batch, images
 
 
-def _labelled(model: Model, y: Int[Tensor, " B"]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda x, t: model(x, t, y)
+def _under(model: Model, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, t: model(x, t, condition)

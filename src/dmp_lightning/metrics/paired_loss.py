@@ -8,11 +8,12 @@ from jaxtyping import Float, Int
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.draws import Stream, generators
 from dmp_lightning.metrics.jackknife import GROUPS
 
-Model = Callable[[Tensor, Tensor, Tensor], Tensor]
+Model = Callable[[Tensor, Tensor, Condition], Tensor]
 LossTable = Float[Tensor, "N S"]
 
 
@@ -56,21 +57,21 @@ def per_sample_losses(
     model: Model,
     diffusion: Diffusion,
     x0: Float[Tensor, "N C H W"],
-    y: Int[Tensor, " N"],
+    condition: Condition,
     t: Int[Tensor, "N S"],
     noise: Float[Tensor, "N S C H W"],
 ) -> LossTable:
-    """Training loss of `model(x_t, t, y)` for each image at each of its timesteps, in float32 whatever the autocast.
+    """Training loss of `model(x_t, t, condition)` for each image at each of its timesteps, in float32, autocast or not.
 
-    One stratum is one batch of N. The caller puts the model into eval mode; `x0` and `y` are on its device, the draws
-    may be anywhere.
+    One stratum is one batch of N. The caller puts the model into eval mode; `x0` and `condition` are on its device,
+    the draws may be anywhere.
     """
     losses = []
     with torch.autocast(x0.device.type, enabled=False):
         for t_s, noise_s in zip(t.to(x0.device).unbind(1), noise.unbind(1), strict=True):
             noise_s = noise_s.to(x0.device)
             x_t = diffusion.add_noise(x0, noise_s, t_s)
-            losses.append(diffusion.total(diffusion.losses(model(x_t, t_s, y), x0, x_t, noise_s, t_s), t_s))
+            losses.append(diffusion.total(diffusion.losses(model(x_t, t_s, condition), x0, x_t, noise_s, t_s), t_s))
     return torch.stack(losses, dim=1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.stream import Batch
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.draws import Stream, generator
@@ -88,7 +89,7 @@ class DiffusionModule(L.LightningModule):
         """
         t, noise, gate_noise, dropped = self._draw(batch)
         x_t = self.diffusion.add_noise(batch.x, noise, t)
-        prediction = self.method(x_t, t, self._labels(batch, dropped), gate_noise)
+        prediction = self.method(x_t, t, self._condition(batch, dropped), gate_noise)
         losses = self.diffusion.losses(prediction.output, batch.x, x_t, noise, t)
         objective = self.diffusion.total(losses, t).mean()
         loss = objective + sum(prediction.auxiliary.values())
@@ -106,17 +107,16 @@ class DiffusionModule(L.LightningModule):
             self.validation_seed, batch.position.tolist(), self.strata, self.diffusion.schedule.steps, shape
         )
 
-        def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-            return self.method(x, t, y).output
+        def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            return self.method(x, t, condition).output
 
-        labels = self._labels(batch, None)
-        return per_sample_losses(model, self.diffusion, batch.x, labels, t, noise)
+        condition = self.method.backbone.known(batch.condition)
+        return per_sample_losses(model, self.diffusion, batch.x, condition, t, noise)
 
-    def _labels(self, batch: Batch, dropped: Tensor | None) -> Tensor:
-        """Labels as the backbone knows them: 0 where it has one class, the null label where they are `dropped`."""
-        backbone = self.method.backbone
-        y = batch.y if backbone.num_classes > 1 else torch.zeros_like(batch.y)
-        return y if dropped is None or backbone.null_label is None else y.masked_fill(dropped, backbone.null_label)
+    def _condition(self, batch: Batch, dropped: Tensor) -> Condition:
+        """The batch's condition as the backbone knows it, the null condition where it is `dropped`."""
+        condition, null = self.method.backbone.known(batch.condition), self.method.backbone.null_condition()
+        return condition if null is None else condition.drop(dropped, null)
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """This batch's share of what one step draws: the same for any number of processes and of batches that gradients

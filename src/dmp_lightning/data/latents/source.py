@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.latents.foreign import is_fast_dit, is_lightningdit, open_fast_dit, open_lightningdit
 from dmp_lightning.data.latents.manifest import MANIFEST
 from dmp_lightning.data.latents.remote import fetch_store, is_remote
@@ -70,7 +71,7 @@ class Latents:
             x = self.store.gather(chosen, mirrors)
         except ValueError as error:
             raise ValueError(f"{error} in {self.folder}: encode again.") from error
-        return Stored(x, self.store.labels[torch.from_numpy(chosen)])
+        return Stored(x, Condition(self.store.labels[torch.from_numpy(chosen)]))
 
     def draw(
         self, x: Num[Tensor, "B S C H W"], noise: Float[Tensor, "B C H W"] | None = None

@@ -71,7 +71,7 @@ class Pictures(L.Callback):
 
 
 class GateMap(NamedTuple):
-    """A patch's gate `weights` at `timesteps`, for label 0, and the `norms` of the prompts in its `blocks`."""
+    """A patch's gate `weights` at `timesteps`, under the first condition, and its prompts' `norms` by `blocks`."""
 
     weights: Float[np.ndarray, "L S P"]
     timesteps: Int[np.ndarray, " S"]
@@ -84,7 +84,8 @@ def gate_map(module: DiffusionModule) -> GateMap | None:
     method = module.method
     timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
     t = timesteps.to(module.device)
-    gates = method.gates(t, torch.zeros_like(t)) if isinstance(method, DMP) else None
+    condition = method.backbone.conditions().take([0] * len(t)).to(module.device)
+    gates = method.gates(t, condition) if isinstance(method, DMP) else None
     if gates is None:
         return None
     weights = gates.weights.expand(-1, len(t), -1).float().cpu().numpy()

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from dmp_lightning.condition import Condition
 from dmp_lightning.data.to_uint8 import to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
@@ -99,10 +100,12 @@ class Generation(L.Callback):
         self._has_reference = True
 
     def _guided(self, module: DiffusionModule) -> Model:
-        def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-            return module.method(x, t, y).output
+        def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            return module.method(x, t, condition).output
 
-        return guide(model, module.method.backbone.null_label, steps=module.diffusion.schedule.steps, **self.guidance)
+        return guide(
+            model, module.method.backbone.null_condition(), steps=module.diffusion.schedule.steps, **self.guidance
+        )
 
     def _generate(self, trainer: L.Trainer, pl_module: DiffusionModule, guided: Model) -> tuple[Tensor, Tensor]:
         """Features of all samples in order, and the first few images."""
@@ -115,7 +118,7 @@ class Generation(L.Callback):
             self.sampler,
             pl_module.diffusion.schedule.betas,
             backbone.sample_shape,
-            range(backbone.num_classes),
+            backbone.conditions(),
             mine,
             self.seed,
             self.batch_size,
