@@ -47,7 +47,7 @@ def averaged(method: DMP, steps: int) -> Prepare:
     """`prepare` with the gate's weights of all timesteps averaged, for label 0."""
     device = next(method.backbone.parameters()).device
     t = torch.arange(steps, device=device)
-    gates = method.to(device).gates(t, torch.zeros_like(t))
+    gates = method.to(device).gates(t, method.backbone.conditions().take([0] * steps).to(device))
     assert gates is not None
     weights = gates.weights.mean(1, keepdim=True)
     return lambda t, embeddings, noise: Mixture(Gates(weights.to(t.device), None), method.mixture.prompts.unbind())

@@ -70,7 +70,7 @@ def distance(weights: str, solver: str, steps: int, seed: int, samples: int) -> 
     measure.reset()
     scheduler, respaced = SOLVERS[solver]
     sampler = Sampler(scheduler, steps, respaced)
-    for _, batch in generate(model, sampler, linear_betas(), SHAPE, range(1), range(samples), seed, 500):
+    for _, batch in generate(model, sampler, linear_betas(), SHAPE, model.conditions(), range(samples), seed, 500):
         measure.update(to_uint8(batch))
     return measure.compute()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT, in_dtype
+from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.draws import Stream, generator
@@ -93,7 +94,7 @@ class Step:
         fused = device == "cuda" or None
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=fused) if trained else None
         self.x0 = torch.randn(case.batch, 4, 32, 32, device=device)
-        self.y = torch.zeros(case.batch, dtype=torch.long, device=device)
+        self.condition = Condition(torch.zeros(case.batch, dtype=torch.long, device=device))
         self.numbers = itertools.count()
 
     def __call__(self) -> None:
@@ -116,11 +117,11 @@ class Step:
         """The objective with the auxiliary losses."""
         x_t = self.diffusion.add_noise(self.x0, noise, t)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.case.autocast, cache_enabled=False):
-            prediction = self.method(x_t, t, self.y, gate_noise)
+            prediction = self.method(x_t, t, self.condition, gate_noise)
         losses = self.diffusion.losses(prediction.output, self.x0, x_t, noise, t)
         return self.diffusion.total(losses, t).mean() + sum(prediction.auxiliary.values())
 
     @torch.no_grad()
     def forward(self) -> Tensor:
         """The patched model's, or the base's, answer, as in sampling."""
-        return self.method.eval()(self.x0, torch.zeros_like(self.y), self.y).output
+        return self.method.eval()(self.x0, torch.zeros_like(self.condition.label), self.condition).output

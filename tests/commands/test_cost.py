@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmp_lightning.condition import Condition
+
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "experiments/step_cost"
 GOLDEN = {"B": (129_744_416, 2_556_416), "L": (457_078_816, 6_554_112), "XL": (675_129_632, 8_552_960)}

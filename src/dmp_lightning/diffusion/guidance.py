@@ -20,7 +20,7 @@ def guide(
     channels: str = "first_three",
     interval: Sequence[float] = (0.0, 1.0),
 ) -> Model:
-    """`model(x, t, condition)` with its epsilon pushed away from the unconditional one: `e_null + scale * (e - e_null)`.
+    """`model(x, t, condition)` with epsilon pushed away from the unconditional one, `e_null + scale * (e - e_null)`.
 
     Args:
         null: the condition that stands for none, one row; None where the model has no such condition.
