@@ -37,9 +37,9 @@ def test_the_base_has_the_loss_that_the_controls_recorded(name: str) -> None:
     settings = config()
     backbone = load_weights(instantiate(settings.backbone.model), ASSETS / f"{name}.safetensors")
     held_out = Digits(False).read(range(360))
-    t, noise = validation_draws(settings.evaluation.seed, range(360), settings.evaluation.strata, 1000, (1, 8, 8))
-    diffusion = instantiate(settings.diffusion)
-    losses = per_sample_losses(backbone, diffusion, held_out.x, Condition(torch.zeros(360).long()), t, noise)
+    process = instantiate(settings.diffusion)
+    t, noise = validation_draws(settings.evaluation.seed, range(360), settings.evaluation.strata, process, (1, 8, 8))
+    losses = per_sample_losses(backbone, process, held_out.x, Condition(torch.zeros(360).long()), t, noise)
     assert losses.mean().item() == pytest.approx(recorded.pop(), abs=2e-5)
 
 

@@ -69,9 +69,9 @@ def measure(run: Path) -> Results:
             assert isinstance(method, DMP)
             module = build_module(config, method, base)
             if name == "averaged":
-                method.prepare = averaged(method, module.diffusion.schedule.steps)
+                method.prepare = averaged(method, module.process.schedule.steps)
             elif name != "as it is":
-                method.prepare = shuffled(method, module.diffusion.schedule.steps, int(name[-1]))
+                method.prepare = shuffled(method, module.process.schedule.steps, int(name[-1]))
             trainer.validate(module, datamodule=data, verbose=False)
             outcome = evaluation.outcome()
             found[name] = {

@@ -50,9 +50,8 @@ def instrument(step: Step) -> None:
         announce(module, "forward", FORWARD)
     for name, part in zip(("prepare", "enter", "auxiliary"), OURS, strict=True):
         announce(method, name, part)
-    for name in ("losses", "total"):
-        announce(step.diffusion, name, OBJECTIVE)
-    announce(step.diffusion, "add_noise", DRAWS)
+    announce(step.process, "losses", OBJECTIVE)
+    announce(step.process, "add_noise", DRAWS)
     announce(step, "draw", DRAWS)
     announce(step.optimizer, "step", OPTIMISER)
 

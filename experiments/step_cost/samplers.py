@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dmp_lightning.backbones import DiT, load_weights
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.metrics.classifiers import DigitsClassifier
@@ -70,7 +71,9 @@ def distance(weights: str, solver: str, steps: int, seed: int, samples: int) -> 
     measure.reset()
     scheduler, respaced = SOLVERS[solver]
     sampler = Sampler(scheduler, steps, respaced)
-    for _, batch in generate(model, sampler, linear_betas(), SHAPE, model.conditions(), range(samples), seed, 500):
+    for _, batch in generate(
+        model, sampler, DDPM(linear_betas()), SHAPE, model.conditions(), range(samples), seed, 500
+    ):
         measure.update(to_uint8(batch))
     return measure.compute()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmp_lightning.backbones import DiT, in_dtype
 from dmp_lightning.condition import Condition
-from dmp_lightning.diffusion.ddpm import Diffusion
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import DMP, Frozen, FullFinetune, Method, PromptTuning
@@ -89,7 +89,7 @@ class Step:
         self.method = build(case, device).train()
         if case.compiled:
             self.method.compile()
-        self.diffusion = Diffusion(linear_betas())
+        self.process = DDPM(linear_betas())
         trained = list(self.method.trained().values())
         fused = device == "cuda" or None
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=fused) if trained else None
@@ -115,11 +115,11 @@ class Step:
 
     def loss(self, t: Tensor, noise: Tensor, gate_noise: Tensor | None) -> Tensor:
         """The objective with the auxiliary losses."""
-        x_t = self.diffusion.add_noise(self.x0, noise, t)
+        x_t = self.process.add_noise(self.x0, noise, t)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.case.autocast, cache_enabled=False):
             prediction = self.method(x_t, t, self.condition, gate_noise)
-        losses = self.diffusion.losses(prediction.output, self.x0, x_t, noise, t)
-        return self.diffusion.total(losses, t).mean() + sum(prediction.auxiliary.values())
+        losses = self.process.losses(prediction.output, self.x0, x_t, noise, t)
+        return losses.total.mean() + sum(prediction.auxiliary.values())
 
     @torch.no_grad()
     def forward(self) -> Tensor:

@@ -26,7 +26,7 @@ IDLE = {
         "gate=none method.condition=log_snr": "gate=ConstantGate sees nothing",
         "method.balance.load=2": "with gate.top_k=1 all prompts are active",
         "gate=sigmoid method.balance.load=2": "with gate=SigmoidGate all prompts are active",
-        "method.betas={steps:10}": "method.condition=log_snr alone reads it",
+        "method.process={loss_weight:null}": "method.condition=log_snr alone reads it",
         "+recipe.learning_rates.own=3": "of the rates method=DMP reads",
     },
     "sample": {
@@ -60,7 +60,7 @@ ACTING = {
         "gate=hard method.balance.load=2",
         "gate=sigmoid method.balance.importance=2",
         "method.balance={importance:0,load:0}",
-        "method.condition=log_snr method.betas={steps:10}",
+        "method.condition=log_snr method.process={loss_weight:null}",
         "evaluation.guidance.interval=[0,0.5] evaluation.guidance.guidance_scale=2",
         "+recipe.length=3 recipe.max_steps=${recipe.length}",
         "+recipe.optimizer.eps=1e-9",

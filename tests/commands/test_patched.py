@@ -56,6 +56,21 @@ def written(*overrides: str) -> Any:
 
 GOOD = written("method=dmp")
 LORA = written("method=lora")
+BETAS, WEIGHT = GOOD["process"]["betas"], GOOD["process"]["loss_weight"]
+EARLIER = {name: value for name, value in GOOD.items() if name != "process"} | {"betas": BETAS}
+
+
+def process(**changes: Any) -> Any:
+    """The description with another process."""
+    return GOOD | {"process": GOOD["process"] | changes}
+
+
+def test_what_earlier_versions_wrote_is_built_as_today() -> None:
+    settings = {"condition": "log_snr"}
+    method, earlier = (described(each | settings)(backbone=base()) for each in (GOOD, EARLIER))
+    t = torch.arange(1000)
+    assert torch.equal(earlier.process.log_snr(t), method.process.log_snr(t))
+    assert described(EARLIER | {"betas": None})(backbone=base()).process is None
 
 
 @pytest.mark.parametrize(
@@ -81,8 +96,9 @@ def test_what_runs_write_is_built_as_their_configs_build_it(overrides: list[str]
     assert method.label == expected.label
     for name, value in expected.state_dict().items():
         assert torch.equal(method.state_dict()[name], value)
-    for name, value in expected.named_buffers():
-        assert torch.equal(dict(method.named_buffers())[name], value)
+    if overrides[0] == "method=dmp":
+        t = torch.arange(1000)
+        assert torch.equal(method.process.log_snr(t), expected.process.log_snr(t))
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -95,17 +111,25 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a class's function": (GOOD | {"_target_": "dmp_lightning.methods.DMP.forward"}, "is not known here"),
     "what a config may build": (GOOD | {"_target_": "dmp_lightning.training.csv_log.CSVLog"}, "is not known here"),
     "another gate": (GOOD | {"gate": {"_target_": MARK}}, r"method\.gate\._target_=.* is not known here"),
-    "betas for a gate": (GOOD | {"gate": GOOD["betas"]}, r"method\.gate\._target_=.* is not known here"),
+    "betas for a gate": (GOOD | {"gate": BETAS}, r"method\.gate\._target_=.* is not known here"),
     "no gate": ({key: value for key, value in GOOD.items() if key != "gate"}, "method lacks gate"),
     "an empty gate": (GOOD | {"gate": None}, r"method\.gate=None is of the wrong type"),
-    "another schedule": (GOOD | {"betas": {"_target_": MARK}}, r"method\.betas\._target_=.* is not known here"),
-    "a schedule of text": (GOOD | {"betas": "linear"}, r"method\.betas is no schedule"),
+    "another process": (GOOD | {"process": {"_target_": MARK}}, r"method\.process\._target_=.* is not known here"),
+    "a process of text": (GOOD | {"process": "ddpm"}, r"method\.process is no diffusion process"),
+    "a part of a process": (GOOD | {"process": BETAS}, r"method\.process\._target_=.* is not known here"),
+    "another schedule": (process(betas={"_target_": MARK}), r"process\.betas\._target_=.* is not known here"),
+    "a schedule of text": (process(betas="linear"), r"process\.betas is no schedule"),
+    "no schedule": (process(betas=None), r"process\.betas is no schedule"),
+    "another weight": (process(loss_weight={"_target_": MARK}), r"process\.loss_weight\._target_=.* is not known"),
+    "a weight of its own": (process(loss_weight=WEIGHT | {"snr": [1.0]}), r"loss_weight\.snr is no option of"),
+    "schedules of two versions": (GOOD | {"betas": BETAS}, r"method\.betas is no option of"),
+    "an earlier schedule of text": (EARLIER | {"betas": "linear"}, r"process\.betas is no schedule"),
     "a schedule out of range": (
-        GOOD | {"betas": GOOD["betas"] | {"start": -3.0}},
-        r"method\.betas is no schedule of numbers between 0 and 1",
+        process(betas=BETAS | {"start": -3.0}),
+        r"method\.process\.betas is no schedule of numbers between 0 and 1",
     ),
-    "a schedule of no steps": (GOOD | {"betas": GOOD["betas"] | {"steps": 0}}, r"betas\.steps=0 is too few"),
-    "a schedule of many steps": (GOOD | {"betas": GOOD["betas"] | {"steps": 10**12}}, r"betas\.steps=.* is too large"),
+    "a schedule of no steps": (process(betas=BETAS | {"steps": 0}), r"betas\.steps=0 is too few"),
+    "a schedule of many steps": (process(betas=BETAS | {"steps": 10**12}), r"betas\.steps=.* is too large"),
     "another option": (GOOD | {"gaet": 1}, r"method\.gaet is no option of"),
     "another option of the gate": (
         GOOD | {"gate": GOOD["gate"] | {"width": 3}},
@@ -120,7 +144,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a fraction for a number": (LORA | {"rank": 1.5}, r"method\.rank=1.5 is of the wrong type"),
     "a huge number": (LORA | {"rank": 10**300}, r"method\.rank=.* is too large"),
     "no number": (GOOD | {"balance": {"importance": float("nan"), "load": 1.0}}, r"method\.balance"),
-    "a part for a number": (LORA | {"rank": GOOD["betas"]}, r"method\.rank=.* is of the wrong type"),
+    "a part for a number": (LORA | {"rank": BETAS}, r"method\.rank=.* is of the wrong type"),
     "deep containers": (GOOD | {"injection": [[[[[[[0]]]]]]]}, r"method\.injection.* is nested too deeply"),
     "a target within a value": (GOOD | {"balance": {"importance": {"_target_": MARK}}}, "describes a part"),
     **{f"an argument {way}": (GOOD | {"init": value}, r"method\.init") for way, value in WAYS.items()},
@@ -144,15 +168,19 @@ values = st.recursive(
         st.integers(),
         st.floats(),
         st.text(max_size=8),
-        st.sampled_from([*WAYS.values(), *BESIDE.values(), GOOD, GOOD["gate"], GOOD["betas"]]),
+        st.sampled_from([*WAYS.values(), *BESIDE.values(), GOOD, GOOD["gate"], GOOD["process"], BETAS, WEIGHT]),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["_target_", "_args_", "_partial_", "gate", "a", "steps"]), inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["_target_", "_args_", "_partial_", "gate", "betas", "loss_weight", "a", "steps"]),
+            inner,
+            max_size=3,
+        ),
     ),
     max_leaves=6,
 )
-KEYS = [*GOOD, "_args_", "_recursive_", "backbone", "a", "rank"]
+KEYS = [*GOOD, "betas", "_args_", "_recursive_", "backbone", "a", "rank"]
 
 
 @settings(deadline=None, max_examples=100)

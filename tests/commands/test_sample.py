@@ -40,8 +40,8 @@ def test_pictures_are_the_samples_of_the_patched_model(tmp_path: Path) -> None:
     def model(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return method(x, t, Condition(torch.zeros_like(t))).output
 
-    betas = instantiate(settings.diffusion).schedule.betas
-    samples = instantiate(settings.sampler).sample(model, betas, normal(sources, (1, 8, 8)), sources)
+    process = instantiate(settings.diffusion)
+    samples = instantiate(settings.sampler).sample(model, process, normal(sources, (1, 8, 8)), sources)
     difference = np.stack(found).astype(int) - to_uint8(samples).squeeze(1).numpy()
     assert np.abs(difference).max() <= 1  # a batch of another size may round otherwise
 

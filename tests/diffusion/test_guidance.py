@@ -3,7 +3,9 @@ import torch
 from torch.testing import assert_close
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.guidance import guide
+from dmp_lightning.diffusion.schedule import linear_betas
 
 STEPS, NULL = 1001, Condition(torch.tensor([9]))
 
@@ -21,8 +23,8 @@ class Model:
 
 
 def guided(model=None, **options):
-    options = {"guidance_scale": 1.5, "null": NULL, "steps": STEPS} | options
-    return guide(model or Model(), options.pop("null"), **options)
+    options = {"guidance_scale": 1.5, "null": NULL, "process": DDPM(linear_betas(STEPS))} | options
+    return guide(model or Model(), options.pop("null"), options.pop("process"), **options)
 
 
 def inputs(*timesteps, channels=4):
@@ -36,7 +38,7 @@ def inputs(*timesteps, channels=4):
 def test_guidance_matches_the_golden_outputs(labelled_dit):
     backbone, values = labelled_dit
     half = len(values["x"]) // 2
-    model = guided(backbone, null=backbone.null_condition(), steps=1000)
+    model = guided(backbone, null=backbone.null_condition(), process=DDPM(linear_betas()))
     out = model(values["x"][:half], values["t"][:half], Condition(values["y"][:half]))
     assert_close(out, values["out.frozen_cfg1.5"][:half], atol=1e-5, rtol=0)
 

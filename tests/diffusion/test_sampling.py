@@ -6,8 +6,9 @@ import torch
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from dmp_lightning.diffusion.sampler import respaced_timesteps
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.schedule import Schedule, cosine_betas, linear_betas
+from dmp_lightning.diffusion.schedulers import respaced_timesteps
 from dmp_lightning.draws import Stream, generators, normal
 
 CONF = Path(__file__).parents[2] / "conf" / "sampler"
@@ -65,7 +66,7 @@ def one_step(name, values, steps, row, seed=0):
     output, x_t = values["model_output"][row : row + 1], values["x_t"][row : row + 1]
     own = [torch.Generator().manual_seed(seed)]
     out = sampler(name, steps).sample(
-        lambda x, t: output, values["betas"], x_t, own, progress=lambda visited: [visited[position]]
+        lambda x, t: output, DDPM(values["betas"]), x_t, own, progress=lambda visited: [visited[position]]
     )
     return out, torch.randn(x_t.shape, generator=torch.Generator().manual_seed(seed))
 
@@ -106,7 +107,7 @@ def test_the_ancestral_step_matches_the_golden_one(golden, schedule, steps, row)
 def test_the_golden_timesteps_are_visited(golden, name, steps):
     values = golden("diffusion_linear")
     model = BestModel(values["betas"], respaced_timesteps(steps, 1000))
-    sampler(name, steps).sample(model, values["betas"], torch.zeros(1, 1, 1, 1), sources(1))
+    sampler(name, steps).sample(model, DDPM(values["betas"]), torch.zeros(1, 1, 1, 1), sources(1))
     assert model.visited == values[f"s{steps}.timestep_map"].tolist()[::-1]
 
 
@@ -125,7 +126,7 @@ def test_deterministic_samplers_follow_the_known_path_of_normal_data(schedule, n
     betas = SCHEDULES[schedule]()
     noise = torch.linspace(-3, 3, 4 * 256).view(4, 1, 16, 16)  # the path is linear in the noise: its ends bound it
     model = BestModel(betas, range(999, -1, -1))
-    found = sampler(name, steps).sample(model, betas, noise, sources(4))
+    found = sampler(name, steps).sample(model, DDPM(betas), noise, sources(4))
     signal, sigma = Schedule(betas).signal[999].item(), Schedule(betas).sigma[999].item()
     exact = MEAN + STD * (noise - signal * MEAN) / (signal**2 * STD**2 + sigma**2) ** 0.5
     assert (found - exact).abs().max() < tolerance * STD
@@ -136,7 +137,8 @@ def test_deterministic_samplers_follow_the_known_path_of_normal_data(schedule, n
 def test_ancestral_samples_of_normal_data_have_its_mean_and_variance(schedule, steps):
     betas = SCHEDULES[schedule]()
     noise = normal(sources(16), (1, 64, 64))
-    found = sampler("ddpm", steps).sample(BestModel(betas, respaced_timesteps(steps, 1000)), betas, noise, sources(16))
+    model = BestModel(betas, respaced_timesteps(steps, 1000))
+    found = sampler("ddpm", steps).sample(model, DDPM(betas), noise, sources(16))
     assert found.mean().item() == pytest.approx(MEAN, abs=5 * STD / 256)  # 65,536 values: five standard errors
     assert found.std().item() == pytest.approx(STD, rel=5 / (2 * 65_536) ** 0.5)
 
@@ -148,7 +150,7 @@ def test_a_sample_depends_on_its_own_noise_and_source_alone(name):
     def draw(rows):
         model, own = BestModel(betas, respaced_timesteps(8, 1000)), [sources(4)[row] for row in rows]
         model.next = dict.fromkeys(range(1000)) if name != "ddpm" else model.next
-        return sampler(name, 8).sample(model, betas, noise[rows], own)
+        return sampler(name, 8).sample(model, DDPM(betas), noise[rows], own)
 
     together = draw([0, 1, 2, 3])
     assert_close(torch.cat([draw([2]), draw([3, 0]), draw([1])]), together[[2, 3, 0, 1]], atol=1e-6, rtol=1e-6)
@@ -159,7 +161,7 @@ def test_only_the_ancestral_sampler_draws_noise():
     for name in SAMPLERS:
         own = sources(1)
         before = own[0].get_state()
-        sampler(name, 5).sample(lambda x, t: torch.zeros(1, 2, 2, 2), betas, noise, own)
+        sampler(name, 5).sample(lambda x, t: torch.zeros(1, 2, 2, 2), DDPM(betas), noise, own)
         assert torch.equal(own[0].get_state(), before) == (name != "ddpm")
 
 
@@ -169,7 +171,7 @@ def test_a_half_precision_model_neither_changes_the_noise_nor_the_precision_of_s
         def model(x, t):
             return torch.cat([x, 0 * x], dim=1).bfloat16().to(precision)
 
-        return sampler(name, 4).sample(model, linear_betas(), normal(sources(2), (1, 2, 2)), sources(2))
+        return sampler(name, 4).sample(model, DDPM(linear_betas()), normal(sources(2), (1, 2, 2)), sources(2))
 
     assert draw(torch.bfloat16).dtype == torch.float32
     assert torch.equal(draw(torch.bfloat16), draw(torch.float32))
@@ -188,7 +190,7 @@ def test_a_half_precision_model_neither_changes_the_noise_nor_the_precision_of_s
 )
 def test_a_number_of_steps_that_the_schedule_does_not_have_is_refused(name, steps, length, span):
     with pytest.raises(ValueError, match=f"steps={steps} does not fit a schedule of {length} timesteps: choose {span}"):
-        sampler(name, steps).sample(lambda x, t: x, linear_betas(length), torch.zeros(1, 1, 1, 1), sources(1))
+        sampler(name, steps).sample(lambda x, t: x, DDPM(linear_betas(length)), torch.zeros(1, 1, 1, 1), sources(1))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_any_number_of_steps_that_the_schedule_has_gives_finite_samples(name, st
         visited.append(int(t[0]))
         return torch.cat([x, 0 * x], dim=1)
 
-    found = sampler(name, steps).sample(model, linear_betas(40), torch.ones(1, 1, 1, 1), sources(1))
+    found = sampler(name, steps).sample(model, DDPM(linear_betas(40)), torch.ones(1, 1, 1, 1), sources(1))
     assert found.isfinite().all()
     assert len(set(visited)) == steps
     assert visited == sorted(visited, reverse=True)
@@ -209,4 +211,4 @@ def test_any_number_of_steps_that_the_schedule_has_gives_finite_samples(name, st
 
 def test_a_scheduler_that_chooses_its_own_timesteps_cannot_be_respaced():
     with pytest.raises(ValueError, match=r"UniPCMultistepScheduler chooses its own .* sampler\.respaced=false"):
-        sampler("unipc", 5, respaced=True).sample(lambda x, t: x, linear_betas(), torch.zeros(1, 1, 1, 1), sources(1))
+        sampler("unipc", 5, respaced=True).prepare(DDPM(linear_betas()))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dmp_lightning.backbones import DiT
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, AdaLN, Frozen, FullFinetune, LoRA, Method, PromptTuning, load_patch, save_patch
 from dmp_lightning.methods.base import Prediction
@@ -72,7 +73,7 @@ CASES = {
     "dmp_uniform": Case(dmp(ConstantGate), 3 * TOKENS * WIDTH, PROMPTS),
     "dmp_none": Case(dmp(partial(ConstantGate, weight_scale="mean")), 3 * TOKENS * WIDTH, PROMPTS),
     "dmp_label": Case(dmp(condition="timestep_and_label"), patched(3), GATE_KEYS, NOISE),
-    "dmp_log_snr": Case(dmp(condition="log_snr", betas=linear_betas()), patched(3), GATE_KEYS, NOISE),
+    "dmp_log_snr": Case(dmp(condition="log_snr", process=DDPM(linear_betas())), patched(3), GATE_KEYS, NOISE),
     "dmp_released": Case(dmp(HALF, balance="released"), patched(3), GATE_KEYS, NOISE),
     "dmp_first": Case(dmp(injection="first:1"), patched(1), GATE_KEYS, NOISE),
     "dmp_last": Case(dmp(injection="last:2"), patched(2), GATE_KEYS, NOISE),

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
@@ -37,17 +38,17 @@ def method(tmp_path: Path, name: str) -> Method:
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, partial(DDIMScheduler, clip_sample=False)])
 def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale: float, kind) -> None:
     patched, decoder = method(tmp_path, name).eval(), vae()
-    sampler, betas = Sampler(kind, STEPS), linear_betas()
+    sampler, process = Sampler(kind, STEPS), DDPM(linear_betas())
     sources = generators(0, Stream.GENERATION, range(2))
     model = guide(
-        lambda x, t, condition: patched(x, t, condition).output, patched.backbone.null_condition(), steps=1000,
+        lambda x, t, condition: patched(x, t, condition).output, patched.backbone.null_condition(), process,
         guidance_scale=guidance_scale, channels="all",
     )  # fmt: skip
     condition = Condition(torch.tensor(LABELS))
-    latents = sampler.sample(lambda x, t: model(x, t, condition), betas, normal(sources, (4, 8, 8)), sources)
+    latents = sampler.sample(lambda x, t: model(x, t, condition), process, normal(sources, (4, 8, 8)), sources)
     ours = (decoder.decode(latents / 0.5).sample / 2 + 0.5).clamp(0, 1)
 
-    pipeline = to_pipeline(patched, sampler.prepare(betas), decoder)
+    pipeline = to_pipeline(patched, sampler.prepare(process), decoder)
     pipeline.set_progress_bar_config(disable=True)
     for saved in (pipeline, pipeline.transformer):
         for save in (saved.save_pretrained, saved.push_to_hub):
@@ -57,7 +58,7 @@ def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale
     again = generators(0, Stream.GENERATION, range(2))
     theirs = pipeline(LABELS, guidance_scale, again, STEPS, output_type="pt").images
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
-    unpatched = to_pipeline(CASES["frozen"].build(base()), sampler.prepare(betas), decoder)
+    unpatched = to_pipeline(CASES["frozen"].build(base()), sampler.prepare(process), decoder)
     unpatched.set_progress_bar_config(disable=True)
     again = generators(0, Stream.GENERATION, range(2))
     difference = unpatched(LABELS, guidance_scale, again, STEPS, output_type="pt").images - theirs
@@ -67,6 +68,6 @@ def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale
 def test_guidance_without_a_null_label_is_refused(tmp_path: Path) -> None:
     patched = method(tmp_path, "dmp")
     patched.backbone.null_label = None
-    pipeline = to_pipeline(patched, Sampler(DPMSolverMultistepScheduler, STEPS).prepare(linear_betas()), vae())
+    pipeline = to_pipeline(patched, Sampler(DPMSolverMultistepScheduler, STEPS).prepare(DDPM(linear_betas())), vae())
     with pytest.raises(ValueError, match="needs a model with a null label"):
         pipeline(LABELS, 2.0)

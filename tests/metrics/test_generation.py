@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.metrics.drawn import generate
@@ -31,7 +32,7 @@ def samples(
     batches = generate(
         model,
         Sampler(scheduler, steps=5, respaced=True),
-        linear_betas(50),
+        DDPM(linear_betas(50)),
         SHAPE,
         Condition(torch.tensor(labels)),
         indices=indices,
@@ -81,7 +82,7 @@ def test_gradients_are_off_within_and_on_for_the_caller():
     batches = generate(
         model,
         Sampler(partial(DDPMScheduler, variance_type="learned_range"), steps=2, respaced=True),
-        linear_betas(50),
+        DDPM(linear_betas(50)),
         SHAPE,
         Condition(torch.tensor([0])),
         indices=[0, 1],

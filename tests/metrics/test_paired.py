@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.diffusion.ddpm import Diffusion
-from dmp_lightning.diffusion.schedule import linear_betas
+from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas
 from dmp_lightning.metrics.paired_loss import compare, per_sample_losses, validation_draws
 from dmp_lightning.reports.statistics import jackknife
 
 SHAPE = (2, 3, 3)
+PROCESS = DDPM(linear_betas(100))
 
 
 def loss_tables(images: int = 30, strata: int = 5) -> tuple[Tensor, Tensor]:
@@ -74,7 +75,7 @@ def test_one_image_is_refused():
 
 @pytest.mark.parametrize(("strata", "steps"), [(20, 1000), (7, 1000), (4, 10), (12, 10)])
 def test_every_stratum_gets_a_timestep(strata: int, steps: int):
-    t, _ = validation_draws(0, range(200), strata, steps, SHAPE)
+    t, _ = validation_draws(0, range(200), strata, DDPM(cosine_betas(steps)), SHAPE)
     edges = torch.arange(strata + 1, dtype=torch.float64) * steps / strata
     assert t.shape == (200, strata)
     assert (t >= edges[:-1].floor()).all()
@@ -83,23 +84,23 @@ def test_every_stratum_gets_a_timestep(strata: int, steps: int):
 
 def test_every_timestep_is_as_likely_as_another():
     """Also where the strata do not divide the steps: each of 10 timesteps has a tenth of 4 x 4,000 draws."""
-    t, _ = validation_draws(0, range(4000), 4, 10, (1, 1, 1))
+    t, _ = validation_draws(0, range(4000), 4, DDPM(cosine_betas(10)), (1, 1, 1))
     assert scipy.stats.chisquare(t.flatten().bincount(minlength=10)).pvalue > 1e-4
 
 
 def test_draws_depend_on_seed_and_index_alone():
-    t, noise = validation_draws(3, range(12), 4, 100, SHAPE)
+    t, noise = validation_draws(3, range(12), 4, PROCESS, SHAPE)
     for indices in ([5], [11, 2, 7], range(1, 12, 2)):
-        some_t, some_noise = validation_draws(3, indices, 4, 100, SHAPE)
+        some_t, some_noise = validation_draws(3, indices, 4, PROCESS, SHAPE)
         assert torch.equal(some_t, t[list(indices)])
         assert torch.equal(some_noise, noise[list(indices)])
-    other_t, other_noise = validation_draws(4, range(12), 4, 100, SHAPE)
+    other_t, other_noise = validation_draws(4, range(12), 4, PROCESS, SHAPE)
     assert not torch.equal(other_t, t)
     assert not torch.isclose(other_noise, noise).any()
 
 
 def test_noise_is_standard_normal_and_differs_everywhere():
-    _, noise = validation_draws(0, range(50), 20, 1000, SHAPE)
+    _, noise = validation_draws(0, range(50), 20, PROCESS, SHAPE)
     assert noise.unique().numel() > 0.99 * noise.numel()
     assert scipy.stats.kstest(noise.flatten(), "norm").pvalue > 1e-3
 
@@ -117,10 +118,10 @@ class Toy(torch.nn.Module):
 
 
 @pytest.fixture
-def measured() -> tuple[Diffusion, Tensor, Condition, Tensor, Tensor]:
-    t, noise = validation_draws(0, range(6), 3, 100, SHAPE)
+def measured() -> tuple[DDPM, Tensor, Condition, Tensor, Tensor]:
+    t, noise = validation_draws(0, range(6), 3, PROCESS, SHAPE)
     x0 = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
-    return Diffusion(linear_betas(100)), x0, Condition(torch.arange(6)), t, noise
+    return PROCESS, x0, Condition(torch.arange(6)), t, noise
 
 
 def test_losses_are_the_objectives_image_by_image(measured):
@@ -133,7 +134,7 @@ def test_losses_are_the_objectives_image_by_image(measured):
             one, step, epsilon = x0[n : n + 1], t[n, s : s + 1], noise[n, s : s + 1]
             x_t = diffusion.add_noise(one, epsilon, step)
             losses = diffusion.losses(model(x_t, step, y.take([n])), one, x_t, epsilon, step)
-            assert table[n, s].item() == pytest.approx(diffusion.total(losses, step).item(), rel=1e-5)
+            assert table[n, s].item() == pytest.approx(losses.total.item(), rel=1e-5)
 
 
 def test_losses_are_float32_under_autocast(measured):

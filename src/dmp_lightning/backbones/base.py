@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -73,14 +73,14 @@ class Backbone(nn.Module):
         """The condition of data as the model knows it: where it has one class, that is each sample's."""
         return condition if self.num_classes > 1 else Condition(torch.zeros_like(condition.label))
 
-    def embed(self, t: Int[Tensor, " B"], condition: Condition) -> Embeddings:
+    def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
         """The embeddings of timesteps `t` under `condition`, as a pass computes them."""
         raise NotImplementedError
 
     def forward(
         self,
         x: Float[Tensor, "B C H W"],
-        t: Int[Tensor, " B"],
+        t: Num[Tensor, " B"],
         condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from timm.layers import GELUTanh, Mlp, PatchEmbed
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
@@ -73,14 +73,14 @@ class DiT(Backbone):
         self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
         self._initialise()
 
-    def embed(self, t: Int[Tensor, " B"], condition: Condition) -> Embeddings:
+    def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
         """The embeddings of `t` (0..999) and of labels, or the null label."""
         return Embeddings(self.t_embedder(t), self.y_embedder(condition.label))
 
     def forward(
         self,
         x: Float[Tensor, "B C H W"],
-        t: Int[Tensor, " B"],
+        t: Num[Tensor, " B"],
         condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:
@@ -155,7 +155,7 @@ class TimestepEmbedder(nn.Module):
         self.last_step = last_step
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, t: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    def forward(self, t: Num[Tensor, " B"]) -> Float[Tensor, "B D"]:
         half = FREQUENCIES // 2
         frequencies = torch.exp(
             -math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / self.last_step

@@ -16,8 +16,8 @@ from dmp_lightning.commands.trust.patched import patched
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
-from dmp_lightning.diffusion.ddpm import Diffusion
 from dmp_lightning.diffusion.guidance import Model, guide
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Samples, generate
@@ -29,7 +29,7 @@ class Sampling(NamedTuple):
     """`models`, by name, the base first, and what they have in common."""
 
     models: dict[str, Method]
-    diffusion: Diffusion
+    process: Process
     sampler: Sampler
     source: Source
     conditions: Condition
@@ -63,7 +63,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     sampling = Sampling(
         models, build(config.diffusion), build(config.sampler), source, _conditions(config, backbone), device
     )
-    sampling.sampler.prepare(sampling.diffusion.schedule.betas)
+    sampling.sampler.prepare(sampling.process)
     guided(config, sampling, "base")
     return sampling
 
@@ -84,8 +84,7 @@ def guided(config: DictConfig, sampling: Sampling, name: str) -> Model:
         with cast():
             return method(x, t, condition).output.to(x.dtype)
 
-    steps = sampling.diffusion.schedule.steps
-    return guide(model, method.backbone.null_condition(), steps=steps, **config.evaluation.guidance)
+    return guide(model, method.backbone.null_condition(), sampling.process, **config.evaluation.guidance)
 
 
 def _labels(config: DictConfig, backbone: Backbone) -> Condition:
@@ -104,7 +103,7 @@ def draw(
     return generate(
         guided(config, sampling, name),
         sampling.sampler,
-        sampling.diffusion.schedule.betas,
+        sampling.process,
         sampling.models[name].backbone.sample_shape,
         sampling.conditions,
         numbers,

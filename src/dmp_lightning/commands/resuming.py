@@ -25,6 +25,8 @@ RESUMABLE = (
     "evaluation.batch_size",
     "evaluation.shown",
     "label",
+    "method.betas",  # of earlier versions: a copy of diffusion.betas
+    "method.process",  # a copy of diffusion
     "recipe.checkpoint_every",
     "trainer.accelerator",
     "trainer.benchmark",

@@ -1,18 +1,17 @@
-"""The objective of DiT: epsilon by mean squared error, the variance by the variational bound."""
+"""The process and objective of DiT: epsilon by mean squared error, the variance by the variational bound."""
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dmp_lightning.diffusion.process import Losses, Output, Process, Samples
 from dmp_lightning.diffusion.schedule import Schedule
+from dmp_lightning.diffusion.schedulers import prepared
 from dmp_lightning.diffusion.weighting import constant
-
-Samples = Float[Tensor, "B C H W"]
-Output = Float[Tensor, "B C2 H W"]
 
 
 class Posterior(NamedTuple):
@@ -23,15 +22,11 @@ class Posterior(NamedTuple):
     pred_xstart: Samples
 
 
-class Losses(NamedTuple):
-    """Per sample, (B,): `mse` of epsilon, and `vb`, the variational bound in bits per dimension."""
+class DDPM(Process):
+    """A Markov chain of noise, and a model that predicts epsilon and a learned-range variance.
 
-    mse: Float[Tensor, " B"]
-    vb: Float[Tensor, " B"]
-
-
-class Diffusion:
-    """Forward process, posterior and losses of a model that predicts epsilon and a learned-range variance.
+    Times are the chain's timesteps, whole numbers from 0. Epsilon is taught by `mse`, its mean squared error, and the
+    variance by `vb`, the variational bound in bits per dimension.
 
     Args:
         betas: (steps,) float64, see `schedule`.
@@ -46,8 +41,39 @@ class Diffusion:
         self.schedule = Schedule(betas)
         self._weights = loss_weight(self.schedule.snr).float()
 
+    def draw(self, count: int, source: torch.Generator, device: torch.device) -> Int[Tensor, " B"]:
+        return torch.randint(self.schedule.steps, (count,), generator=source, device=device)
+
+    def in_strata(self, offsets: Float[Tensor, "N S"]) -> Int[Tensor, "N S"]:
+        """Drawn on a continuous scale and then rounded down: the parts need not divide the steps, and over all strata
+        every timestep is as likely as another.
+        """
+        steps, strata = self.schedule.steps, offsets.shape[1]
+        t = ((torch.arange(strata) + offsets) * steps / strata).long()
+        return t.clamp(max=steps - 1)  # an offset just below 1 may round up to the end
+
+    def centres(self, strata: int) -> Float[Tensor, " S"]:
+        return (torch.arange(strata, dtype=torch.float64) + 0.5) * self.schedule.steps / strata
+
+    def spread(self, count: int) -> Int[Tensor, " B"]:
+        return torch.linspace(0, self.schedule.steps - 1, count).round().long()
+
+    def place(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        return t / (self.schedule.steps - 1)
+
+    def log_snr(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        return self.schedule.table("log_snr", t.device)[t]
+
+    def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
+        return prepared(build, self.schedule.betas, steps, respaced)
+
+    def for_scheduler(self, output: Output, scheduler: Any) -> Output:
+        """Epsilon, and the variance's interpolation where the scheduler asks for it."""
+        learns = scheduler.config.get("variance_type") == "learned_range"
+        return output if learns else output.chunk(2, dim=1)[0]
+
     def add_noise(self, x0: Samples, noise: Samples, t: Int[Tensor, " B"]) -> Samples:
-        """`x_t` of clean samples `x0` under standard normal `noise` (Ho et al. 2020, equation 4)."""
+        """Ho et al. 2020, equation 4."""
         return self.schedule.at("signal", t) * x0 + self.schedule.at("sigma", t) * noise
 
     def posterior(self, output: Output, x_t: Samples, t: Int[Tensor, " B"]) -> Posterior:
@@ -60,15 +86,13 @@ class Diffusion:
         return Posterior(at("posterior_x0", t) * x0 + at("posterior_xt", t) * x_t, log_variance, x0)
 
     def losses(self, output: Output, x0: Samples, x_t: Samples, noise: Samples, t: Int[Tensor, " B"]) -> Losses:
-        """Both parts of the objective, unweighted; the bound trains the variance alone, its mean is detached."""
+        """The weighted `mse` plus `vb`; the bound trains the variance alone, its mean is detached."""
         output = output.float()
         epsilon, interpolation = output.chunk(2, dim=1)
         frozen = torch.cat([epsilon.detach(), interpolation], dim=1)
-        return Losses((noise - epsilon).square().flatten(1).mean(1), self._bound(frozen, x0, x_t, t))
-
-    def total(self, losses: Losses, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Weighted epsilon loss plus bound, per sample: what training minimises the mean of."""
-        return self._weights.to(t.device)[t] * losses.mse + losses.vb
+        mse = (noise - epsilon).square().flatten(1).mean(1)
+        vb = self._bound(frozen, x0, x_t, t)
+        return Losses(self._weights.to(t.device)[t] * mse + vb, {"mse": mse, "vb": vb})
 
     def _bound(self, output: Output, x0: Samples, x_t: Samples, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         mean, log_variance, _ = self.posterior(output, x_t, t)

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.process import Process
 
-Model = Callable[[Float[Tensor, "B C H W"], Int[Tensor, " B"], Condition], Float[Tensor, "B C2 H W"]]
+Model = Callable[[Float[Tensor, "B C H W"], Num[Tensor, " B"], Condition], Float[Tensor, "B C2 H W"]]
 
 
 def guide(
     model: Model,
     null: Condition | None,
+    process: Process,
     *,
-    steps: int,
     guidance_scale: float,
     channels: str = "first_three",
     interval: Sequence[float] = (0.0, 1.0),
@@ -24,10 +25,10 @@ def guide(
 
     Args:
         null: the condition that stands for none, one row; None where the model has no such condition.
-        steps: length of the schedule. guidance_scale: 1 is no guidance, at no extra cost.
+        process: that the model was trained on. guidance_scale: 1 is no guidance, at no extra cost.
         channels: `first_three`, the convention of the public DiT results: the other channels stay as the model gives
             them under the condition; or `all` channels of epsilon. The variance is never guided.
-        interval: the part of the schedule that is guided, 0 clean and 1 pure noise, both ends included
+        interval: the part of the process that is guided, 0 clean and 1 pure noise, both ends included
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside of it the model runs once, unguided.
 
     Raises:
@@ -46,8 +47,8 @@ def guide(
             "without: set guidance.guidance_scale=1."
         )
 
-    def guided(x: Float[Tensor, "B C H W"], t: Int[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:
-        position = t / (steps - 1)
+    def guided(x: Float[Tensor, "B C H W"], t: Num[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:
+        position = process.place(t)
         active = (low <= position) & (position <= high)
         if not active.any():
             return model(x, t, condition)

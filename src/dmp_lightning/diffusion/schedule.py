@@ -1,7 +1,6 @@
 """Noise schedules and the quantities derived from them, in float64."""
 
 import math
-from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -44,6 +43,7 @@ class Schedule:
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
         self.alphas_cumprod = alphas_cumprod
         self.snr = alphas_cumprod / (1 - alphas_cumprod)
+        self.log_snr = torch.logit(alphas_cumprod)  # Kingma et al. 2021
         self.signal = alphas_cumprod.sqrt()
         self.sigma = (1 - alphas_cumprod).sqrt()
         self.posterior_x0 = betas * previous.sqrt() / (1 - alphas_cumprod)
@@ -52,8 +52,14 @@ class Schedule:
         # The posterior variance is 0 at the first position: the second stands in for it (Nichol and Dhariwal 2021).
         variance = betas * (1 - previous) / (1 - alphas_cumprod)
         self.posterior_log_variance = torch.cat([variance[1:2], variance[1:]]).log()
-        self._on_device = cache(lambda name, device: getattr(self, name).to(device, torch.float32))
+        self._kept: dict[tuple[str, torch.device], Tensor] = {}
+
+    def table(self, name: str, device: torch.device) -> Float[Tensor, " steps"]:
+        """The quantity `name` in float32 on a device, where it is kept."""
+        if (name, device) not in self._kept:
+            self._kept[name, device] = getattr(self, name).to(device, torch.float32)
+        return self._kept[name, device]
 
     def at(self, name: str, t: Int[Tensor, " B"]) -> Float[Tensor, "B 1 1 1"]:
         """The quantity `name` at timesteps `t`, in float32, shaped to multiply samples."""
-        return self._on_device(name, t.device)[t][:, None, None, None]
+        return self.table(name, t.device)[t][:, None, None, None]

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from dmp_lightning.backbones import Backbone, Embeddings, Site
@@ -41,7 +41,7 @@ class Method(nn.Module):
         """The learning-rate group of the parameter `name`, or None where it stays as it is."""
         raise NotImplementedError
 
-    def prepare(self, t: Int[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Any:
+    def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Any:
         """What `enter` and `auxiliary` need to know of a batch at timesteps `t`; called once in each pass."""
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Any) -> Float[Tensor, "B N2 D"]:
@@ -55,7 +55,7 @@ class Method(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B C H W"],
-        t: Int[Tensor, " B"],
+        t: Num[Tensor, " B"],
         condition: Condition,
         noise: Float[Tensor, "L B P"] | None = None,
     ) -> Prediction:

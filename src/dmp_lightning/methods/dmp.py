@@ -1,9 +1,10 @@
 """Diffusion Model Patching: a frozen backbone with a mixture of prompts (arXiv 2405.17825)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone, Embeddings
@@ -15,13 +16,19 @@ from dmp_lightning.prompts import (
     Mixture,
     MixtureOfPrompts,
     balance_losses,
-    log_snr,
     noise_level_embedding,
     released_balance_losses,
 )
 
 CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
 LOSSES = {"importance", "load"}
+
+
+class KnowsNoise(Protocol):
+    """A diffusion process, as far as a gate may look into it."""
+
+    def log_snr(self, t: Num[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The logarithm of the signal-to-noise ratio at times `t`, in float32."""
 
 
 class DMP(Method):
@@ -37,7 +44,7 @@ class DMP(Method):
         position, init: where prompts go, and what they start from, see `prompts.MixtureOfPrompts`.
         condition: what the gate sees: `timestep`, the base's embedding of it (the paper); `timestep_and_label`, plus
             that of the label (the authors' release); `log_snr`, an embedding of the noise level.
-        betas: the noise schedule (steps,), which `log_snr` needs.
+        process: says the log SNR of a time, which `log_snr` needs.
 
     Raises:
         ValueError: `condition` or `balance` is none of these, or an argument does not fit the backbone.
@@ -55,7 +62,7 @@ class DMP(Method):
         position: str = "add",
         init: str = "zero",
         condition: str = "timestep",
-        betas: Float[Tensor, " steps"] | None = None,
+        process: KnowsNoise | None = None,
     ) -> None:
         super().__init__(backbone)
         if position == "prepend" and not backbone.takes_more_tokens:
@@ -70,22 +77,22 @@ class DMP(Method):
             raise ValueError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
         self.condition = condition
         self.balance = checked_balance(balance)
-        if condition == "log_snr":
-            if betas is None:
-                raise ValueError("method.condition=log_snr needs the noise schedule: set method.betas.")
-            self.register_buffer("log_snr", log_snr(betas), persistent=False)
+        if condition == "log_snr" and process is None:
+            raise ValueError("method.condition=log_snr needs the diffusion process: set method.process.")
+        self.process = process
 
     def group(self, name: str) -> str | None:
         if name.startswith("mixture.gate."):
             return "gate"
         return "prompts" if name.startswith("mixture.") else None
 
-    def prepare(self, t: Int[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
+    def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
         return self.mixture.weigh(self._seen(t, embeddings), noise)
 
-    def _seen(self, t: Int[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
+    def _seen(self, t: Num[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
         if self.condition == "log_snr":
-            seen = noise_level_embedding(self.get_buffer("log_snr")[t], self.backbone.width)
+            assert self.process is not None
+            seen = noise_level_embedding(self.process.log_snr(t), self.backbone.width)
             return seen.to(embeddings.timestep.dtype)
         return embeddings.timestep if self.condition == "timestep" else embeddings.timestep + embeddings.label
 
@@ -103,7 +110,7 @@ class DMP(Method):
         return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
 
     @torch.no_grad()
-    def gates(self, t: Int[Tensor, " B"], condition: Condition) -> Gates | None:
+    def gates(self, t: Num[Tensor, " B"], condition: Condition) -> Gates | None:
         """What the gate says at timesteps `t` under `condition`, without noise; None where nothing is gated."""
         with self.backbone.precision(t.device):
             return self.prepare(t, self.backbone.embed(t, condition), None).gates

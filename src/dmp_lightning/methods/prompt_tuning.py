@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.backbones import Backbone
@@ -34,5 +34,5 @@ class PromptTuning(DMP):
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
         return {}
 
-    def gates(self, t: Int[Tensor, " B"], condition: Condition) -> None:
+    def gates(self, t: Num[Tensor, " B"], condition: Condition) -> None:
         return None

@@ -1,13 +1,14 @@
 """Samples by number: sample n is the same whatever the batch size and the number of processes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.process import Process
+from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.draws import Stream, generators, normal
 
 Samples = Float[Tensor, "B C H W"]
@@ -15,24 +16,10 @@ Model = Callable[[Tensor, Tensor, Condition], Tensor]
 Decode = Callable[[Tensor], Tensor]
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """What generation asks of a sampler: a model of noise and timesteps, and a source of randomness a sample."""
-
-    def sample(
-        self,
-        model: Callable[[Tensor, Tensor], Tensor],
-        betas: Float[Tensor, " steps"],
-        noise: Samples,
-        sources: list[torch.Generator],
-    ) -> Samples:
-        """Clean samples from standard normal `noise`."""
-
-
 def generate(
     model: Model,
     sampler: Sampler,
-    betas: Float[Tensor, " steps"],
+    process: Process,
     shape: Sequence[int],
     conditions: Condition,
     indices: Sequence[int],
@@ -48,7 +35,7 @@ def generate(
 
     Args:
         model: `model(x, t, condition)`, already guided where it should be, and in eval mode: the caller's business.
-        betas: (steps,) of the schedule that the model was trained on. shape: (C, H, W) of a sample.
+        process: that the model was trained on. shape: (C, H, W) of a sample.
         conditions: to go through, `backbone.conditions()` for all.
         decode: from latents to images in [-1, 1]; None where the samples are images.
     """
@@ -58,7 +45,7 @@ def generate(
         sources = generators(seed, Stream.GENERATION, batch)
         with torch.no_grad():  # closed before the yield: the caller's own work keeps its gradients
             noise = normal(sources, tuple(shape)).to(device)
-            samples = sampler.sample(_under(model, condition), betas, noise, sources)
+            samples = sampler.sample(_under(model, condition), process, noise, sources)
             images = decode(samples) if decode else samples
         yield batch, images
 

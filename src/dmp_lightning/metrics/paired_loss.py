@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from scipy.stats import t as student_t
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.diffusion.ddpm import Diffusion
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generators
 from dmp_lightning.metrics.jackknife import GROUPS
 
@@ -38,27 +38,25 @@ class Comparison(NamedTuple):
 
 
 def validation_draws(
-    seed: int, indices: Sequence[int], strata: int, steps: int, shape: Sequence[int]
-) -> tuple[Int[Tensor, "N S"], Float[Tensor, "N S C H W"]]:
-    """Timesteps and noises at which to measure the images `indices`, of `shape` (C, H, W); they depend on nothing else.
+    seed: int, indices: Sequence[int], strata: int, process: Process, shape: Sequence[int]
+) -> tuple[Num[Tensor, "N S"], Float[Tensor, "N S C H W"]]:
+    """Times and noises at which to measure the images `indices`, of `shape` (C, H, W): one time from each stratum.
 
-    One timestep from each of `strata` equal parts of the schedule's `steps`, drawn on a continuous scale and then
-    rounded down: the parts need not divide the steps, and over all strata every timestep is as likely as another.
+    They depend on nothing else.
     """
     sources = generators(seed, Stream.VALIDATION, indices)
     offsets = torch.stack([torch.rand(strata, generator=source, dtype=torch.float64) for source in sources])
     noise = torch.stack([torch.randn(strata, *shape, generator=source) for source in sources])
-    t = ((torch.arange(strata) + offsets) * steps / strata).long()
-    return t.clamp(max=steps - 1), noise  # an offset just below 1 may round up to the end
+    return process.in_strata(offsets), noise
 
 
 @torch.no_grad()
 def per_sample_losses(
     model: Model,
-    diffusion: Diffusion,
+    process: Process,
     x0: Float[Tensor, "N C H W"],
     condition: Condition,
-    t: Int[Tensor, "N S"],
+    t: Num[Tensor, "N S"],
     noise: Float[Tensor, "N S C H W"],
 ) -> LossTable:
     """Training loss of `model(x_t, t, condition)` for each image at each of its timesteps, in float32, autocast or not.
@@ -70,8 +68,8 @@ def per_sample_losses(
     with torch.autocast(x0.device.type, enabled=False):
         for t_s, noise_s in zip(t.to(x0.device).unbind(1), noise.unbind(1), strict=True):
             noise_s = noise_s.to(x0.device)
-            x_t = diffusion.add_noise(x0, noise_s, t_s)
-            losses.append(diffusion.total(diffusion.losses(model(x_t, t_s, condition), x0, x_t, noise_s, t_s), t_s))
+            x_t = process.add_noise(x0, noise_s, t_s)
+            losses.append(process.losses(model(x_t, t_s, condition), x0, x_t, noise_s, t_s).total)
     return torch.stack(losses, dim=1)
 
 

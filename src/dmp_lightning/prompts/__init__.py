@@ -2,8 +2,7 @@
 
 from dmp_lightning.prompts.balance import balance_losses, released_balance_losses
 from dmp_lightning.prompts.gate import Gate, Gates, NoisyGate, probability_in_top_k
-from dmp_lightning.prompts.gates import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate
-from dmp_lightning.prompts.noise_level import log_snr, noise_level_embedding
+from dmp_lightning.prompts.gates import ConstantGate, HardGate, LinearGate, MLPGate, SigmoidGate, noise_level_embedding
 from dmp_lightning.prompts.pool import Mixture, MixtureOfPrompts, injected_blocks
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "SigmoidGate",
     "balance_losses",
     "injected_blocks",
-    "log_snr",
     "noise_level_embedding",
     "probability_in_top_k",
     "released_balance_losses",

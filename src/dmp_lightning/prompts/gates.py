@@ -1,11 +1,15 @@
 """The gates: the paper's, and what it is compared with (arXiv 2405.17825, section 3.2 and its ablations)."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmp_lightning.prompts.gate import Gate, Gates, NoisyGate, total_weight
+
+LONGEST, SHORTEST = 64.0, 0.5  # wavelengths in units of log SNR, which goes from about -10 to 10
 
 
 class LinearGate(NoisyGate):
@@ -79,3 +83,16 @@ class ConstantGate(Gate):
         self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"], noise: Float[Tensor, "L B P"] | None = None
     ) -> Gates:
         return Gates(e.new_full((len(blocks), 1, self.prompts), self.weight), None)
+
+
+def noise_level_embedding(log_snr: Float[Tensor, " B"], width: int) -> Float[Tensor, "B D"]:
+    """Cosines, then sines, of the log SNR at wavelengths in a geometric row, `width` values in all.
+
+    Raises:
+        ValueError: `width` is odd.
+    """
+    if width % 2:
+        raise ValueError(f"method.condition=log_snr needs an even width, this base has {width}.")
+    wavelengths = torch.logspace(math.log10(LONGEST), math.log10(SHORTEST), width // 2, device=log_snr.device)
+    angles = 2 * math.pi * log_snr[:, None] / wavelengths
+    return torch.cat([angles.cos(), angles.sin()], dim=1)

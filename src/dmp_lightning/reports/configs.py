@@ -22,7 +22,8 @@ IRRELEVANT = (
     "launcher",
     "logger",
     "loss_weight",
-    "method.betas",
+    "method.betas",  # of earlier versions
+    "method.process",
     "name",
     "recipe.checkpoint_every",
     "recipe.validate_every",

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dmp_lightning.condition import Condition
 from dmp_lightning.data.stream import Batch
-from dmp_lightning.diffusion.ddpm import Diffusion
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
@@ -21,8 +21,8 @@ from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draw
 class NonFiniteLossError(ValueError):
     """Training has diverged, or the data hold NaN."""
 
-    def __init__(self, step: int, timesteps: list[int]) -> None:
-        where = f"at timesteps {timesteps}" if timesteps else "of the balance losses"
+    def __init__(self, step: int, times: list[float]) -> None:
+        where = f"at timesteps {times}" if times else "of the balance losses"
         super().__init__(
             f"The loss of step {step} is not finite, {where}: lower recipe.learning_rates, or clip with "
             "trainer.gradient_clip_val, and go on from the last checkpoint, which is good, with resume=latest."
@@ -33,10 +33,10 @@ class DiffusionModule(L.LightningModule):
     """Trains what the method trains; owns nothing else but the method's backbone.
 
     Args:
-        method: a backbone and what is trained on it. diffusion: the process and its objective.
+        method: a backbone and what is trained on it. process: the diffusion process and its objective.
         optimizer, lr_scheduler: build them from parameter groups, and from the optimiser.
         learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`, `lora`, `adaln`).
-        strata: timesteps at which each held-out sample's loss is taken.
+        strata: times at which each held-out sample's loss is taken.
         seed, validation_seed: of what training and validation draw.
         base: fingerprint of the pre-trained weights, kept in checkpoints.
 
@@ -49,7 +49,7 @@ class DiffusionModule(L.LightningModule):
     def __init__(
         self,
         method: Method,
-        diffusion: Diffusion,
+        process: Process,
         *,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None,
@@ -63,7 +63,7 @@ class DiffusionModule(L.LightningModule):
         unknown = method.parameter_groups().keys() - learning_rates.keys()
         if unknown:
             raise ValueError(f"recipe.learning_rates lacks {', '.join(sorted(unknown))}: set a rate for each group.")
-        self.method, self.diffusion, self.learning_rates = method, diffusion, dict(learning_rates)
+        self.method, self.process, self.learning_rates = method, process, dict(learning_rates)
         self.build_optimizer, self.build_scheduler = optimizer, lr_scheduler
         self.strata, self.base = strata, base
         self.seed, self.validation_seed = seed, validation_seed
@@ -88,30 +88,28 @@ class DiffusionModule(L.LightningModule):
             NonFiniteLossError: the loss is NaN or infinite; the weights are still those of the step before.
         """
         t, noise, gate_noise, dropped = self._draw(batch)
-        x_t = self.diffusion.add_noise(batch.x, noise, t)
+        x_t = self.process.add_noise(batch.x, noise, t)
         prediction = self.method(x_t, t, self._condition(batch, dropped), gate_noise)
-        losses = self.diffusion.losses(prediction.output, batch.x, x_t, noise, t)
-        objective = self.diffusion.total(losses, t).mean()
+        losses = self.process.losses(prediction.output, batch.x, x_t, noise, t)
+        objective = losses.total.mean()
         loss = objective + sum(prediction.auxiliary.values())
-        parts = {"loss": loss, "objective": objective, "mse": losses.mse.mean(), "vb": losses.vb.mean()}
+        parts = {"loss": loss, "objective": objective} | {name: each.mean() for name, each in losses.parts.items()}
         if not loss.isfinite():
-            where = sorted(t[~self.diffusion.total(losses, t).isfinite()].tolist())
+            where = sorted(t[~losses.total.isfinite()].tolist())
             raise NonFiniteLossError(self.trainer.global_step + 1, where)
         logged = {f"train/{name}": value.detach() for name, value in (parts | prediction.auxiliary).items()}
         return {"loss": loss, "logged": logged}
 
     def validation_step(self, batch: Batch) -> Float[Tensor, "B S"]:
-        """The objective of each held-out sample at one timestep of each stratum, for the same draws at any time."""
+        """The objective of each held-out sample at one time of each stratum, for the same draws at any time."""
         shape = tuple(batch.x.shape[1:])
-        t, noise = validation_draws(
-            self.validation_seed, batch.position.tolist(), self.strata, self.diffusion.schedule.steps, shape
-        )
+        t, noise = validation_draws(self.validation_seed, batch.position.tolist(), self.strata, self.process, shape)
 
         def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
             return self.method(x, t, condition).output
 
         condition = self.method.backbone.known(batch.condition)
-        return per_sample_losses(model, self.diffusion, batch.x, condition, t, noise)
+        return per_sample_losses(model, self.process, batch.x, condition, t, noise)
 
     def _condition(self, batch: Batch, dropped: Tensor) -> Condition:
         """The batch's condition as the backbone knows it, the null condition where it is `dropped`."""
@@ -125,9 +123,9 @@ class DiffusionModule(L.LightningModule):
         All of it is drawn by each process, on the device of the model: for a GPU that takes no time.
         """
         number, total, mine = batch.share(self.trainer.world_size * self.trainer.accumulate_grad_batches)
-        drawing: Any = {"generator": generator(self.seed, Stream.TRAINING, number, device=self.device)}
-        drawing["device"] = self.device
-        t = torch.randint(self.diffusion.schedule.steps, (total,), **drawing)
+        source = generator(self.seed, Stream.TRAINING, number, device=self.device)
+        drawing: Any = {"generator": source, "device": self.device}
+        t = self.process.draw(total, source, self.device)
         noise = torch.randn(total, *batch.x.shape[1:], **drawing)
         dropped = torch.rand(total, **drawing) < self.method.backbone.class_dropout_prob
         gate_noise = None

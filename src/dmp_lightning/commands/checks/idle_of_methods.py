@@ -56,7 +56,7 @@ def of_condition(config: DictConfig, key: str) -> str | None:
     """What the gate sees, where it looks at nothing, and the noise schedule, where it sees another thing."""
     if key == "method.condition" and _gate(config) == "ConstantGate":
         return "gate=ConstantGate sees nothing, leave it out or choose another gate"
-    if within(key, "method.betas") and config.method.condition != "log_snr":
+    if within(key, "method.process") and config.method.condition != "log_snr":
         return "method.condition=log_snr alone reads it, set that too"
     return None
 

@@ -44,7 +44,7 @@ OF_METHODS: dict[str, Kind] = {
     "rank": COUNT,
     "alpha": POSITIVE,
     "targets": list_of(TEXT),
-    "betas": mapping("a noise schedule"),
+    "process": mapping("one of diffusion=..."),
     "gate": mapping("one of gate=..."),
 }
 

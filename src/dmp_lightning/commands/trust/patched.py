@@ -23,7 +23,8 @@ from torch import Tensor
 from dmp_lightning import methods, prompts
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.trust.trusted import TRUSTED, is_own
-from dmp_lightning.diffusion import schedule
+from dmp_lightning.diffusion import ddpm, schedule, weighting
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import Method, load_patch, read_patch
 from dmp_lightning.methods.patches import check_shapes
 from dmp_lightning.prompts import Gate
@@ -37,9 +38,15 @@ def _known(module: ModuleType) -> Constructors:
     return {name: getattr(module, name.removeprefix(prefix)) for name in sorted(TRUSTED) if name.startswith(prefix)}
 
 
-METHODS, GATES, BETAS = _known(methods), _known(prompts), _known(schedule)
-GIVEN = {"backbone", "width", "prompts"}
-"""Arguments that a description does not give: they are the base's, and those of the method for its gate."""
+METHODS, GATES = _known(methods), _known(prompts)
+PROCESSES, BETAS, WEIGHTS = _known(ddpm), _known(schedule), _known(weighting)
+PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEIGHTS}
+"""What may be built for an argument of that name."""
+
+GIVEN = {"backbone", "width", "prompts", "snr"}
+"""Arguments that a description does not give: the base's, those of the method for its gate, the process's own."""
+
+DMP, DDPM = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
 
 LARGEST = 1_000_000
 """Of whole numbers: many more than there are prompts, ranks or steps."""
@@ -74,7 +81,17 @@ def described(settings: object) -> Callable[..., Method]:
     Raises:
         ValueError: it names a class, or an option of one, that is not known, or a value of another type.
     """
-    return _constructor(settings, METHODS, "method")
+    return _constructor(_of_today(settings), METHODS, "method")
+
+
+def _of_today(settings: object) -> object:
+    """The description, where an earlier version wrote the `betas` of a DMP's process, not the process."""
+    if not isinstance(settings, dict) or settings.get("_target_") != DMP:
+        return settings
+    if "betas" not in settings or "process" in settings:
+        return settings
+    process = None if settings["betas"] is None else {"_target_": DDPM, "betas": settings["betas"]}
+    return {name: value for name, value in settings.items() if name != "betas"} | {"process": process}
 
 
 def _constructor(settings: object, known: Constructors, where: str) -> Callable[..., Any]:
@@ -103,13 +120,17 @@ def _constructor(settings: object, known: Constructors, where: str) -> Callable[
 
 def _value(value: Any, name: str, parameter: inspect.Parameter, where: str) -> Any:
     if isinstance(value, dict) and "_target_" in value:
-        part = _constructor(value, {"gate": GATES, "betas": BETAS}.get(name, GATES | BETAS), where)
-        value = part if name == "gate" or value.get("_partial_") is True else part()
+        part = _constructor(value, PARTS.get(name, GATES | BETAS), where)
+        value = part if name in ("gate", "loss_weight") or value.get("_partial_") is True else part()
     else:
         _check_plain(value, where)
     if name == "betas":
-        if value is not None and not _is_schedule(value):
+        if not _is_schedule(value) and (value is not None or parameter.default is not None):
             raise ValueError(f"{where} is no schedule of numbers between 0 and 1.")
+        return value
+    if name == "process":
+        if value is not None and not isinstance(value, Process):
+            raise ValueError(f"{where} is no diffusion process.")
         return value
     try:
         kind: TypeAdapter = TypeAdapter(parameter.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -157,7 +178,7 @@ def _own(target: object, known: Constructors, where: str) -> Callable[..., Any]:
 
 def _holds_own(settings: dict[str, Any]) -> bool:
     parts = [settings, *(value for value in settings.values() if isinstance(value, dict) and "_target_" in value)]
-    return not all(part["_target_"] in METHODS | GATES | BETAS for part in parts)
+    return not all(part["_target_"] in METHODS | GATES | PROCESSES | BETAS for part in parts)
 
 
 def _short(value: object) -> str:

@@ -17,7 +17,7 @@ data.fashion_mnist.FashionMNIST
 data.latents.source.Latents
 data.stream.DiffusionData
 data.synthetic.SyntheticLatents
-diffusion.ddpm.Diffusion
+diffusion.ddpm.DDPM
 diffusion.sampler.Sampler
 diffusion.schedule.cosine_betas
 diffusion.schedule.linear_betas

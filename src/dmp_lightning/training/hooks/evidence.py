@@ -59,8 +59,7 @@ class Pictures(L.Callback):
         save_tensors(tensors, self.run_dir / EVIDENCE)
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
-            width = pl_module.diffusion.schedule.steps / pl_module.strata
-            centres = (np.arange(pl_module.strata) + 0.5) * width
+            centres = pl_module.process.centres(pl_module.strata).numpy()
             lines = (part.numpy() for part in interval)
             path = folder / "loss_difference.png"
             drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
@@ -82,7 +81,7 @@ class GateMap(NamedTuple):
 def gate_map(module: DiffusionModule) -> GateMap | None:
     """What the gate does at evenly spread timesteps; None where the method has no gate."""
     method = module.method
-    timesteps = torch.linspace(0, module.diffusion.schedule.steps - 1, SHOWN_TIMESTEPS).round().long()
+    timesteps = module.process.spread(SHOWN_TIMESTEPS)
     t = timesteps.to(module.device)
     condition = method.backbone.conditions().take([0] * len(t)).to(module.device)
     gates = method.gates(t, condition) if isinstance(method, DMP) else None

@@ -79,9 +79,9 @@ class Generation(L.Callback):
         """Make sure that this model can be sampled so, before any work.
 
         Raises:
-            ValueError: the sampler does not fit the schedule, or the guidance the model.
+            ValueError: the sampler does not fit the process, or the guidance the model.
         """
-        self.sampler.prepare(module.diffusion.schedule.betas)
+        self.sampler.prepare(module.process)
         self._guided(module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,9 +103,7 @@ class Generation(L.Callback):
         def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
             return module.method(x, t, condition).output
 
-        return guide(
-            model, module.method.backbone.null_condition(), steps=module.diffusion.schedule.steps, **self.guidance
-        )
+        return guide(model, module.method.backbone.null_condition(), module.process, **self.guidance)
 
     def _generate(self, trainer: L.Trainer, pl_module: DiffusionModule, guided: Model) -> tuple[Tensor, Tensor]:
         """Features of all samples in order, and the first few images."""
@@ -116,7 +114,7 @@ class Generation(L.Callback):
         batches = generate(
             guided,
             self.sampler,
-            pl_module.diffusion.schedule.betas,
+            pl_module.process,
             backbone.sample_shape,
             backbone.conditions(),
             mine,

@@ -32,7 +32,7 @@ class Tables(L.Callback):
             return
         tables = {
             "tables/samples": samples_table(before, after),
-            "tables/gains": gains_table(comparison.by_stratum, pl_module.diffusion.schedule.steps),
+            "tables/gains": gains_table(comparison.by_stratum, pl_module.process.centres(pl_module.strata).tolist()),
         }
         gates = gate_map(pl_module)
         if gates is not None:
@@ -48,10 +48,8 @@ def samples_table(before: UInt8[Tensor, "n C H W"], after: UInt8[Tensor, "n C H 
     return wandb.Table(columns=["sample", "before", "after"], data=rows)
 
 
-def gains_table(by_stratum: Interval, steps: int) -> wandb.Table:
-    """The loss minus the base's, with its interval, at the middle of each stratum of the `steps`; lower is better."""
-    strata = len(by_stratum.mean)
-    timesteps = ((np.arange(strata) + 0.5) * steps / strata).tolist()
+def gains_table(by_stratum: Interval, timesteps: list[float]) -> wandb.Table:
+    """The loss minus the base's, with its interval, at `timesteps` in the middle of each stratum; lower is better."""
     values = [part.tolist() for part in by_stratum]
     rows = [list(row) for row in zip(timesteps, *values, strict=True)]
     return wandb.Table(columns=["timestep", "difference", "low", "high"], data=rows)

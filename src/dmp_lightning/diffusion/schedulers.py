@@ -1,0 +1,41 @@
+"""Diffusers' schedulers for a DDPM, at the timesteps and with the precision of the DiT release."""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+
+def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: int, respaced: bool) -> Any:
+    """A scheduler from `num_train_timesteps` and `trained_betas`, with its timesteps set; see `Process.scheduler`.
+
+    Args:
+        betas: (steps,) float64, of the schedule that the model was trained on.
+
+    Raises:
+        ValueError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
+    """
+    fewest, most = (2, len(betas)) if respaced else (1, len(betas) - 1)
+    if not fewest <= steps <= most:
+        raise ValueError(
+            f"sampler.steps={steps} does not fit a schedule of {len(betas)} timesteps: "
+            f"choose {fewest} to {most} for this sampler."
+        )
+    scheduler = build(num_train_timesteps=len(betas), trained_betas=betas.numpy())
+    # Diffusers multiplies a thousand alphas in float32, and subtracts the small noise of early timesteps from 1.
+    scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+    if not respaced:
+        scheduler.set_timesteps(steps)
+    elif "timesteps" in signature(scheduler.set_timesteps).parameters:
+        scheduler.set_timesteps(timesteps=respaced_timesteps(steps, len(betas)))
+    else:
+        raise ValueError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
+    return scheduler
+
+
+def respaced_timesteps(steps: int, length: int) -> list[int]:
+    """The timesteps that the DiT release visits, descending: evenly spaced, both ends of the schedule included."""
+    return np.linspace(length - 1, 0, steps).round().astype(int).tolist()
