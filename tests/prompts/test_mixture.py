@@ -11,7 +11,7 @@ from dmp_lightning.prompts import LinearGate, MixtureOfPrompts, injected_blocks
 
 
 def mixture_for(backbone, injection="all", **gate):
-    return MixtureOfPrompts(partial(LinearGate, **gate), backbone.depth, backbone.width, backbone.tokens, injection)
+    return MixtureOfPrompts(partial(LinearGate, **gate), backbone.depth, backbone.width, backbone.grid, injection)
 
 
 def run(backbone, mixture, values, noise=None):

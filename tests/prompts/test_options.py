@@ -23,7 +23,7 @@ PLAIN = partial(ConstantGate, weight_scale="mean")
 
 
 def test_prepended_prompts_are_replaced_at_each_injected_block():
-    mixture = MixtureOfPrompts(PLAIN, 3, 8, 4, [0, 2], prompt_count=5, position="prepend", init="normal")
+    mixture = MixtureOfPrompts(PLAIN, 3, 8, (2, 2), [0, 2], prompt_count=5, position="prepend", init="normal")
     tokens = torch.randn(2, 4, 8)
     mixed = mixture.weigh(torch.randn(2, 8))
     first = mixture.inject(tokens, 0, mixed)
@@ -37,7 +37,7 @@ def test_prepended_prompts_are_replaced_at_each_injected_block():
 
 
 def test_prepended_prompts_are_weighed_by_their_gate():
-    mixture = MixtureOfPrompts(LinearGate, 1, 8, 4, prompt_count=3, position="prepend", init="xavier")
+    mixture = MixtureOfPrompts(LinearGate, 1, 8, (2, 2), prompt_count=3, position="prepend", init="xavier")
     mixture.gate.weight.data.normal_()
     mixed = mixture.weigh(torch.randn(2, 8))
     entered = mixture.inject(torch.zeros(2, 4, 8), 0, mixed)
@@ -46,7 +46,7 @@ def test_prepended_prompts_are_weighed_by_their_gate():
 
 @pytest.mark.parametrize(("init", "std"), [("zero", 0.0), ("normal", 0.02), ("xavier", (2 / (64 + 256)) ** 0.5)])
 def test_prompts_start_with_the_deviation_of_their_initialisation(init, std):
-    prompts = MixtureOfPrompts(PLAIN, 4, 256, 64, init=init).prompts
+    prompts = MixtureOfPrompts(PLAIN, 4, 256, (8, 8), init=init).prompts
     assert prompts.std().item() == pytest.approx(std, rel=0.02)
 
 
@@ -87,7 +87,7 @@ def test_noise_levels_are_told_apart_and_near_ones_are_near():
 )
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        MixtureOfPrompts(LinearGate, 3, 8, 4, **options)
+        MixtureOfPrompts(LinearGate, 3, 8, (2, 2), **options)
 
 
 def test_a_noise_level_needs_an_even_width():

@@ -6,35 +6,37 @@ from torch.testing import assert_close
 
 from dmp_lightning.prompts.placement import counted, fitting_count, mix
 
-SIDE, WIDTH, BATCH = 4, 3, 2
-TOKENS = SIDE * SIDE
+WIDTH, BATCH = 3, 2
 
 
-def served_by(token: int, count: int) -> list[int]:
+def served_by(token: int, count: int, rows: int, columns: int) -> list[int]:
     """The prompts of one token, from rows and columns."""
-    if count >= TOKENS:
-        return list(range(token, count, TOKENS))
-    row, column = divmod(token, SIDE)
-    cells = int(count**0.5)
-    return [row * cells // SIDE * cells + column * cells // SIDE]
+    if count >= rows * columns:
+        return list(range(token, count, rows * columns))
+    side = int((rows * columns / count) ** 0.5)
+    row, column = divmod(token, columns)
+    return [row // side * (columns // side) + column // side]
 
 
-@pytest.mark.parametrize("count", [1, 4, 16, 32, 48])
-def test_each_token_gets_the_weighted_prompts_that_serve_it(count: int) -> None:
+@pytest.mark.parametrize(
+    ("grid", "count"), [((4, 4), count) for count in (1, 4, 16, 32, 48)] + [((4, 6), count) for count in (6, 24, 48)]
+)
+def test_each_token_gets_the_weighted_prompts_that_serve_it(grid: tuple[int, int], count: int) -> None:
     chance = torch.Generator().manual_seed(0)
     weights, prompts = torch.rand(BATCH, count, generator=chance), torch.randn(count, WIDTH, generator=chance)
-    mixed = mix(weights, prompts, TOKENS)
-    assert mixed.shape == (BATCH, TOKENS, WIDTH)
-    for token in range(TOKENS):
-        expected = sum(weights[:, p, None] * prompts[p] for p in served_by(token, count))
+    mixed = mix(weights, prompts, grid)
+    assert mixed.shape == (BATCH, grid[0] * grid[1], WIDTH)
+    for token in range(mixed.shape[1]):
+        expected = sum(weights[:, p, None] * prompts[p] for p in served_by(token, count, *grid))
         assert_close(mixed[:, token], expected)
 
 
 def test_counts_that_fit() -> None:
-    assert fitting_count(None, 256) == 256
-    fitting = [count for count in range(1, 1025) if fits(count, 256)]
+    assert fitting_count(None, (16, 16)) == 256
+    fitting = [count for count in range(1, 1025) if fits(count, (16, 16))]
     assert fitting == [1, 4, 16, 64, 256, 512, 768, 1024]
-    assert [count for count in range(1, 100) if fits(count, 49)] == [1, 49, 98]
+    assert [count for count in range(1, 100) if fits(count, (7, 7))] == [1, 49, 98]
+    assert [count for count in range(1, 100) if fits(count, (4, 6))] == [6, 24, 48, 72, 96]
 
 
 def test_a_count_may_be_said_in_terms_of_the_tokens() -> None:
@@ -47,9 +49,9 @@ def test_a_count_may_be_said_in_terms_of_the_tokens() -> None:
             counted(text, 256)
 
 
-def fits(count: int, tokens: int) -> bool:
+def fits(count: int, grid: tuple[int, int]) -> bool:
     try:
-        return fitting_count(count, tokens) == count
+        return fitting_count(count, grid) == count
     except ValueError:
         return False
 
@@ -58,4 +60,4 @@ def fits(count: int, tokens: int) -> bool:
 def test_a_count_that_does_not_fit_is_refused_with_those_that_do(count: int) -> None:
     message = rf"method.prompt_count={count} does not fit 256 tokens: choose 1, 4, 16, 64, 256 or a multiple of it\."
     with pytest.raises(ValueError, match=message):
-        fitting_count(count, 256)
+        fitting_count(count, (16, 16))

@@ -22,7 +22,7 @@ def mixture(shape: tuple[int, int, int, int], top_k: float, scale: str, seed: in
     """A mixture for (blocks, width, prompts), all zero, or of random weights."""
     blocks, width, prompts, _ = shape
     top_k = active(prompts, top_k) / prompts
-    made = MixtureOfPrompts(partial(LinearGate, top_k=top_k, weight_scale=scale), blocks, width, prompts, "all")
+    made = MixtureOfPrompts(partial(LinearGate, top_k=top_k, weight_scale=scale), blocks, width, (1, prompts), "all")
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         for parameter in made.parameters():

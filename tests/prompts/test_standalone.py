@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from dmp_lightning.prompts import LinearGate, MixtureOfPrompts, balance_losses
 
-mixture = MixtureOfPrompts(partial(LinearGate, top_k=0.5), depth=2, width=8, tokens=4)
+mixture = MixtureOfPrompts(partial(LinearGate, top_k=0.5), depth=2, width=8, grid=(2, 2))
 mixed = mixture.weigh(torch.randn(3, 8), torch.randn(2, 3, 4))
 tokens = mixture.inject(torch.randn(3, 4, 8), 1, mixed)
 (tokens.square().mean() + sum(balance_losses(mixed.gates).values())).backward()

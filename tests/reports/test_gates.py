@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from dmp_lightning.reports.gate_usage import Gates, on_grid, shown_timesteps, similarity, usage
+from dmp_lightning.reports.gate_usage import Gates, grid_of_earlier, on_grid, shown_timesteps, similarity, usage
 
 
 def gates(weights: np.ndarray, norms: np.ndarray | None = None) -> Gates:
@@ -56,19 +56,18 @@ def test_prompts_that_are_zero_have_no_likeness() -> None:
 
 
 def test_prompts_stand_where_they_act() -> None:
+    values = np.arange(8.0)
+    assert on_grid(values, (2, 4)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    several = np.concatenate([values, values + 2])  # prompts t and t + T serve token t
+    assert on_grid(several, (2, 4)).tolist() == on_grid(values + 1, (2, 4)).tolist()
+
+
+def test_the_grid_of_earlier_runs_is_that_of_their_dit() -> None:
     model = {"backbone": {"model": {"input_size": 8, "patch_size": 2}}}
-    values = np.arange(16.0)
-    grid = on_grid(values, model)
-    assert grid is not None
-    assert grid.tolist() == values.reshape(4, 4).tolist()
-    several = on_grid(np.concatenate([values, values + 2]), model)  # prompts t and t + T serve token t
-    assert several is not None
-    assert several.tolist() == (values + 1).reshape(4, 4).tolist()
-    regions = on_grid(np.arange(4.0), model)
-    assert regions is not None
-    assert regions.tolist() == [[0, 1], [2, 3]]
-    assert on_grid(values, model | {"method": {"position": "prepend"}}) is None
-    assert on_grid(np.arange(6.0), model) is None
+    found = {count: grid_of_earlier(count, model) for count in (1, 4, 6, 9, 16, 32)}
+    assert found == {1: (1, 1), 4: (2, 2), 6: None, 9: None, 16: (4, 4), 32: (4, 4)}
+    assert grid_of_earlier(16, model | {"method": {"position": "prepend"}}) is None
+    assert grid_of_earlier(16, {}) is None
 
 
 def test_shown_timesteps_reach_both_ends() -> None:

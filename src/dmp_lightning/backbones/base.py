@@ -39,7 +39,8 @@ class Backbone(nn.Module):
 
     blocks: nn.ModuleList
     width: int
-    tokens: int
+    grid: tuple[int, int]
+    """(rows, columns) of the tokens on the picture."""
     sample_shape: tuple[int, int, int]
     """(C, H, W) of `x`."""
     num_classes: int
@@ -60,6 +61,11 @@ class Backbone(nn.Module):
     def depth(self) -> int:
         """L, the number of blocks."""
         return len(self.blocks)
+
+    @property
+    def tokens(self) -> int:
+        """T, the number of tokens."""
+        return self.grid[0] * self.grid[1]
 
     def conditions(self) -> Condition:
         """All conditions that the model knows, one row each, in order."""

@@ -62,13 +62,12 @@ class DiT(Backbone):
         self.width, self.patch_size, self.num_classes = width, patch_size, num_classes
         self.class_dropout_prob = class_dropout_prob
         self.sample_shape = (in_channels, input_size, input_size)
-        self.tokens = (input_size // patch_size) ** 2
+        self.grid = (input_size // patch_size, input_size // patch_size)
         self.null_label = num_classes if class_dropout_prob > 0 else None
         self.x_embedder = PatchEmbed(input_size, patch_size, in_channels, width, bias=True)
         self.t_embedder = TimestepEmbedder(width, LAST_STEPS[timestep_frequencies])
         self.y_embedder = LabelEmbedder(num_classes + (self.null_label is not None), width)
-        positions = sincos_positions(width, input_size // patch_size)
-        self.pos_embed = nn.Parameter(positions[None], requires_grad=False)
+        self.pos_embed = nn.Parameter(sincos_positions(width, self.grid)[None], requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
         self._initialise()
@@ -98,8 +97,8 @@ class DiT(Backbone):
             return self._unpatchify(self.final_layer(tokens[:, -self.tokens :], embeddings))
 
     def _unpatchify(self, patches: Float[Tensor, "B T out"]) -> Float[Tensor, "B C2 H W"]:
-        side, p = math.isqrt(self.tokens), self.patch_size
-        grid = patches.unflatten(1, (side, side)).unflatten(3, (p, p, -1))
+        p = self.patch_size
+        grid = patches.unflatten(1, self.grid).unflatten(3, (p, p, -1))
         return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
     def _initialise(self) -> None:
@@ -175,10 +174,9 @@ class LabelEmbedder(nn.Module):
         return F.embedding(y, self.embedding_table.weight)
 
 
-def sincos_positions(width: int, side: int) -> Float[Tensor, "T D"]:
-    """Fixed positions of a square grid: a quarter of the channels each for sin and cos of the column, then the row."""
+def sincos_positions(width: int, grid: tuple[int, int]) -> Float[Tensor, "T D"]:
+    """Fixed positions on a grid: a quarter of the channels each for sin and cos of the column, then of the row."""
     frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)
-    columns, rows = axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)
-    return torch.cat([columns, rows], dim=1).float()
+    down, across = (torch.arange(side, dtype=torch.float64)[:, None] * frequencies for side in grid)
+    rows, columns = (torch.cat([angles.sin(), angles.cos()], dim=1) for angles in (down, across))
+    return torch.cat([columns.repeat(grid[0], 1), rows.repeat_interleave(grid[1], dim=0)], dim=1).float()

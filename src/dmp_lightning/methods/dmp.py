@@ -68,7 +68,7 @@ class DMP(Method):
         if position == "prepend" and not backbone.takes_more_tokens:
             raise ValueError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
         self.mixture = MixtureOfPrompts(
-            gate, backbone.depth, backbone.width, backbone.tokens, injection, prompt_count, position, init
+            gate, backbone.depth, backbone.width, backbone.grid, injection, prompt_count, position, init
         )
         self.noise_shape = self.mixture.noise_shape
         self.prompt_count = self.mixture.prompts.shape[1]

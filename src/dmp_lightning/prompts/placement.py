@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Grid = tuple[int, int]
+"""(rows, columns)."""
+
 
 def counted(count: int | str | None, tokens: int) -> int | None:
     """`count` as a number, where it is said in terms of the T `tokens`: `tokens/4`, `tokens` or `2*tokens`.
@@ -25,19 +28,28 @@ def counted(count: int | str | None, tokens: int) -> int | None:
     return times * tokens // share
 
 
-def fitting_count(count: int | None, tokens: int) -> int:
-    """P, the prompts of a block: `count`, or one for each of the T `tokens` of a square grid (the paper).
+def regions(grid: Grid) -> dict[int, Grid]:
+    """The numbers of prompts that can share out the `grid` of tokens, and the grid of each.
+
+    Each prompt serves a square region, the same size for all, down to a single token.
+    """
+    rows, columns = grid
+    sides = [side for side in range(math.gcd(rows, columns), 0, -1) if rows % side == columns % side == 0]
+    return {rows // side * (columns // side): (rows // side, columns // side) for side in sides}
+
+
+def fitting_count(count: int | None, grid: Grid) -> int:
+    """P, the prompts of a block: `count`, or one for each token of the `grid` (the paper).
 
     Raises:
-        ValueError: `count` is neither g * g, where g divides the side of the grid, nor a multiple of T.
+        ValueError: `count` is none of the `regions`, nor a multiple of the number of tokens.
     """
+    tokens, shared = grid[0] * grid[1], regions(grid)
     if count is None:
         return tokens
-    side = math.isqrt(tokens)
-    squares = [g * g for g in range(1, side + 1) if side % g == 0]
-    if count in squares or (count > 0 and count % tokens == 0):
+    if count in shared or (count > 0 and count % tokens == 0):
         return count
-    choices = ", ".join(map(str, squares))
+    choices = ", ".join(map(str, shared))
     raise ValueError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
 
 
@@ -52,23 +64,22 @@ def prepended_count(count: int | None, tokens: int) -> int:
     return tokens if count is None else count
 
 
-def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], tokens: int) -> Float[Tensor, "B T D"]:
-    """What is added to each of the T `tokens`: the weighted prompts that serve it.
+def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], grid: Grid) -> Float[Tensor, "B T D"]:
+    """What is added to each of the T tokens of the `grid`: the weighted prompts that serve it.
 
-    With P = T each prompt serves one token. With P = g * g < T each serves a square region of the grid; with P = m * T
-    each token has m prompts, t, t + T, t + 2T and so on.
+    With P = T each prompt serves one token. With fewer each serves a square region of the grid, see `regions`; with
+    P = m * T each token has m prompts, t, t + T, t + 2T and so on.
     """
-    count = prompts.shape[0]
+    count, tokens = prompts.shape[0], grid[0] * grid[1]
     if count > tokens:
         many = count // tokens
         return torch.einsum("bmt,mtd->btd", weights.unflatten(1, (many, tokens)), prompts.unflatten(0, (many, tokens)))
     weighted = weights[:, :, None] * prompts
     if count == tokens:
         return weighted
-    cells = math.isqrt(count)
-    region = math.isqrt(tokens) // cells
-    grid = weighted.unflatten(1, (cells, cells))
-    return grid.repeat_interleave(region, dim=1).repeat_interleave(region, dim=2).flatten(1, 2)
+    cells = regions(grid)[count]
+    side = grid[0] // cells[0]
+    return weighted.unflatten(1, cells).repeat_interleave(side, dim=1).repeat_interleave(side, dim=2).flatten(1, 2)
 
 
 def prepend(

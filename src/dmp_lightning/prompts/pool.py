@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gate, Gates
-from dmp_lightning.prompts.placement import counted, fitting_count, mix, prepend, prepended_count
+from dmp_lightning.prompts.placement import Grid, counted, fitting_count, mix, prepend, prepended_count, regions
 
 NORMAL_STD = 0.02  # as transformers' embeddings start
 
@@ -31,7 +31,7 @@ class MixtureOfPrompts(nn.Module):
 
     Args:
         gate: builds the gate from `width` and `prompts`.
-        depth: L, the number of blocks of the base. width: D. tokens: T.
+        depth: L, the number of blocks of the base. width: D. grid: rows and columns of its T tokens.
         injection: which blocks get prompts, see `injected_blocks`.
         prompt_count: P, the prompts of a block, None for one a token, or a text as `placement.counted` takes it; see
             `placement.mix` for whom they serve.
@@ -49,7 +49,7 @@ class MixtureOfPrompts(nn.Module):
         gate: Callable[..., Gate],
         depth: int,
         width: int,
-        tokens: int,
+        grid: Grid,
         injection: str | Sequence[int] = "all",
         prompt_count: int | str | None = None,
         position: str = "add",
@@ -58,10 +58,10 @@ class MixtureOfPrompts(nn.Module):
         super().__init__()
         if position not in ("add", "prepend"):
             raise ValueError(f"method.position={position!r} is unknown: choose add or prepend.")
-        self.position, self.tokens = position, tokens
+        self.position, self.grid, self.tokens = position, grid, grid[0] * grid[1]
         self.blocks = injected_blocks(injection, depth)
-        wanted = counted(prompt_count, tokens)
-        count = fitting_count(wanted, tokens) if position == "add" else prepended_count(wanted, tokens)
+        wanted = counted(prompt_count, self.tokens)
+        count = fitting_count(wanted, grid) if position == "add" else prepended_count(wanted, self.tokens)
         self.prompts = initial_prompts(init, len(self.blocks), count, width)
         self.gate = gate(width=width, prompts=count)
         self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
@@ -70,6 +70,11 @@ class MixtureOfPrompts(nn.Module):
     def noise_shape(self) -> tuple[int, int] | None:
         """(injected blocks, P): the standard normal noise that one sample's gates take in training, if any."""
         return (self.prompts.shape[0], self.prompts.shape[1]) if self.gate.noisy else None
+
+    @property
+    def cells(self) -> Grid | None:
+        """Rows and columns of the prompts on the picture, several at one place counted once; None where prepended."""
+        return regions(self.grid)[min(self.prompts.shape[1], self.tokens)] if self.position == "add" else None
 
     def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
         """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
@@ -84,7 +89,7 @@ class MixtureOfPrompts(nn.Module):
         weights, prompts = mixture.gates.weights[row], mixture.prompts[row]
         if self.position == "prepend":
             return prepend(weights, prompts, tokens, self.tokens)
-        return tokens + mix(weights, prompts, self.tokens)
+        return tokens + mix(weights, prompts, self.grid)
 
 
 def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:

@@ -10,6 +10,7 @@ from dmp_lightning.files import check_tensors
 from dmp_lightning.runs.record_shape import LARGEST
 
 SAMPLES, GATES = ("samples_before", "samples_after"), ("gate_weights", "gate_timesteps", "gate_blocks", "prompt_norms")
+GRID = "prompt_grid"
 MOST = 1 << 28  # numbers in one tensor
 LATEST = 2**31  # timestep or block
 
@@ -18,7 +19,8 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
     """Tensors by name: `samples_before` and `samples_after`, bytes (N, H, W) or (N, 3, H, W).
 
     Where the method has a gate, too: `gate_weights` (L, S, P), `gate_timesteps` (S) in order, `gate_blocks` (L) and
-    `prompt_norms` (L, P), finite, with S at least 2.
+    `prompt_norms` (L, P), finite, with S at least 2; and `prompt_grid` (2), the rows and columns of the places that the
+    prompts have on the picture, where they have such.
 
     Raises:
         ValueError: the file is damaged, or one of them has another shape, type or value.
@@ -29,7 +31,7 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
         check_tensors(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
-            wanted = [name for name in (*SAMPLES, *GATES) if name in names]
+            wanted = [name for name in (*SAMPLES, *GATES, GRID) if name in names]
             for name in wanted:
                 if np.prod(file.get_slice(name).get_shape(), dtype=float) > MOST:
                     raise ValueError(f"{name} is too large")
@@ -74,6 +76,14 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
         raise ValueError("gate_timesteps are not in order")
     if any((values < 0).any() or (values > LATEST).any() for values in (timesteps, blocks)):
         raise ValueError("gate_timesteps or gate_blocks holds what is none")
+    if GRID in found and not _shares(found[GRID], prompts):
+        raise ValueError(f"prompt_grid does not hold {prompts} prompts")
+
+
+def _shares(grid: np.ndarray, prompts: int) -> bool:
+    if grid.shape != (2,) or not np.issubdtype(grid.dtype, np.integer) or not ((grid > 0) & (grid <= prompts)).all():
+        return False
+    return prompts % (int(grid[0]) * int(grid[1])) == 0
 
 
 def _known(found: dict[str, np.ndarray], name: str) -> np.ndarray:

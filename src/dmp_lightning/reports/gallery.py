@@ -10,7 +10,15 @@ import numpy as np
 from dmp_lightning.reports.bitmaps import heat_map, mosaic, scale_of
 from dmp_lightning.reports.evidence import read_evidence
 from dmp_lightning.reports.figures import gates_figure, samples_figure
-from dmp_lightning.reports.gate_usage import Gates, gates_of, on_grid, shown_timesteps, similarity, usage
+from dmp_lightning.reports.gate_usage import (
+    Gates,
+    gates_of,
+    grid_of_earlier,
+    on_grid,
+    shown_timesteps,
+    similarity,
+    usage,
+)
 from dmp_lightning.reports.lines import Line
 from dmp_lightning.runs.records import Run
 from dmp_lightning.runs.texts import visible
@@ -140,7 +148,8 @@ def _maps(line: Line, run: Run, gates: Gates, config: Mapping[str, Any]) -> Gate
     alike = similarity(gates)
     scale, alike_scale = scale_of(gates.weights), (min(0.99, float(alike.min())), 1.0)
     shown = shown_timesteps(gates.timesteps)
-    grids = on_grid(gates.weights[:, shown], config)
+    grid = gates.grid or grid_of_earlier(gates.weights.shape[-1], config)
+    grids = None if grid is None else on_grid(gates.weights[:, shown], grid)
     blocks = [
         Block(
             block,

@@ -10,18 +10,24 @@ from jaxtyping import Bool, Float, Int
 
 from dmp_lightning.reports.configs import value_at
 
+LARGEST_SIDE = 1 << 16  # of a picture
+
 DEAD = 0.01
 """A prompt is dead whose part in the mixture is below this share of the mean part in its block."""
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The gates of one run: `weights` of the P prompts of L `blocks` at S `timesteps`, and each prompt's `norms`."""
+    """The gates of one run: `weights` of the P prompts of L `blocks` at S `timesteps`, and each prompt's `norms`.
+
+    `grid` is the rows and columns of the prompts on the picture; None where they have no place, or nobody told.
+    """
 
     weights: Float[np.ndarray, "L S P"]
     timesteps: Int[np.ndarray, " S"]
     blocks: list[int]
     norms: Float[np.ndarray, "L P"]
+    grid: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,9 @@ def gates_of(evidence: Mapping[str, np.ndarray]) -> Gates | None:
     if "gate_weights" not in evidence:
         return None
     blocks = [int(block) for block in evidence["gate_blocks"]]
-    return Gates(evidence["gate_weights"], evidence["gate_timesteps"], blocks, evidence["prompt_norms"])
+    told = evidence.get("prompt_grid")
+    grid = None if told is None else (int(told[0]), int(told[1]))
+    return Gates(evidence["gate_weights"], evidence["gate_timesteps"], blocks, evidence["prompt_norms"], grid)
 
 
 def usage(gates: Gates) -> Usage:
@@ -68,32 +76,29 @@ def similarity(gates: Gates) -> Float[np.ndarray, "L S S"]:
     return unit @ unit.swapaxes(1, 2)
 
 
-def on_grid(
-    values: Float[np.ndarray, "*batch P"], config: Mapping[str, Any]
-) -> Float[np.ndarray, "*batch rows columns"] | None:
-    """The values of the prompts where they act on the picture; several at one token are averaged.
+def on_grid(values: Float[np.ndarray, "*batch P"], grid: tuple[int, int]) -> Float[np.ndarray, "*batch rows columns"]:
+    """The values of the prompts where they act on the picture; several at one place are averaged."""
+    return values.reshape(*values.shape[:-1], -1, *grid).mean(-3)
 
-    With fewer prompts than tokens each stands for its square region. None where prompts have no place: with
-    `position=prepend`, or where their number fits no grid.
+
+def grid_of_earlier(prompts: int, config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The grid of a run whose evidence does not tell it: that of a DiT of square pictures, None with another backbone.
+
+    With fewer prompts than tokens each stands for its square region.
     """
-    count, tokens = values.shape[-1], _tokens(config)
-    if value_at(config, "method.position") == "prepend":
+    sizes = [value_at(config, f"backbone.model.{name}") for name in ("input_size", "patch_size")]
+    side, patch = (size if type(size) is int and 0 < size <= LARGEST_SIDE else 0 for size in sizes)
+    if value_at(config, "method.position") == "prepend" or not patch or side < patch:
         return None
-    if tokens and count % tokens == 0:
-        values, count = values.reshape(*values.shape[:-1], count // tokens, tokens).mean(-2), tokens
-    side = math.isqrt(count)
-    return values.reshape(*values.shape[:-1], side, side) if side * side == count else None
+    side //= patch
+    if prompts % side**2 == 0:
+        return side, side
+    return next(((cells, cells) for cells in range(1, side) if cells**2 == prompts and side % cells == 0), None)
 
 
 def shown_timesteps(timesteps: Sequence[int] | Int[np.ndarray, " S"], count: int = 5) -> list[int]:
     """Indices of `count` timesteps that are evenly spread, the first and the last among them."""
     return [round(index) for index in np.linspace(0, len(timesteps) - 1, min(count, len(timesteps)))]
-
-
-def _tokens(config: Mapping[str, Any]) -> int:
-    sizes = [value_at(config, f"backbone.model.{name}") for name in ("input_size", "patch_size")]
-    side, patch = (size if type(size) is int and size > 0 else 0 for size in sizes)  # another backbone has others
-    return (side // patch) ** 2 if patch else 0
 
 
 def _entropy(shares: Float[np.ndarray, "*batch P"]) -> Float[np.ndarray, "*batch"]:

@@ -25,7 +25,8 @@ class Pictures(L.Callback):
 
     What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
     or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
-    `prompt_norms` (L, P), each prompt's Euclidean norm. The drawing functions are those of `reporting.figures`.
+    `prompt_norms` (L, P), each prompt's Euclidean norm; and, where prompts have a place on the picture, `prompt_grid`
+    (2,), rows and columns of these places. The drawing functions are those of `reporting.figures`.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Pictures(L.Callback):
             drawn["gates"] = self.draw_gates(gates.weights, gates.timesteps, gates.blocks, folder / "gates.png")
             evidence |= {"gate_weights": gates.weights, "gate_timesteps": gates.timesteps}
             evidence |= {"gate_blocks": np.array(gates.blocks), "prompt_norms": gates.norms}
+            if gates.cells is not None:
+                evidence["prompt_grid"] = np.array(gates.cells)
         # Copied: of the base, samples before and after are the same memory, which safetensors refuses.
         tensors = {name: torch.from_numpy(value.copy()) for name, value in evidence.items()}
         save_tensors(tensors, self.run_dir / EVIDENCE)
@@ -70,12 +73,16 @@ class Pictures(L.Callback):
 
 
 class GateMap(NamedTuple):
-    """A patch's gate `weights` at `timesteps`, under the first condition, and its prompts' `norms` by `blocks`."""
+    """A patch's gate `weights` at `timesteps`, under the first condition, and its prompts' `norms` by `blocks`.
+
+    `cells`: rows and columns of the prompts on the picture.
+    """
 
     weights: Float[np.ndarray, "L S P"]
     timesteps: Int[np.ndarray, " S"]
     blocks: list[int]
     norms: Float[np.ndarray, "L P"]
+    cells: tuple[int, int] | None
 
 
 def gate_map(module: DiffusionModule) -> GateMap | None:
@@ -89,4 +96,4 @@ def gate_map(module: DiffusionModule) -> GateMap | None:
         return None
     weights = gates.weights.expand(-1, len(t), -1).float().cpu().numpy()
     norms = method.mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
-    return GateMap(weights, timesteps.numpy(), method.mixture.blocks, norms)
+    return GateMap(weights, timesteps.numpy(), method.mixture.blocks, norms, method.mixture.cells)
