@@ -21,6 +21,7 @@ def test_it_holds_the_gate_of_the_patch_that_was_exported(run_dir: Path) -> None
     evidence, patch = load_file(run_dir / "evidence.safetensors"), load_file(run_dir / "patch.safetensors")
     assert evidence["gate_blocks"].tolist() == [0, 2]
     assert evidence["gate_timesteps"][[0, -1]].tolist() == [0, 999]
+    assert evidence["prompt_grid"].tolist() == [4, 4]
     weights, norms = evidence["gate_weights"], evidence["prompt_norms"]
     assert weights.dtype == norms.dtype == np.float32
     assert weights.shape == (2, len(evidence["gate_timesteps"]), 16)
