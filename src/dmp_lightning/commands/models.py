@@ -87,7 +87,7 @@ def guided(config: DictConfig, sampling: Sampling, name: str) -> Model:
     return guide(model, method.backbone.null_condition(), sampling.process, **config.evaluation.guidance)
 
 
-def _labels(config: DictConfig, backbone: Backbone) -> Condition:
+def _conditions(config: DictConfig, backbone: Backbone) -> Condition:
     if config.classes is None:
         return backbone.conditions()
     beyond = [label for label in config.classes if not 0 <= label < backbone.num_classes]
