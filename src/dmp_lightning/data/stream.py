@@ -78,8 +78,8 @@ class DiffusionData(L.LightningDataModule):
         return self._loader(HeldOut(self.validation), batches)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        x, condition = (part.to(device, non_blocking=True) for part in (batch.x, batch.condition))
-        return batch._replace(x=x, condition=condition)
+        x = batch.x.to(device, non_blocking=True)
+        return batch._replace(x=x, condition=batch.condition.to(device, non_blocking=True))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Clean samples of what is stored: in training drawn anew, and the same for any number of processes."""

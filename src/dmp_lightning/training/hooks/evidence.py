@@ -88,10 +88,12 @@ class GateMap(NamedTuple):
 def gate_map(module: DiffusionModule) -> GateMap | None:
     """What the gate does at evenly spread timesteps; None where the method has no gate."""
     method = module.method
+    if not isinstance(method, DMP):
+        return None
     timesteps = module.process.spread(SHOWN_TIMESTEPS)
     t = timesteps.to(module.device)
     condition = method.backbone.conditions().take([0] * len(t)).to(module.device)
-    gates = method.gates(t, condition) if isinstance(method, DMP) else None
+    gates = method.gates(t, condition)
     if gates is None:
         return None
     weights = gates.weights.expand(-1, len(t), -1).float().cpu().numpy()
