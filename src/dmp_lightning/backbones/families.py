@@ -99,10 +99,8 @@ def check_prediction(backbone: Backbone, path: str | Path) -> None:
     weights = next(backbone.parameters())
     x = torch.randn(PROBES, *backbone.sample_shape, generator=torch.Generator().manual_seed(0)).to(weights.device)
     t = torch.full((PROBES,), LAST_STEP, device=weights.device)
-    tokens, conditioning = backbone.embed(x.to(weights.dtype), t, torch.zeros_like(t))
-    for block in backbone.blocks:
-        tokens = block(tokens, conditioning)
-    predicted = backbone.unembed(tokens, conditioning)[:, : x.shape[1]].float()
+    condition = backbone.conditions().take([0] * PROBES).to(weights.device)
+    predicted = backbone(x.to(weights.dtype), t, condition)[:, : x.shape[1]].float()
     if not predicted.any():
         return
     found = float(functional.cosine_similarity(predicted.flatten(), x.flatten(), dim=0))
