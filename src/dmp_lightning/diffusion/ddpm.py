@@ -67,7 +67,7 @@ class DDPM(Process):
     def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
         return prepared(build, self.schedule.betas, steps, respaced)
 
-    def for_scheduler(self, output: Output, scheduler: Any) -> Output:
+    def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
         """Epsilon, and the variance's interpolation where the scheduler asks for it."""
         learns = scheduler.config.get("variance_type") == "learned_range"
         return output if learns else output.chunk(2, dim=1)[0]

@@ -67,5 +67,5 @@ class Process(ABC):
         """
 
     @abstractmethod
-    def for_scheduler(self, output: Output, scheduler: Any) -> Output:
+    def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
         """What a scheduler takes of a model's `output`."""

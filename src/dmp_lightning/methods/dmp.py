@@ -1,7 +1,7 @@
 """Diffusion Model Patching: a frozen backbone with a mixture of prompts (arXiv 2405.17825)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Num
@@ -24,6 +24,7 @@ CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
 LOSSES = {"importance", "load"}
 
 
+@runtime_checkable
 class KnowsNoise(Protocol):
     """A diffusion process, as far as a gate may look into it."""
 
