@@ -50,6 +50,9 @@ REPEATED = {
 LATER = {"backbone.model.timestep_frequencies": "release", "backbone.predicts": "null"}
 """Keys that earlier versions lack, and the value that these stand for: there they are left out."""
 
+RENAMED = {"Diffusion": "DDPM"}
+"""Classes by the names that earlier versions gave them."""
+
 CHOSEN = {"seconds": "recipe.max_steps"}
 """By what a budget makes equal, the key whose value it chooses for each run anew: it is left out, too."""
 
@@ -125,6 +128,7 @@ def _leaves(node: Any, where: str) -> Iterable[tuple[str, str]]:
     for key, value in node.items():
         path = f"{where}.{cut(key)}".lstrip(".")
         if key == "_target_":
-            yield where, str(value).rpartition(".")[2]
+            name = str(value).rpartition(".")[2]
+            yield where, RENAMED.get(name, name)
         elif key != "_partial_":
             yield from _leaves(value, path)
