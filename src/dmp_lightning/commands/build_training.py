@@ -75,10 +75,6 @@ def build_trainer(
         *([StepProgressBar(refresh_rate=10)] if config.trainer.get("enable_progress_bar", True) else []),
         saving,
     ]
-    if OmegaConf.select(config, "sweep.trial") is not None:
-        from dmp_lightning.commands.search import pruning  # Optuna is an extra
-
-        callbacks.append(pruning(config))
     return build(
         config.trainer,
         logger=loggers,

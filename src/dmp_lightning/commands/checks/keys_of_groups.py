@@ -99,8 +99,5 @@ SOMETIMES: dict[str, Kind] = {
     "logger.wandb.tags": list_of(TEXT, empty=True),
     "sweep.axes": mapping("values by the name of an axis"),
     "sweep.name": TEXT,
-    "sweep.startup_trials": COUNT,
-    "sweep.study": PATH,
-    "sweep.trial": optional(integer()),
 }
 """Keys that some values of groups bring, or that are added with +KEY=VALUE."""
