@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.base_results import measure_base
-from dmp_lightning.commands.budget import with_equal_parameters, with_equal_seconds
+from dmp_lightning.commands.budget import with_equal_seconds
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.commands.checks.preflight import fingerprints, preflight, read_checkpoint
@@ -62,7 +62,6 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     told = config  # a budget turns some of it
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
-    config = with_equal_parameters(config, backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
     control, method = Frozen(backbone), build_method(config, backbone)
