@@ -13,7 +13,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.apis.public.service_api import ServiceApi
-from wandb.env import DATA_DIR, RUN_GROUP, TAGS
+from wandb.env import RUN_GROUP, TAGS
 from wandb.errors import AuthenticationError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.wbauth import Auth, authenticate_session, set_auth_settings
@@ -111,19 +111,6 @@ def _tags_of_environment() -> list[str]:
 def sweep_group(group: str | None, sweep: Mapping[str, Any] | None) -> str:
     """The W&B group of a run: its own, and the sweep's name after it."""
     return "-".join(part for part in (group, sweep["name"] if sweep else None) if part)
-
-
-def log_tables(logger: WandbLogger, tables: Mapping[str, wandb.Table]) -> None:
-    """Log tables, whose pictures wait for their upload in the run's own folder, not in the user's home."""
-    before = os.environ.get(DATA_DIR)
-    os.environ[DATA_DIR] = str(Path(logger.experiment.dir).parent)
-    try:
-        logger.experiment.log(dict(tables))
-    finally:
-        if before is None:
-            del os.environ[DATA_DIR]
-        else:
-            os.environ[DATA_DIR] = before
 
 
 def finish() -> None:
