@@ -8,8 +8,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+from dmp_lightning.data.encode import latents as encode_latents
 from dmp_lightning.data.encode.job import encode, verify
-from dmp_lightning.data.encode.job import latents as encode_latents
 from dmp_lightning.data.latents.manifest import MANIFEST, read_manifest
 from dmp_lightning.data.latents.source import Latents
 from tests.data.test_encoding import OPTIONS, content, make_vae
