@@ -27,6 +27,7 @@ from dmp_lightning.training.interruption import Interrupted, Interruption
 from dmp_lightning.training.loggers import finish
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation
+from dmp_lightning.training.quiet import quiet
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def train(config: DictConfig) -> dict[str, float]:
     Raises:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
+    quiet()
     run_dir = Path(config.run_dir)
     check_trainer(config)
     checkpoint = checkpoint_to_resume(run_dir, config.resume)
