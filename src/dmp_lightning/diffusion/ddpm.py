@@ -40,6 +40,7 @@ class DDPM(Process):
     ) -> None:
         self.schedule = Schedule(betas)
         self._weights = loss_weight(self.schedule.snr).float()
+        self._log_snr = self.schedule.log_snr.float()  # a compiled model reads it: no cache that changes under it
 
     def draw(self, count: int, source: torch.Generator, device: torch.device) -> Int[Tensor, " B"]:
         return torch.randint(self.schedule.steps, (count,), generator=source, device=device)
@@ -62,7 +63,7 @@ class DDPM(Process):
         return t / (self.schedule.steps - 1)
 
     def log_snr(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        return self.schedule.table("log_snr", t.device)[t]
+        return self._log_snr.to(t.device)[t]
 
     def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
         return prepared(build, self.schedule.betas, steps, respaced)

@@ -1,6 +1,7 @@
 """Noise schedules and the quantities derived from them, in float64."""
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -52,14 +53,8 @@ class Schedule:
         # The posterior variance is 0 at the first position: the second stands in for it (Nichol and Dhariwal 2021).
         variance = betas * (1 - previous) / (1 - alphas_cumprod)
         self.posterior_log_variance = torch.cat([variance[1:2], variance[1:]]).log()
-        self._kept: dict[tuple[str, torch.device], Tensor] = {}
-
-    def table(self, name: str, device: torch.device) -> Float[Tensor, " steps"]:
-        """The quantity `name` in float32 on a device, where it is kept."""
-        if (name, device) not in self._kept:
-            self._kept[name, device] = getattr(self, name).to(device, torch.float32)
-        return self._kept[name, device]
+        self._on_device = cache(lambda name, device: getattr(self, name).to(device, torch.float32))
 
     def at(self, name: str, t: Int[Tensor, " B"]) -> Float[Tensor, "B 1 1 1"]:
         """The quantity `name` at timesteps `t`, in float32, shaped to multiply samples."""
-        return self.table(name, t.device)[t][:, None, None, None]
+        return self._on_device(name, t.device)[t][:, None, None, None]
