@@ -1,9 +1,11 @@
 """One contract for all methods, on a DiT with random weights and three real optimiser steps."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -301,6 +303,16 @@ def test_two_passes_before_one_backward_have_their_own_gradients(case: Case) -> 
 
     plain, again = taken(False), taken(True)
     assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+def test_a_copy_is_independent_and_a_pickled_method_comes_back() -> None:
+    method = trained(CASES["dmp_log_snr"].build(base())).eval()
+    x, t, y, _ = batch(method, noisy=False)
+    with torch.no_grad():
+        expected = method(x, t, y).output
+        copies = deepcopy(method), pickle.loads(pickle.dumps(method))
+        method.mixture.prompts.zero_()
+        assert all(torch.equal(copy(x, t, y).output, expected) for copy in copies)
 
 
 def test_prompts_before_the_tokens_are_refused_where_the_base_counts_its_tokens() -> None:

@@ -1,7 +1,6 @@
 """Noise schedules and the quantities derived from them, in float64."""
 
 import math
-from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -53,8 +52,10 @@ class Schedule:
         # The posterior variance is 0 at the first position: the second stands in for it (Nichol and Dhariwal 2021).
         variance = betas * (1 - previous) / (1 - alphas_cumprod)
         self.posterior_log_variance = torch.cat([variance[1:2], variance[1:]]).log()
-        self._on_device = cache(lambda name, device: getattr(self, name).to(device, torch.float32))
+        self._kept: dict[tuple[str, torch.device], Tensor] = {}
 
     def at(self, name: str, t: Int[Tensor, " B"]) -> Float[Tensor, "B 1 1 1"]:
         """The quantity `name` at timesteps `t`, in float32, shaped to multiply samples."""
-        return self._on_device(name, t.device)[t][:, None, None, None]
+        if (name, t.device) not in self._kept:
+            self._kept[name, t.device] = getattr(self, name).to(t.device, torch.float32)
+        return self._kept[name, t.device][t][:, None, None, None]
