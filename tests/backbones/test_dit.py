@@ -46,7 +46,8 @@ def test_positions_are_those_of_the_golden_weights(golden_dit):
 @pytest.mark.parametrize("patch_size", [2, 4, 8])
 @pytest.mark.parametrize("size", PAPER)
 def test_each_configured_size_is_the_one_of_the_paper(size, patch_size):
-    config = yaml.safe_load((CONF / f"dit_{size}{patch_size}.yaml").read_text())["model"]
+    shared, own = (yaml.safe_load((CONF / f"{name}.yaml").read_text()) for name in ("_dit", f"dit_{size}{patch_size}"))
+    config = shared["model"] | own["model"]
     del config["_target_"]
     depth, width, heads = PAPER[size]
     with torch.device("meta"):
