@@ -38,7 +38,7 @@ def register_resolvers() -> None:
     `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
     of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
-    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.from_file`.
+    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
@@ -112,13 +112,13 @@ def prompts(count: int | str | None, input_size: int | None, patch_size: int | N
 
 
 def _in_weights(*arguments: Any) -> int | None:
-    from dmp_lightning.backbones.from_file import in_weights  # which imports torch
+    from dmp_lightning.backbones.sizes import in_weights  # which imports torch
 
     return in_weights(*arguments)
 
 
 def _null_label(*arguments: Any) -> float | None:
-    from dmp_lightning.backbones.from_file import null_label
+    from dmp_lightning.backbones.sizes import null_label
 
     return null_label(*arguments)
 
