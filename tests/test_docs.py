@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
@@ -21,7 +22,7 @@ from dmp_lightning.commands.errors import check_order, check_top_level
 from dmp_lightning.commands.trust.trusted import check_targets
 from dmp_lightning.metrics.references import open_reference
 from dmp_lightning.report import with_folder
-from tests.configs import config
+from tests.configs import config, random_base
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!ao]*.md"))]
@@ -57,7 +58,9 @@ def runs(arguments: list[str]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
-def test_commands_compose(name: str, arguments: list[str]) -> None:
+def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(random_base(), "my_dit.pt")  # whose sizes a command takes from it
     given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
     configs = []
     for overrides in runs(readable(given, name, Path(CONFIG_DIR))):

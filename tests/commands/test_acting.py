@@ -54,7 +54,6 @@ IDLE = {
 ACTING = {
     "train": [
         "method=lora recipe.learning_rates.lora=1e-3 recipe.max_steps=3",
-        "budget=parameters method=lora gate.top_k=0.5",
         "method=frozen recipe.validate_every=3",
         "gate=topk method.balance.load=2",
         "gate=hard method.balance.load=2",

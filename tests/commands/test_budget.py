@@ -1,7 +1,6 @@
-"""Methods at equal cost: the rank nearest to another method's size, and as many steps as fit into another's seconds."""
+"""A method at equal cost: as many steps as fit into another's seconds."""
 
 import json
-import logging
 import time
 from pathlib import Path
 
@@ -10,59 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from dmp_lightning.commands import budget
-from dmp_lightning.commands.budget import reference_seconds, with_equal_parameters
-from dmp_lightning.commands.build import build_backbone, build_method
-from dmp_lightning.commands.export import export
+from dmp_lightning.commands.budget import reference_seconds
 from dmp_lightning.commands.train import train
 from dmp_lightning.training.module import DiffusionModule
-from tests.configs import SMALL, config, small
-
-
-@pytest.mark.parametrize("other", ["dmp", "prompt_tuning", "full_finetune", "adaln"])
-@pytest.mark.parametrize("rank", [1, 8])
-def test_the_rank_is_the_one_that_comes_nearest(other: str, rank: int) -> None:
-    settings = config("method=lora", f"method.rank={rank}", "budget=parameters", f"method@budget.of={other}")
-    backbone = build_backbone(settings)
-    wanted = build_method(config(f"method={other}"), build_backbone(settings)).size
-    # A and B of the attention's two and the MLP's two layers, in three blocks of width 32.
-    sizes = {rank: rank * 3 * (4 + 2 + 5 + 5) * 32 for rank in range(1, 100)}
-    found = with_equal_parameters(settings, backbone)
-    assert found.method.rank == min(sizes, key=lambda rank: abs(sizes[rank] - wanted))
-    assert build_method(found, backbone).size == sizes[found.method.rank]
-    assert settings.method.rank == rank
-
-
-def test_a_method_equals_itself() -> None:
-    settings = config("budget=parameters")
-    assert with_equal_parameters(settings, build_backbone(settings)) == settings
-
-
-@pytest.mark.parametrize("method", ["prompt_tuning", "full_finetune", "adaln", "frozen"])
-def test_where_nothing_can_be_chosen_it_says_so_before_any_work(method: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"trained parameters, mixture of prompts \(DMP\) has 2,080, .* method=lora"):
-        train(small(tmp_path / "run", f"method={method}", "budget=parameters"))
-    assert not (tmp_path / "run" / "checkpoints").exists()
-
-
-def test_a_method_that_trains_nothing_is_no_measure(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no trained parameters .* choose another method@budget\.of"):
-        train(small(tmp_path / "run", "method=lora", "budget=parameters", "method@budget.of=frozen"))
-    assert not (tmp_path / "run" / "checkpoints").exists()
-
-
-def test_a_run_tells_uses_records_and_exports_the_rank(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    options = ["method=lora", "budget=parameters"]
-    train(small(tmp_path / "run", *options))
-    assert "Rank 1: 1,536 trained parameters, nearest to the 2,080 of mixture of prompts (DMP)." in caplog.messages
-    record = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert record["config"]["method"]["rank"] == 1
-    assert record["rows"][-1]["trained"] == 1536
-    checkpoint, output = tmp_path / "run" / "checkpoints" / "step-6.ckpt", tmp_path / "patch.safetensors"
-    places = [f"backbone.weights={tmp_path}/base.safetensors", f"checkpoint={checkpoint}", f"output={output}"]
-    one = load_file(export(config(*SMALL, *options, *places, name="export")))
-    other = load_file(tmp_path / "run" / "patch.safetensors")
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+from tests.configs import config, small
 
 
 @pytest.fixture

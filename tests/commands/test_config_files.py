@@ -79,8 +79,6 @@ REFUSED = {
     "Hydra's own files": (experiment("hydra: {output_subdir: ../x}"), "hydra.output_subdir"),
     "the run's folder": (experiment("run_dir: /tmp/x"), "run_dir"),
     "the base's folder": (experiment("base_results: ../x"), "base_results"),
-    "a search's file": (experiment("sweep: {name: x, axes: {}, study: /tmp/x}"), "sweep.study"),
-    "a search's file by reference": (experiment("label: {study: /tmp/x}\nsweep: ${label}"), "sweep"),
     "a folder to resume": (experiment("resume: ../others/checkpoints/step-1.ckpt"), "resume"),
     "the environment, read": (experiment("name: ${oc.env:WANDB_API_KEY}"), "name"),
     "an object, created": (experiment(f"label: '${{oc.create:{EVIL}}}'"), "label"),

@@ -13,7 +13,7 @@ from tests.configs import config
 GROUPS = [
     (path.parent.relative_to(CONFIG_DIR).as_posix(), path.stem)
     for path in sorted(Path(CONFIG_DIR).glob("*/[!_]*.yaml"))
-    if path.parent.name != "sweep" and path.stem != "optuna"  # see test_sweeps and test_search
+    if path.parent.name != "sweep"  # see test_sweeps
 ]
 ADDED = {"experiment", "mode"}  # groups that the default does not have
 EXPERIMENTS = [name for group, name in GROUPS if group == "experiment" and name != "own_images"]  # sized by its weights

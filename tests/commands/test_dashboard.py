@@ -6,10 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import wandb
-from PIL import Image
 from wandb_workspaces.reports.v2 import interface as reports
 from wandb_workspaces.workspaces import interface as workspaces
 from wandb_workspaces.workspaces import internal
@@ -58,23 +56,6 @@ def test_metrics_have_their_step_and_the_summary_holds_the_best_and_the_last(swe
     assert len(run.column("train/loss")) == 6
 
 
-def test_tables_hold_the_last_validation_and_wait_in_the_folder_of_the_run(sweep: list[Path]) -> None:
-    run, record = held(sweep[0])
-    tables = {name: table(run, name) for name in ("samples", "gains", "gates")}
-    for name, content in tables.items():
-        assert run.summary[f"tables/{name}/nrows"] == len(content["data"])
-        assert run.summary[f"tables/{name}/ncols"] == len(content["columns"])
-    gains = np.array(tables["gains"]["data"])
-    np.testing.assert_allclose(gains[:, 0], [125, 375, 625, 875])
-    np.testing.assert_allclose(gains[:, 1:].T, [record.paired["by_stratum"][part] for part in ("mean", "low", "high")])
-    assert [row[0] for row in tables["samples"]["data"]] == list(range(5))
-    pictures = [[run.artifacts[cell["path"]] for cell in row[1:]] for row in tables["samples"]["data"]]
-    assert all(Image.open(path).size == (8, 8) for row in pictures for path in row)
-    assert any(row[0].read_bytes() != row[1].read_bytes() for row in pictures)
-    assert all(min(Image.open(run.artifacts[row[1]["path"]]).size) >= 128 for row in tables["gates"]["data"])
-    assert all(path.is_relative_to(run.folder.resolve()) for path in run.artifacts.values())
-
-
 def test_no_panel_is_empty(sweep: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs, records = zip(*map(held, sweep), strict=True)
     (path,) = build_dashboard(TARGET, records, tmp_path / "dashboard.json")
@@ -87,9 +68,7 @@ def test_no_panel_is_empty(sweep: list[Path], tmp_path: Path, caplog: pytest.Log
         "Scatter Plot": 2,
         "Parallel Coordinates Plot": 1,
         "Run History Line Plot": 2,
-        "Vega2": 1,
         "Media Browser": 3,
-        "Weave": 3,
     }
     assert {kind: kinds.count(kind) for kind in kinds} == expected
     assert sorted(kinds) == sorted(panel["viewType"] for panel in panels(content["workspace"]))
@@ -144,7 +123,7 @@ def test_where_a_key_is_configured_workspace_and_report_are_saved(
     assert [(view["entityName"], view["projectName"]) for view in sent] == [("me", "patches")] * 2
     for view in sent:
         spec = json.loads(view["spec"])
-        assert len(list(panels(spec))) == 14
+        assert len(list(panels(spec))) == 10
         assert missing(spec, offline[0]) == set()
 
 
@@ -158,13 +137,8 @@ def test_mistakes_are_told(target: str, sentence: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def table(run: OfflineRun, name: str) -> dict[str, Any]:
-    """The columns and rows of a table, as they wait for their upload."""
-    return json.loads(run.artifacts[f"tables/{name}.table.json"].read_text())
-
-
 def flat(run: OfflineRun) -> dict[str, Any]:
-    """The summary as the server has it, where a table is one value under its name."""
+    """The summary as the server has it, where the pictures of a name are one value under it."""
     return {name.removesuffix("/_type"): value for name, value in run.summary.items()}
 
 
@@ -182,7 +156,7 @@ def missing(specification: Any, run: OfflineRun) -> set[str]:
 
 
 def references(panel: dict[str, Any]) -> Iterator[str]:
-    """What a panel shows: `history NAME`, `summary NAME`, `config PATH`, `pictures KEY`, or `table NAME COLUMNS`."""
+    """What a panel shows: `history NAME`, `summary NAME`, `config PATH` or `pictures KEY`."""
     config = panel["config"]
     if "groupBy" in config:
         yield "config " + config["groupBy"].replace(".value", "", 1)
@@ -197,12 +171,6 @@ def references(panel: dict[str, Any]) -> Iterator[str]:
             yield from (accessor(column["accessor"]) for column in config["columns"])
         case "Media Browser":
             yield from (f"pictures {key}" for key in config["mediaKeys"])
-        case "Weave":
-            yield "table " + config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]
-        case "Vega2":
-            fields = config["userQuery"]["queryFields"][0]["fields"]
-            (key,) = (field["args"][0]["value"] for field in fields if field["name"] == "summaryTable")
-            yield " ".join(["table", key, *config["fieldSettings"].values()])
         case unknown:
             raise AssertionError(f"no test knows panels of {unknown}")
 
@@ -213,7 +181,7 @@ def accessor(text: str) -> str:
 
 
 def holds(run: OfflineRun, reference: str) -> bool:
-    kind, name, *columns = reference.split(" ")
+    kind, name = reference.split(" ")
     match kind:
         case "history":
             return any(isinstance(value, int | float) for value in run.column(name))
@@ -227,7 +195,4 @@ def holds(run: OfflineRun, reference: str) -> bool:
             return value is not None
         case "pictures":
             return run.summary.get(f"{name}/_type") == "images/separated" and run.summary[f"{name}/count"] > 0
-        case "table":
-            content = table(run, name.removeprefix("tables/"))
-            return run.summary.get(f"{name}/_type") == "table-file" and {*columns} <= {*content["columns"]}
     raise AssertionError(reference)

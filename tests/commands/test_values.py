@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -255,16 +254,6 @@ def test_a_number_of_a_launcher_of_another_kind_is_told(name: str, value: object
 
 def test_numbers_of_our_launchers_are_taken() -> None:
     check_numbers(OmegaConf.create({"n_jobs": -1, "timeout_min": 60, "gpus_per_node": None, "ray": {"init": {}}}))
-
-
-@pytest.mark.parametrize(("name", "value"), [("n_trials", "abc"), ("n_trials", 0), ("n_jobs", 1.5), ("seed", -1)])
-def test_a_number_of_a_search_of_another_kind_is_told(name: str, value: object) -> None:
-    given = {"n_trials": 20, "n_jobs": 1, "seed": 0, "startup_trials": 5}
-    target = {"_target_": "hydra_plugins.dmp_lightning_sweepers.SearchSweeper"}
-    assert instantiate(target | given | {"n_trials": 1e1}).n_trials == 10
-    with pytest.raises(HydraException) as raised:
-        instantiate(target | given | {name: value})
-    assert f"hydra.sweeper.{name}={value}: choose a whole number from " in explanation(raised.value)
 
 
 def leaves(node: object, where: str = "") -> Iterator[str]:

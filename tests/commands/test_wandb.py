@@ -63,12 +63,11 @@ def job(folder: Path, url: str, key: str = KEY) -> Result:
 @pytest.mark.parametrize(
     ("status", "knows_the_key", "key", "sentence"),
     [
-        (401, False, KEY, "{url} refuses the W&B key (permission denied)."),
-        (403, False, KEY, "{url} refuses the W&B key (permission denied)."),
-        (403, True, KEY, "W&B cannot begin the run: "),
+        (401, False, KEY, "W&B cannot begin the run: permission denied. "),
+        (403, True, KEY, "W&B cannot begin the run: permission denied. "),
         (200, True, "abc~", "WANDB_API_KEY invalid: "),
     ],
-    ids=["401", "403", "may not write", "malformed key"],
+    ids=["unknown key", "may not write", "malformed key"],
 )
 def test_a_server_that_refuses_ends_the_run_before_any_work(
     status: int, knows_the_key: bool, key: str, sentence: str, tmp_path: Path
@@ -77,7 +76,7 @@ def test_a_server_that_refuses_ends_the_run_before_any_work(
         result = job(tmp_path, url, key)
     assert result.code == 1, result.stderr
     (told,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    assert sentence.format(url=url) in told
+    assert sentence in told
     assert "`wandb login --relogin`" in told
     assert "WANDB_MODE=offline" in told
     assert not (tmp_path / "runs").exists()  # nor has the base been measured

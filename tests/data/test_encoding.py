@@ -125,7 +125,8 @@ def in_a_process(function: Callable, *arguments: Any) -> Any:
 
 def killed(place: Path, out: Path, time: int) -> None:
     """Encode, and be killed at the `time`th writing of a file, when half of it is written."""
-    from dmp_lightning.data import encoding, manifest
+    from dmp_lightning.data.encode import shards as encoding
+    from dmp_lightning.data.latents import manifest
 
     torch.set_num_threads(1)
     as_started_by_a_person()
@@ -306,7 +307,7 @@ def test_a_folder_that_another_fills_is_left_to_it(place: Path, tmp_path: Path) 
 def test_a_shard_of_a_plan_that_was_replaced_meanwhile_is_not_kept(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dmp_lightning.data import encoding
+    from dmp_lightning.data.encode import shards as encoding
 
     def save(*arguments: Any) -> None:
         save_file(*arguments)

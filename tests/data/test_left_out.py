@@ -17,7 +17,7 @@ from PIL import Image
 
 from dmp_lightning.data.images.idx import read_idx
 from dmp_lightning.data.images.open import open_images
-from dmp_lightning.data.pictures.read import read as pictures
+from dmp_lightning.data.pictures import read as pictures
 from tests.picture_files import png_of
 
 PNG = png_of(2, 1, 8, 0, b"\0\1\2")

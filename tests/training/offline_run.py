@@ -18,8 +18,7 @@ WHOLE, LAST = 1, 4
 class OfflineRun:
     """What an offline run holds: rows of the history in order, config, summary, and the media files it lists.
 
-    `steps` maps each metric that was defined by its name to the one it is drawn against. `artifacts` maps the paths in
-    the latest artifacts (of tables and their pictures) to the files that wait for their upload.
+    `steps` maps each metric that was defined by its name to the one it is drawn against.
     """
 
     folder: Path
@@ -33,7 +32,6 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     media: list[Path] = field(default_factory=list)
     steps: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, Path] = field(default_factory=dict)
 
     def column(self, key: str) -> list[Any]:
         """The values that the metric `key` took, in order."""
@@ -61,8 +59,6 @@ def _read(path: Path) -> OfflineRun:
                 run.summary |= _values(record.summary.update)
             case "metric":
                 run.steps[record.metric.name] = record.metric.step_metric
-            case "artifact":
-                run.artifacts |= {file.path: Path(file.local_path) for file in record.artifact.manifest.contents}
             case "files":
                 run.media += [path.parent / "files" / item.path for item in record.files.files if "media" in item.path]
     return run

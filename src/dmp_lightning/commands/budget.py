@@ -1,4 +1,4 @@
-"""Equal cost: a method made as large as another one, or trained for as long as another was."""
+"""Equal cost: a method trained for as long as another one was."""
 
 import logging
 import time
@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.backbones import Backbone
-from dmp_lightning.commands.build import build_method
 from dmp_lightning.commands.build_training import environments
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.data.stream import DiffusionData
@@ -25,48 +22,19 @@ FILE = "budget.json"  # in a run's folder: what its trial found
 WARM_UP, TIMED = 20, 60  # steps of a trial
 
 
-def with_equal_parameters(config: DictConfig, backbone: Backbone) -> DictConfig:
-    """The config, with `budget=parameters` that of the rank whose size is nearest to the method `budget.of`.
-
-    Raises:
-        ValueError: the method has another size than that one, and no rank; or that one trains nothing.
-    """
-    if config.budget is None or config.budget.equal != "parameters":
-        return config
-    with torch.random.fork_rng(devices=[]):  # the weights of the run itself are those of any other
-        method, other = build_method(config, backbone), build(config.budget.of)(backbone=backbone)
-    if method.size == other.size:
-        return config
-    if not other.size:
-        raise ValueError(
-            f"budget=parameters: {other.label} has no trained parameters to match: choose another method@budget.of."
-        )
-    if "rank" not in config.method:
-        raise ValueError(
-            f"budget=parameters: {method.label} has {method.size:,} trained parameters, {other.label} has "
-            f"{other.size:,}, and nothing can be chosen to make them equal: choose method=lora, or budget=null."
-        )
-    rank = max(1, round(config.method.rank * other.size / method.size))  # a size is proportional to its rank
-    size = method.size // config.method.rank * rank
-    log.info(
-        "Rank %d: %s trained parameters, nearest to the %s of %s.", rank, f"{size:,}", f"{other.size:,}", other.label
-    )
-    return OmegaConf.merge(config, {"method": {"rank": rank}})  # type: ignore[return-value]
-
-
 def with_equal_seconds(
     config: DictConfig, module: DiffusionModule, data: DiffusionData, run_dir: Path, resuming: bool
 ) -> DictConfig:
     """The config, with `budget=seconds` that of as many steps as the training can take in these seconds.
 
-    How long a step takes a trial of a few dozen steps says, and no other run on the machine may disturb it. It leaves
-    no trace but a file in `run_dir`, which a resumed run reads, so that it has the same steps. So schedules of the rate
-    know their end from the start. Time that a training needs once, as for compiling, is left out.
+    A short trial measures the time of one step, so nothing else may run on the machine meanwhile. The trial changes no
+    weights; it leaves a file in `run_dir`, from which a resumed run takes the same number of steps. Schedules of the
+    rate know their end from the start. Time that a training needs only once, to compile say, is left out.
 
     Raises:
         ValueError: the config names no seconds, or not how many.
     """
-    if config.budget is None or config.budget.equal != "seconds" or not module.method.trained():
+    if config.budget is None or not module.method.trained():
         return config
     seconds, path = reference_seconds(config.budget), run_dir / FILE
     if resuming and path.exists():

@@ -18,7 +18,6 @@ from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.hooks.evidence import Pictures
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
-from dmp_lightning.training.hooks.tables import Tables
 from dmp_lightning.training.interruption import Interruption
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation
@@ -47,7 +46,7 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
         draw_gates=figures.gates_figure,
         draw_loss_difference=figures.loss_difference_figure,
     )
-    return Evaluation(paired, generation, pictures, Tables(generation, paired), Clock())
+    return Evaluation(paired, generation, pictures, Clock())
 
 
 def build_trainer(
@@ -75,10 +74,6 @@ def build_trainer(
         *([StepProgressBar(refresh_rate=10)] if config.trainer.get("enable_progress_bar", True) else []),
         saving,
     ]
-    if OmegaConf.select(config, "sweep.trial") is not None:
-        from dmp_lightning.commands.search import pruning  # Optuna is an extra
-
-        callbacks.append(pruning(config))
     return build(
         config.trainer,
         logger=loggers,

@@ -29,7 +29,7 @@ from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_re
 
 PACKAGE = Path(__file__).parents[1]
 FULL_ERROR = "HYDRA_FULL_ERROR"
-SWEEPERS = "hydra_plugins.dmp_lightning_sweepers."  # which know what `run_job` returns
+SWEEPER = "hydra_plugins.dmp_lightning_sweepers.GridSweeper"  # which knows what `run_job` returns
 
 
 def register_resolvers() -> None:
@@ -144,7 +144,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             check_values(config, config_name)
             if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
                 check_acting([config], config_name, keys_of(hydra_config.overrides.task))
-            if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_.startswith(SWEEPERS):
+            if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_ == SWEEPER:
                 return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
             return task(config)
         except MISTAKES as error:

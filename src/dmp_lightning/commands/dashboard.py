@@ -71,9 +71,9 @@ def run_of_record(record: Results) -> Run:
     """What the run of a record has logged to W&B, by the record alone."""
     keys = {f"val/{name}" for name in record.metrics["final"] if is_distance(name)}
     if record.paired:
-        keys |= {"val/loss_difference_mean", "tables/gains", "tables/samples"}
+        keys |= {"val/loss_difference_mean", "val/loss_difference", "val/samples"}
         if str(value_at(record.config, "method._target_")).endswith(".DMP"):
-            keys.add("tables/gates")
+            keys.add("val/gates")
     group, sweep, axes = (value_at(record.config, key) for key in ("logger.wandb.group", "sweep.name", "sweep.axes"))
     return Run(
         sweep_group(str(group or ""), {"name": str(sweep or "")}),

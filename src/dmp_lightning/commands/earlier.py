@@ -24,7 +24,6 @@ ELSEWHERE = (
     "resume",
     "run_dir",
     "sweep",
-    "sweeper",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
@@ -53,8 +52,7 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
         return numbers | ({"loss_difference": paired["mean"]} if paired else {})
     if given and latest_in(folder) is not None:
         _check_same(given, settings, folder)
-    if OmegaConf.select(config, "sweep.study") is None:  # a search may draw a value again
-        _check_new(settings, folder)
+    _check_new(settings, folder)
     begin(folder, config, resuming=latest_in(folder) is not None)
     return None
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.commands.budget import with_equal_parameters
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.checks.preflight import read_checkpoint
 from dmp_lightning.commands.trust.trusted import build
@@ -33,7 +32,6 @@ def export(config: DictConfig) -> Path:
     base = fingerprint(backbone)
     if checkpoint.get("base") != base:
         raise ValueError(f"{path} was trained on another base: set backbone.weights to that one.")
-    config = with_equal_parameters(config, backbone)
     method = build(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)

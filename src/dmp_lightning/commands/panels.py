@@ -18,6 +18,11 @@ INTRODUCTION = (
     "best; the base, before any training, counts."
 )
 DIFFERENCE = "val/loss_difference_mean"
+PICTURES = {
+    "val/loss_difference": "Gains by timestep",
+    "val/gates": "Gate maps",
+    "val/samples": "Samples from the same noise",
+}
 
 
 class Group(NamedTuple):
@@ -82,23 +87,12 @@ def comparison(group: Group) -> list[Any]:
 
 
 def evidence(keys: frozenset[str]) -> dict[str, list[Any]]:
-    """Panels of gains by timestep, gate maps and samples, where there are any."""
-    sections: dict[str, list[Any]] = {}
-    if "tables/gains" in keys:
-        title = "Validation loss minus the base's, by timestep (0 is clean)"
-        curve = wr.CustomChart(
-            query={"summaryTable": {"tableKey": "tables/gains"}},
-            chart_name="wandb/line/v0",
-            chart_fields={"x": "timestep", "y": "difference"},
-            chart_strings={"title": title},
-            layout=_wide(),
-        )
-        sections["Gains by timestep"] = [curve, _pictures("val/loss_difference"), _table("tables/gains")]
-    if "tables/gates" in keys:
-        sections["Gate maps"] = [_pictures("val/gates"), _table("tables/gates")]
-    if "tables/samples" in keys:
-        sections["Samples from the same noise"] = [_pictures("val/samples"), _table("tables/samples")]
-    return sections
+    """Panels of the pictures that there are."""
+    return {
+        name: [wr.MediaBrowser(title=key, media_keys=[key], layout=_wide())]
+        for key, name in PICTURES.items()
+        if key in keys
+    }
 
 
 def _is_distance(key: str) -> bool:
@@ -119,14 +113,6 @@ def _axis(name: str) -> wr.Config:
 def _grouped(axis: str) -> dict[str, Any]:
     """By the value of an axis: the mean over its runs, and their spread."""
     return {"groupby": _axis(axis), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-
-
-def _pictures(key: str) -> wr.MediaBrowser:
-    return wr.MediaBrowser(title=key, media_keys=[key], layout=_wide())
-
-
-def _table(key: str) -> wr.WeavePanelSummaryTable:
-    return wr.WeavePanelSummaryTable(table_name=key, layout=_wide(columns=2))
 
 
 def _wide(columns: int = 1) -> wr.Layout:

@@ -63,7 +63,7 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
                 f"{path} was made with other settings: {'; '.join(found[:SHOWN])}{more}. Resume with those, or start a "
                 "run of its own, without resume."
             )
-    if OmegaConf.select(config, "budget.equal") == "seconds":  # which counts the steps itself
+    if config.budget is not None:  # which counts the steps itself
         return
     steps = config.recipe.max_steps
     if steps < done:
@@ -94,6 +94,6 @@ def _told(run_dir: Path, here: dict[str, Any]) -> dict[str, Any] | None:
         return begun["config"]
     there = read_results_config(run_dir)
     if there is not None and there.get("budget"):
-        for group, key in (("method", "rank"), ("recipe", "max_steps"), ("trainer", "max_steps")):
+        for group, key in (("recipe", "max_steps"), ("trainer", "max_steps")):
             there[group][key] = here[group].get(key)
     return there

@@ -23,13 +23,9 @@ NAMED = 3  # failed jobs in the last line
 LONGEST = 200  # characters of a folder's name; file systems take 255
 
 
-class Pruned(Exception):  # noqa: N818 - not an error
-    """A search has seen enough of a job."""
-
-
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: `state` is done, skipped (it had its result), pruned (by a search) or failed (by `error`)."""
+    """How a job ended: `state` is done, skipped (it had its result) or failed (by `error`)."""
 
     state: str
     folder: Path
@@ -68,9 +64,6 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
             metrics = task(config)
         else:
             log.info("Skipped, it has its result: %s", folder)
-    except Pruned as end:
-        log.info("Pruned %s: %s", end, folder)
-        return Ended("pruned", folder, {})
     except Exception as error:
         mistake = isinstance(error, MISTAKES)
         sentence = explanation(error) if mistake else f"{type(error).__name__}: {error}".strip()
@@ -91,8 +84,7 @@ def conclude(name: str, jobs: Iterable[Ended]) -> None:
     jobs = list(jobs)
     print_jobs([(job.state, job.folder) for job in jobs])
     count = Counter(job.state for job in jobs)
-    states = ["done", "skipped", *(["pruned"] if count["pruned"] else []), "failed"]
-    line = f"{name}: {', '.join(f'{count[state]} {state}' for state in states)}"
+    line = f"{name}: {', '.join(f'{count[state]} {state}' for state in ('done', 'skipped', 'failed'))}"
     if count["failed"]:
         failed = [job.folder.name for job in jobs if job.state == "failed"]
         names = "; ".join(failed[:NAMED]) + (f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else "")

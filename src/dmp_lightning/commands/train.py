@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.base_results import measure_base
-from dmp_lightning.commands.budget import with_equal_parameters, with_equal_seconds
+from dmp_lightning.commands.budget import with_equal_seconds
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.commands.checks.preflight import fingerprints, preflight, read_checkpoint
@@ -27,6 +27,7 @@ from dmp_lightning.training.interruption import Interrupted, Interruption
 from dmp_lightning.training.loggers import finish
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation
+from dmp_lightning.training.quiet import quiet
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def train(config: DictConfig) -> dict[str, float]:
     Raises:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
+    quiet()
     run_dir = Path(config.run_dir)
     check_trainer(config)
     checkpoint = checkpoint_to_resume(run_dir, config.resume)
@@ -62,7 +64,6 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     told = config  # a budget turns some of it
     data, features, backbone = build_parts(config)
     base = fingerprint(backbone)
-    config = with_equal_parameters(config, backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
     control, method = Frozen(backbone), build_method(config, backbone)

@@ -30,7 +30,6 @@ IRRELEVANT = (
     "run_dir",
     "seed",
     "sweep",
-    "sweeper",
     "trainer.devices",
     "trainer.log_every_n_steps",
     "trainer.num_nodes",

@@ -7,16 +7,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from wandb.apis.public.service_api import ServiceApi
-from wandb.env import DATA_DIR, RUN_GROUP, TAGS
-from wandb.errors import AuthenticationError
-from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-from wandb.sdk.lib.wbauth import Auth, authenticate_session, set_auth_settings
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +33,7 @@ class RunLogger(WandbLogger):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._wandb_init.pop("anonymous")  # Lightning's, of which W&B says that it has no effect
         self._defined: set[str] = set()
 
     @rank_zero_only
@@ -84,7 +82,7 @@ def wandb_logger(
     logger = RunLogger(
         project=project,
         name=name,
-        group=group if group == os.environ.get(RUN_GROUP) else sweep_group(group, sweep) or None,
+        group=group if group == os.environ.get("WANDB_RUN_GROUP") else sweep_group(group, sweep) or None,
         tags=[*(tags or _tags_of_environment()), *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
         save_dir=save_dir,
         id=id,
@@ -105,25 +103,12 @@ def wandb_logger(
 
 def _tags_of_environment() -> list[str]:
     """Those that W&B would take by itself, if it were given none."""
-    return [tag for tag in os.environ.get(TAGS, "").split(",") if tag]
+    return [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]
 
 
 def sweep_group(group: str | None, sweep: Mapping[str, Any] | None) -> str:
     """The W&B group of a run: its own, and the sweep's name after it."""
     return "-".join(part for part in (group, sweep["name"] if sweep else None) if part)
-
-
-def log_tables(logger: WandbLogger, tables: Mapping[str, wandb.Table]) -> None:
-    """Log tables, whose pictures wait for their upload in the run's own folder, not in the user's home."""
-    before = os.environ.get(DATA_DIR)
-    os.environ[DATA_DIR] = str(Path(logger.experiment.dir).parent)
-    try:
-        logger.experiment.log(dict(tables))
-    finally:
-        if before is None:
-            del os.environ[DATA_DIR]
-        else:
-            os.environ[DATA_DIR] = before
 
 
 def finish() -> None:
@@ -141,39 +126,32 @@ def why_offline(settings: wandb.Settings) -> str | None:
     """Why W&B cannot be online, or None. Names the server, never the key.
 
     Raises:
-        ValueError: the server refuses the key, or WANDB_MODE asks for what cannot be.
+        ValueError: the key is malformed, or WANDB_MODE asks for what cannot be.
     """
-    demanded = os.environ.get("WANDB_MODE") == "online"
+    silent, settings.silent = settings.silent, True  # or W&B asks the server for the user's name, to greet
     try:
-        # Where `wandb.init` looks as well: the environment, the netrc file, the settings. It asks where this does not.
-        account = authenticate_session(host=settings.base_url, source="", prompt=False, update_session=False)
-    except AuthenticationError as error:
+        known = wandb.login(prompt=False, verify=False)  # looks where `wandb.init` does, and asks nobody
+    except wandb.Error as error:
         raise ValueError(f"{error} {REMEDY}") from error
-    if account is None:
+    finally:
+        settings.silent = silent
+    if not known:
         obstacle = "no W&B key is configured, see `wandb login`"
-    elif _accepts(settings, account):
-        return None
-    else:
+    elif not _answers(settings.base_url):
         obstacle = f"{urlsplit(settings.base_url).hostname} does not answer"
-    if demanded:
+    else:
+        return None
+    if os.environ.get("WANDB_MODE") == "online":
         raise ValueError(f"WANDB_MODE=online, but {obstacle}. Unset WANDB_MODE to run offline.")
     return obstacle
 
 
-def _accepts(settings: wandb.Settings, account: Auth) -> bool:
-    """Whether the server knows the account; False where it does not answer.
-
-    Raises:
-        ValueError: it answers, and refuses.
-    """
-    asking = settings.model_copy()
-    # Or the process would go on trying for minutes in the background, and wait for that when it ends.
-    asking.x_graphql_retry_max, asking.x_graphql_timeout_seconds = 0, ANSWER_SECONDS
-    set_auth_settings(asking, account)
+def _answers(server: str) -> bool:
+    """Whether a server is there and works; it gets no key."""
     try:
-        ServiceApi(settings=asking, timeout=ANSWER_SECONDS).authenticate()
-    except WandbApiFailedError as error:
-        if error.response is None:
-            return False
-        raise ValueError(f"{settings.base_url} refuses the W&B key ({error}). {REMEDY}") from error
+        urlopen(server, timeout=ANSWER_SECONDS).close()
+    except HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
     return True

@@ -13,7 +13,6 @@ from dmp_lightning.metrics.paired_loss import Comparison
 from dmp_lightning.training.hooks.evidence import Pictures
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
-from dmp_lightning.training.hooks.tables import Tables
 from dmp_lightning.training.progress import Clock
 
 
@@ -41,12 +40,11 @@ class Evaluation:
     paired: PairedValidation
     generation: Generation
     pictures: Pictures
-    tables: Tables
     clock: Clock
 
     def callbacks(self) -> list[L.Callback]:
         """For the trainer."""
-        return [self.paired, self.generation, self.pictures, self.tables, self.clock]
+        return [self.paired, self.generation, self.pictures, self.clock]
 
     def base_state(self) -> dict[str, Tensor]:
         """All that later validations and the table need of the base, once it has been validated."""

@@ -12,7 +12,6 @@ from dmp_lightning.commands.checks.kinds import Kind
 from dmp_lightning.commands.checks.plain_kinds import BOOLEAN, integer, number
 
 LATER = {
-    "budget.of": {"backbone"},
     "gate": {"width", "prompts"},
     "loss_weight": {"snr"},
     "method": {"backbone"},

@@ -17,7 +17,7 @@ OF_ALL_PROMPTS = "all prompts are active, so that load says nothing"
 
 def of_gates(config: DictConfig, key: str) -> str | None:
     """A gate, where the method has none."""
-    if within(key, "gate") and not _has_gate(config, "method") and not _has_gate(config, "budget.of"):
+    if within(key, "gate") and "gate" not in config.method:
         return f"method={_name(config)} has no gate, leave it out or choose method=dmp"
     return None
 
@@ -72,11 +72,6 @@ def _trained(config: DictConfig) -> tuple[str, ...] | None:
 
 def _name(config: DictConfig) -> str:
     return str(config.method._target_).rpartition(".")[2]
-
-
-def _has_gate(config: DictConfig, group: str) -> bool:
-    found = OmegaConf.select(config, group)
-    return isinstance(found, DictConfig) and "gate" in found
 
 
 def _gate(config: DictConfig) -> str | None:

@@ -51,10 +51,9 @@ OF_METHODS: dict[str, Kind] = {
 SOMETIMES: dict[str, Kind] = {
     "*._partial_": PARTIAL,
     **{f"method.{name}": kind for name, kind in OF_METHODS.items()},
-    **{f"budget.of.{name}": kind for name, kind in OF_METHODS.items()},
-    "budget.equal": choice("parameters", "seconds"),
+    "budget.equal": choice("seconds"),
     "budget.seconds": optional(POSITIVE),
-    "budget.of": optional(either_of(PATH, mapping("one of method@budget.of=..."))),
+    "budget.of": MAYBE_PATH,
     "backbone.model.class_dropout_prob": FRACTION,
     "backbone.model.timestep_frequencies": choice("release", "diffusers"),
     "backbone.predicts": optional(choice("epsilon")),
@@ -99,8 +98,5 @@ SOMETIMES: dict[str, Kind] = {
     "logger.wandb.tags": list_of(TEXT, empty=True),
     "sweep.axes": mapping("values by the name of an axis"),
     "sweep.name": TEXT,
-    "sweep.startup_trials": COUNT,
-    "sweep.study": PATH,
-    "sweep.trial": optional(integer()),
 }
 """Keys that some values of groups bring, or that are added with +KEY=VALUE."""

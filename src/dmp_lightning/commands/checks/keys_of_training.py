@@ -87,7 +87,7 @@ TRAIN: dict[str, Kind] = {
     "trainer.use_distributed_sampler": constant(False, "as the data are shared among processes already"),
     "trainer.enable_model_summary": BOOLEAN,
     "logger": mapping("one of logger=..."),
-    "budget": optional(mapping("parameters or seconds")),
+    "budget": optional(mapping("seconds")),
     "sweep": optional(mapping("one of +sweep=...")),
     "label": MAYBE_TEXT,
     "name": TEXT,

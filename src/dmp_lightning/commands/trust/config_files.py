@@ -17,14 +17,14 @@ NEVER_TURNED = r"hydra|logger|resume|run_dir|base_results|out|output|sweep|data\
 NUMBER = (int, float, type(None))
 HYDRA = (
     (r"hydra\.mode", (str,)),
-    (r"hydra\.sweeper\.(n_trials|n_jobs|seed|startup_trials|max_batch_size)", NUMBER),
+    (r"hydra\.sweeper\.max_batch_size", NUMBER),
     (rf"hydra\.sweeper\.params\.\+{{0,2}}(?!(?:{NEVER_TURNED})\b)[A-Za-z_][\w./]*", (*NUMBER, str)),
     (r"hydra\.launcher\.[\w.]+", NUMBER),
     (r"hydra\.launcher\.(partition|account|qos|constraint)", (str,)),
 )
 """What such a file may say of Hydra, and in which types: what a sweep turns, and how large its jobs are."""
 
-PLACES = {"run_dir", "run", "base_results", "out", "output", "sweep.study"}
+PLACES = {"run_dir", "run", "base_results", "out", "output"}
 """Keys that say where files are written."""
 
 RESOLVERS = {"asset", "hydra", "now", "oc.select", "prompts", "share"}
