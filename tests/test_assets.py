@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from safetensors import safe_open
 
 from dmp_lightning.backbones import load_weights
-from dmp_lightning.commands.cli import PACKAGE
+from dmp_lightning.commands.resolvers import PACKAGE
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
 from dmp_lightning.runs.record import Results, read_results

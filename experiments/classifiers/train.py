@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
-from dmp_lightning.commands.cli import PACKAGE
+from dmp_lightning.commands.resolvers import PACKAGE
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.fashion_mnist import FashionMNIST
 from dmp_lightning.data.pixels import to_uint8

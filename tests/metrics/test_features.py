@@ -10,7 +10,7 @@ import pytest
 import pytorch_fid.inception
 import torch
 
-from dmp_lightning.commands.cli import PACKAGE
+from dmp_lightning.commands.resolvers import PACKAGE
 from dmp_lightning.data.digits import HELD_OUT, load_split
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics import features

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dmp_lightning.commands.checks.kinds import Kind, UnfitError, either
-from dmp_lightning.commands.checks.plain_kinds import NULL, PATH, TEXT, number
+from dmp_lightning.commands.checks.plain_kinds import NULL, PATH, TEXT, number, where
 
 
 def list_of(kind: Kind, count: int | None = None, *, empty: bool = False, lone: bool = True) -> Kind:
@@ -69,13 +69,7 @@ def mapping_of(kinds: Mapping[str, Kind], possible: str) -> Kind:
 
 def mapping(possible: str) -> Kind:
     """A group of keys, which are checked one by one."""
-
-    def take(value: Any) -> Mapping:
-        if not isinstance(value, Mapping):
-            raise UnfitError
-        return value
-
-    return Kind(possible, take)
+    return where(possible, lambda value: isinstance(value, Mapping))
 
 
 MAYBE_TEXT = optional(TEXT)

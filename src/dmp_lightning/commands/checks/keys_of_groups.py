@@ -29,7 +29,6 @@ PARTIAL = constant(True, "as it is built later")
 BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
 INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
 PROMPT_COUNT = pattern(r"(\d+\*)?tokens(/[1-9]\d*)?", "a text such as tokens, tokens/4 or 2*tokens")
-DEVICES = pattern(r"auto|\d+(,\d+)*", "auto or numbers as in 0,1")
 LABEL = integer()
 
 OF_METHODS: dict[str, Kind] = {

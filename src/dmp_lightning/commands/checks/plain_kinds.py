@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,48 +51,31 @@ def number(
     return Kind(" ".join(["a number", ", ".join(parts)]).strip(), take)
 
 
-def choice(*names: str) -> Kind:
-    """One of these texts."""
+def where(possible: str, holds: Callable[[Any], bool]) -> Kind:
+    """Any value for which `holds` is true, as it is."""
 
-    def take(value: Any) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise UnfitError
-        return value
-
-    return Kind(either(names), take)
-
-
-def constant(value: Any, why: str) -> Kind:
-    """Nothing but this value."""
-
-    def take(given: Any) -> Any:
-        if given != value or isinstance(given, bool) != isinstance(value, bool):
-            raise UnfitError
-        return value
-
-    return Kind(f"{shown(value)}, {why}", take)
-
-
-def pattern(expression: str, possible: str) -> Kind:
-    """A text of that form."""
-
-    def take(value: Any) -> str:
-        if not isinstance(value, str) or not re.fullmatch(expression, value, re.ASCII):
+    def take(value: Any) -> Any:
+        if not holds(value):
             raise UnfitError
         return value
 
     return Kind(possible, take)
 
 
-def _null(value: Any) -> None:
-    if value is not None:
-        raise UnfitError
+def choice(*names: str) -> Kind:
+    """One of these texts."""
+    return where(either(names), lambda value: isinstance(value, str) and value in names)
 
 
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise UnfitError
-    return value
+def constant(value: Any, why: str) -> Kind:
+    """Nothing but this value."""
+    return where(f"{shown(value)}, {why}", lambda given: type(given) is type(value) and given == value)
+
+
+def pattern(expression: str, possible: str) -> Kind:
+    """A text of that form."""
+    form = re.compile(expression, re.ASCII)
+    return where(possible, lambda value: isinstance(value, str) and form.fullmatch(value) is not None)
 
 
 def _text(value: Any) -> str:
@@ -125,8 +109,8 @@ def _quoted(value: Any) -> str:
     return "It is a text: leave out the quotes." if isinstance(value, str) and is_number(value) else ""
 
 
-NULL = Kind("null", _null)
-BOOLEAN = Kind("true or false", _boolean)
+NULL = where("null", lambda value: value is None)
+BOOLEAN = where("true or false", lambda value: isinstance(value, bool))
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
 SEED = integer(0, LARGEST_SEED)

@@ -48,44 +48,21 @@ training.sharding.FrozenShards
 LIGHTNING = """
 Trainer
 pytorch.Trainer
-pytorch.loggers.CSVLogger
-pytorch.loggers.TensorBoardLogger
-pytorch.strategies.DDPStrategy
-pytorch.strategies.SingleDeviceStrategy
+pytorch.loggers.CSVLogger pytorch.loggers.TensorBoardLogger
+pytorch.strategies.DDPStrategy pytorch.strategies.SingleDeviceStrategy
 """
 
 OPTIMISERS = "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD"
 
 RATES = """
-ChainedScheduler
-ConstantLR
-CosineAnnealingLR
-CosineAnnealingWarmRestarts
-CyclicLR
-ExponentialLR
-LinearLR
-MultiStepLR
-OneCycleLR
-PolynomialLR
-SequentialLR
-StepLR
+ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LinearLR
+MultiStepLR OneCycleLR PolynomialLR SequentialLR StepLR
 """
 
 SAMPLERS = """
-DDIMScheduler
-DDPMScheduler
-DEISMultistepScheduler
-DPMSolverMultistepScheduler
-DPMSolverSinglestepScheduler
-EulerAncestralDiscreteScheduler
-EulerDiscreteScheduler
-HeunDiscreteScheduler
-KDPM2AncestralDiscreteScheduler
-KDPM2DiscreteScheduler
-LMSDiscreteScheduler
-PNDMScheduler
-SASolverScheduler
-UniPCMultistepScheduler
+DDIMScheduler DDPMScheduler DEISMultistepScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
+EulerAncestralDiscreteScheduler EulerDiscreteScheduler HeunDiscreteScheduler KDPM2AncestralDiscreteScheduler
+KDPM2DiscreteScheduler LMSDiscreteScheduler PNDMScheduler SASolverScheduler UniPCMultistepScheduler
 """
 
 TRUSTED = frozenset(
@@ -101,7 +78,6 @@ TRUSTED = frozenset(
 )
 """Exact names of constructors. None of them runs code that its arguments name, or reads pickles."""
 
-
 LOGGERS = {
     "dmp_lightning.training.csv_log.CSVLog": "path",
     "dmp_lightning.training.loggers.wandb_logger": "save_dir",
@@ -109,7 +85,6 @@ LOGGERS = {
     "lightning.pytorch.loggers.TensorBoardLogger": "save_dir",
 }
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
-
 
 SWITCHES = ("_partial_", "_recursive_")
 
