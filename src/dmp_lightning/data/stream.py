@@ -11,8 +11,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dmp_lightning.data.source import Source
-from dmp_lightning.data.workers import ignore_interrupts
+from dmp_lightning.data.source import Source, ignore_interrupts
 from dmp_lightning.draws import Stream, generator
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.metrics.counts import Counts
