@@ -20,7 +20,7 @@ from tqdm import trange
 from dmp_lightning.commands.resolvers import PACKAGE
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.fashion_mnist import FashionMNIST
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics.classifiers import Classifier, DigitsClassifier, FashionClassifier
 from dmp_lightning.runs.record import provenance
 

@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from dmp_lightning.data.fashion_mnist import FashionMNIST
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics.classifiers import FashionClassifier
 from dmp_lightning.metrics.moments import Reference, moments
 from dmp_lightning.runs.record import provenance

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dmp_lightning.backbones import DiT, load_weights
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from dmp_lightning.strict_json import parse
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 UNFINISHED = ".unfinished"
@@ -145,6 +146,24 @@ def check_tensors(path: Path) -> bool:
         if _blanked_checksum(file, start).encode() != checksum:
             raise DamagedError(f"{path} is damaged, its checksum is another")
         return True
+
+
+def hash_tensors(
+    tensors: Mapping[str, "Tensor"], about: str = "", typed: bool = False, dtype: "torch.dtype | None" = None
+) -> str:
+    """SHA-256 of tensors: their names, shapes and numbers, and `about`.
+
+    Args:
+        typed: whether their types count, too. dtype: a type that they are rounded to first.
+    """
+    import torch
+
+    digest = hashlib.sha256(about.encode())
+    for name, value in sorted(tensors.items()):
+        value = value if dtype is None else value.to(dtype)
+        digest.update(f"{name} {tuple(value.shape)}{f' {value.dtype}' if typed else ''}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def seal_zip(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The names that files may have, and the folders that may be written to."""
+"""The names that files may have, the folders that may be written to, and the user's cache."""
 
 import os
 import re
@@ -52,3 +52,8 @@ def remove_unfinished(folder: Path) -> None:
         for name in names:
             if re.fullmatch(rf".+\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}", name):
                 Path(place, name).unlink(missing_ok=True)
+
+
+def user_cache() -> Path:
+    """Where to keep what is derived from data without a folder: `DMP_CACHE`, else `~/.cache/dmp-lightning`."""
+    return Path(os.environ.get("DMP_CACHE") or Path.home() / ".cache" / "dmp-lightning")

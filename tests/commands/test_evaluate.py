@@ -23,7 +23,7 @@ from dmp_lightning.commands import models as sampling
 from dmp_lightning.commands.evaluate import evaluate
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.latents.vae import weights_hash
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics import chunks
 from dmp_lightning.metrics.classifiers import DigitsClassifier
 from dmp_lightning.runs.record import read_results

@@ -51,7 +51,7 @@ def test_what_fits_in_a_way_is_said(count: int, names: Any, known: int, said: st
             1,
             None,
             1000,
-            "have one class, the base knows 1000: set backbone.model.num_classes=1, and backbone.labels to",
+            "have one class, the base knows 1000: set backbone.model.num_classes=1, and backbone.labels=reinit",
         ),
         (4, None, 3, "have 4 classes, the base knows 3: set backbone.model.num_classes"),
         (4, ("a", "b", "c", "d"), 3, "have 4 classes, the base knows 3: set backbone.model.num_classes"),

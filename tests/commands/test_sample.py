@@ -13,7 +13,7 @@ from PIL import Image
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.sample import sample
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.draws import Stream, generators, normal
 from dmp_lightning.methods import load_patch, save_patch
 from dmp_lightning.methods.patches import fingerprint

@@ -9,7 +9,7 @@ import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from dmp_lightning.data.fashion_mnist import FashionMNIST
-from dmp_lightning.data.idx_files import read_idx
+from dmp_lightning.data.images.idx import read_idx
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dmp_lightning.data.encode.job import encode
 from dmp_lightning.data.latents.source import Latents
+from tests.data.test_encoding import OPTIONS
 
 SCALE, SHIFT = 0.5, 0.25
 SHAPE = (4, 8, 8)
@@ -291,3 +293,11 @@ def test_latents_that_were_scaled_twice_are_said(tmp_path: Path, vae: Path, capl
     change_features(lambda x: x * 0.18215)(tmp_path / "features")
     Latents(tmp_path / "features", True, vae)
     assert "typical size (RMS) of 0.18" in caplog.text
+
+
+@pytest.mark.parametrize("write", [write_fast_dit, write_lightningdit])
+def test_latents_are_not_encoded_again(tmp_path: Path, vae: Path, write) -> None:
+    write(tmp_path / "latents")
+    with pytest.raises(ValueError, match=r"holds latents, which are read as they are: set data\.train\.folder to it"):
+        encode(str(tmp_path / "latents"), str(tmp_path / "store"), str(vae), **OPTIONS)
+    assert not (tmp_path / "store").exists()

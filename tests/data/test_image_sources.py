@@ -15,7 +15,7 @@ from PIL import Image
 from dmp_lightning.data.images.labels import choose_labels
 from dmp_lightning.data.images.open import open_images
 from dmp_lightning.data.images.source import Images
-from dmp_lightning.data.pictures.crop import centre_crop
+from dmp_lightning.data.pictures.fit import centre_crop
 
 SYNSETS = ("n02000000", "n01000000", "n03000000")
 

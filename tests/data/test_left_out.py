@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dmp_lightning.data.idx_files import read_idx
+from dmp_lightning.data.images.idx import read_idx
 from dmp_lightning.data.images.open import open_images
 from dmp_lightning.data.pictures import read as pictures
 from tests.picture_files import png_of
@@ -211,7 +211,7 @@ def test_a_file_too_large_is_not_unpacked(kind: str, tmp_path: Path, monkeypatch
 
 def test_an_idx_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    monkeypatch.setattr("dmp_lightning.data.idx_files.MAX_BYTES", 2**20)
+    monkeypatch.setattr("dmp_lightning.data.images.idx.MAX_BYTES", 2**20)
     header = bytes([0, 0, 8, 1]) + (2**21).to_bytes(4, "big")
     (tmp_path / "a.gz").write_bytes(gzip.compress(header + bytes(2**21)))
     with pytest.raises(ValueError, match=r"a\.gz has more than 1,048,576 bytes, unpacked"):

@@ -12,7 +12,7 @@ import torch
 
 from dmp_lightning.commands.resolvers import PACKAGE
 from dmp_lightning.data.digits import HELD_OUT, load_split
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics import features
 from dmp_lightning.metrics.classifiers import Classifier, DigitsClassifier, FashionClassifier
 from dmp_lightning.metrics.features import Inception, Pixels

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dmp_lightning.data.digits import load_split
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics.classifiers import DigitsClassifier
 from dmp_lightning.metrics.features import Features, Pixels
 from dmp_lightning.metrics.frechet import FrechetDistance

@@ -9,8 +9,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from dmp_lightning.data.pixels import PixelSource
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import PixelSource, to_uint8
 from dmp_lightning.metrics import own_pictures
 from dmp_lightning.metrics.moments import Reference, moments
 from dmp_lightning.metrics.own_pictures import OwnPictures

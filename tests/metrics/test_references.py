@@ -15,7 +15,7 @@ from PIL import Image
 
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.data.pictures import read as pictures
-from dmp_lightning.data.pictures.crop import centre_crop
+from dmp_lightning.data.pictures.fit import centre_crop
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.references import SourceImages, check_reference, open_reference
 from tests.picture_files import png_of

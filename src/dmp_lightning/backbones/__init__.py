@@ -2,9 +2,8 @@
 
 from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
 from dmp_lightning.backbones.dit import DiT
-from dmp_lightning.backbones.dtype import in_dtype
 from dmp_lightning.backbones.families import check_prediction
-from dmp_lightning.backbones.weights import load_weights
+from dmp_lightning.backbones.weights import in_dtype, load_weights
 
 __all__ = [
     "Backbone",

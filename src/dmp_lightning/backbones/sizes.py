@@ -1,16 +1,24 @@
-"""The sizes of a DiT as its weights tell them."""
+"""The sizes of a DiT as its weights tell them: for a config, and to compare with one."""
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 
+from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.backbones.weight_sets import read_weights
 
 HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1152, 28): 16}
 """Of the paper's DiT-S, B, L and XL, by width and depth."""
 HEAD = 64  # channels of a head in nearly all transformers
+NAMES = tuple(
+    f"{name}.weight"
+    for name in ("x_embedder.proj", "t_embedder.mlp.0", "y_embedder.embedding_table", "final_layer.linear")
+)
+"""By which a DiT's weights are found in a file, before its depth is known."""
 
 
 def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -52,12 +60,51 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
         )
 
 
-def guess_heads(width: int, depth: int) -> int:
-    """How many attention heads a DiT of these sizes has, which no shape tells: the paper's, else of 64 channels each.
+def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float | None) -> int | None:
+    """One of the sizes of the DiT in `path`, an argument of `DiT`, for a config; None where no file is named.
+
+    No shape tells the number of heads: it is that of diffusers' config, or guessed. The last row of the class table is
+    the null label's if `class_dropout_prob` is above zero.
 
     Raises:
-        ValueError: nothing can be guessed.
+        FileNotFoundError: there is no such file.
+        ValueError: there is no DiT in it, or the number of heads cannot be guessed.
     """
+    if path is None:
+        return None
+    sizes = _sizes(path, part)
+    if key == "num_classes":
+        return sizes["rows"] - bool(class_dropout_prob)
+    if key == "heads":
+        return sizes.get("heads") or _guess_heads(sizes["width"], sizes["depth"])
+    return sizes[key]
+
+
+def null_label(path: str | None, part: str | None) -> float | None:
+    """The `class_dropout_prob` that is guessed: DiT's own, which gives a null label, where there are several rows."""
+    if path is None:
+        return None
+    return 0.1 if _sizes(path, part)["rows"] > 1 else 0.0
+
+
+@lru_cache(maxsize=1)
+def _sizes(path: str, part: str | None) -> dict[str, int]:
+    found = read_weights(path, NAMES, part)
+    tensors, config = found.weights.tensors, dict[str, int]()
+    if diffusers_format.is_one(tensors):
+        tensors, config = diffusers_format.convert(tensors), diffusers_format.read_config(found.file)
+    sizes = read_sizes(tensors)
+    if "sample_size" in config:
+        sizes["input_size"] = config["sample_size"]
+    missing = {"width", "depth", "input_size", "rows"} - sizes.keys()
+    if missing:
+        raise ValueError(f"{found.file} is no DiT: its weights do not tell {' and '.join(sorted(missing))}.")
+    heads = config.get("num_attention_heads")
+    return sizes if heads is None else sizes | {"heads": heads}
+
+
+def _guess_heads(width: int, depth: int) -> int:
+    """The paper's number of heads for these sizes, else heads of 64 channels each."""
     heads = HEADS.get((width, depth), width // HEAD if width % HEAD == 0 else None)
     if not heads:
         raise ValueError(f"The number of heads of a DiT of width {width} cannot be guessed: set backbone.model.heads.")

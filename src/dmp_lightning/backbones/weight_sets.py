@@ -3,9 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from dmp_lightning.backbones import diffusers_format
+from dmp_lightning.backbones.weights_file import read_content
 
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Names that DDP, torch.compile, FSDP and activation checkpointing put before, and between, a model's own."""
@@ -24,40 +28,59 @@ class WeightSet(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The set that is taken, its name in the file (bare: empty), and those of the others."""
+    """A file, all that it holds, the set that is taken and its name there (bare: empty), and the others' names."""
 
+    file: Path
+    content: dict[str, Any]
     weights: WeightSet
     name: str
     others: list[str]
 
 
-def choose_set(content: Mapping[str, Any], names: Collection[str], part: str | None) -> Found:
+def read_weights(path: str | Path, names: Collection[str], part: str | None = None) -> Found:
     """The set of weights that `part` names, or else the averaged ones, or else the only ones.
 
     Args:
-        content: of the file, as it was read. names: those of the model's weights.
+        path: of a file, an index of shards, or a folder. names: those of the model's weights.
 
     Raises:
-        ValueError: there is no such set, or there are several and none is known to be the one to take.
+        FileNotFoundError: there is no such file.
+        ValueError: it is no file of weights, is damaged, or holds more than tensors and plain values; there is no such
+            set, or there are several and none is known to be the one to take.
     """
+    file = diffusers_format.find_weights(Path(path))
+    content = read_content(file)
+    try:
+        sets = _sets(content, {*names, *diffusers_format.OUTERMOST})
+        chosen = _choose(sets, part)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    others = [name or "bare weights" for name in sets if name != chosen]
+    return Found(file, content, sets[chosen], chosen, others)
+
+
+def _sets(content: Mapping[str, Any], names: Collection[str]) -> dict[str, WeightSet]:
+    """The sets of weights in a file, by name."""
     places = [(place, tensors) for place, tensors in _places(content, ()) if not OPTIMISER.match(place)]
     if not places:
         raise ValueError("does not hold a backbone's weights: it must map names to tensors.")
     sets = {name: found for place, tensors in places for name, found in _prefixed(place, tensors, names)}
-    if not sets:  # of another model: the names will say so
-        place, tensors = max(places, key=lambda pair: len(pair[1]))
-        sets = {place: WeightSet(tensors, "", 0)}
+    if sets:
+        return sets
+    place, tensors = max(places, key=lambda pair: len(pair[1]))  # of another model: the names will say so
+    return {place: WeightSet(tensors, "", 0)}
+
+
+def _choose(sets: Collection[str], part: str | None) -> str:
+    if part in sets:
+        return part
     if part is not None:
-        if part not in sets:
-            known = " and ".join(name or "bare weights" for name in sets)
-            raise ValueError(f"has no part named {part!r}; it holds {known}.")
-        chosen = part
-    else:
-        ranked = sorted(sets, key=_rank)
-        chosen = ranked[0]
-        if len(ranked) > 1 and _rank(ranked[1]) == _rank(chosen):
-            raise ValueError(f"holds several sets of weights ({', '.join(sets)}): choose one with backbone.part.")
-    return Found(sets[chosen], chosen, [name or "bare weights" for name in sets if name != chosen])
+        known = " and ".join(name or "bare weights" for name in sets)
+        raise ValueError(f"has no part named {part!r}; it holds {known}.")
+    chosen, *others = sorted(sets, key=_rank)
+    if others and _rank(others[0]) == _rank(chosen):
+        raise ValueError(f"holds several sets of weights ({', '.join(sets)}): choose one with backbone.part.")
+    return chosen
 
 
 def _rank(name: str) -> int:

@@ -1,24 +1,22 @@
-"""Reading the weights of a backbone from untrusted files, strictly."""
+"""Loading a backbone's weights from files of others, strictly."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.families import refuse_others
-from dmp_lightning.backbones.labels import Labels, fit_labels
 from dmp_lightning.backbones.sizes import compare_sizes
-from dmp_lightning.backbones.weight_sets import Found, WeightSet, choose_set
-from dmp_lightning.backbones.weights_file import read_content
+from dmp_lightning.backbones.weight_sets import Found, read_weights
 
 log = logging.getLogger(__name__)
 
-
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LABEL_TABLE = "y_embedder.embedding_table.weight"
 POSITIONS = "pos_embed"
 ROUNDED = 0.01  # more than half precision rounds positions by
@@ -30,7 +28,7 @@ FREQUENCIES = {
 }
 LABELS_REMEDY = (
     "Set backbone.model.num_classes and class_dropout_prob as the file has it (a null label takes a row), or "
-    "backbone.labels to reinit or a map."
+    "backbone.labels=reinit for new classes."
 )
 
 
@@ -38,7 +36,7 @@ def load_weights(
     backbone: Backbone,
     path: str | Path,
     part: str | None = None,
-    labels: Labels = "strict",
+    labels: str = "strict",
     predicts: str | None = None,
 ) -> Backbone:
     """Load the weights in `path` into `backbone`, all of them, and return it.
@@ -55,14 +53,14 @@ def load_weights(
             shape, or not finite.
     """
     expected = backbone.state_dict()
-    file, content, found = read_weights(path, expected, part)
-    tensors, name = dict(found.weights.tensors), found.name or "bare weights"
+    found = read_weights(path, expected, part)
+    file, tensors, name = found.file, dict(found.weights.tensors), found.name or "bare weights"
     if diffusers_format.is_one(tensors):
         diffusers_format.check_config(file, backbone)
         tensors, name = diffusers_format.convert(tensors), "diffusers' format"
         log.info("Timestep frequencies: %s", FREQUENCIES[getattr(backbone, "timestep_frequencies", "release")])
         tensors[POSITIONS] = expected[POSITIONS]
-    refuse_others(file, tensors, content, predicts)
+    refuse_others(file, tensors, found.content, predicts)
     compare_sizes(file, tensors, backbone)
     if LABEL_TABLE in tensors:
         null_row = backbone.null_label is not None
@@ -73,16 +71,43 @@ def load_weights(
     return backbone
 
 
-def read_weights(
-    path: str | Path, names: Mapping[str, Any], part: str | None = None
-) -> tuple[Path, dict[str, Any], Found]:
-    """The file in `path`, all that it holds, and the set of weights that is taken of it; see `load_weights`."""
-    file = diffusers_format.find_weights(Path(path))
-    content = read_content(file)
+def fit_labels(table: Float[Tensor, "old D"], labels: str, num_classes: int, null_row: bool) -> Float[Tensor, "new D"]:
+    """The class table for a backbone of `num_classes`, and a null row after them where `null_row` says so.
+
+    New rows are drawn from N(0, 0.02^2) with a fixed seed, because a patch depends on them.
+
+    Args:
+        table: of the checkpoint. labels: `strict`, the table as it is; or `reinit`, new rows for all classes. The null
+            row, the last, is kept.
+
+    Raises:
+        ValueError: `labels` is neither.
+    """
+    if labels == "strict":
+        return table
+    if labels != "reinit":
+        raise ValueError(f"backbone.labels={labels} is unknown: choose strict or reinit.")
+    new = 0.02 * torch.randn(num_classes + null_row, table.shape[1], generator=torch.Generator().manual_seed(0))
+    new = new.to(table.dtype)
+    if null_row:
+        new[-1] = table[-1]
+    return new
+
+
+def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
+    """A backbone with weights of that type from the start, so that a large one is never held in two.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"backbone.dtype={name} is unknown: choose {' or '.join(DTYPES)}.")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(DTYPES[name])
     try:
-        return file, content, choose_set(content, {*names, *diffusers_format.OUTERMOST}, part)
-    except ValueError as error:
-        raise ValueError(f"{path} {error}") from error
+        return build().to(DTYPES[name])
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -106,10 +131,9 @@ def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, T
 
 
 def _remarks(found: Found, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    weights: WeightSet = found.weights
-    said = [f"{weights.prefix} taken off the names"] if weights.prefix else []
-    if weights.unused:
-        said.append(f"{weights.unused:,} other tensors left out")
+    said = [f"{found.weights.prefix} taken off the names"] if found.weights.prefix else []
+    if found.weights.unused:
+        said.append(f"{found.weights.unused:,} other tensors left out")
     if found.others:
         said.append(f"it also holds {', '.join(found.others)}: choose with backbone.part")
     types = {value.dtype for value in tensors.values()} - {value.dtype for value in expected.values()}

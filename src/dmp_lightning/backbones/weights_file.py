@@ -16,6 +16,10 @@ INDEX = ".index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 BEGINNING = 512  # bytes of a file that say what it is
 REMEDY = "set backbone.weights to the base's .safetensors or .pt file, or make one with a pre-training experiment."
+RAISED = (
+    SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError, KeyError,
+)  # fmt: skip
+"""What torch and safetensors raise on files that they cannot read."""
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -25,37 +29,18 @@ def read_content(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is no file of weights, is damaged, or holds more than tensors and plain values.
     """
-    path = find_file(path)
+    path = _find_file(path)
     if path.name.endswith(INDEX):
         return _read_shards(path)
-    reason = _what_it_is(path)
-    if reason is not None:
-        raise ValueError(f"{path} is not a readable weights file: {reason}.")
     try:
         content = load_file(path) if _is_safetensors(path) else _load_pickle(path)
-    except (SafetensorError, zipfile.BadZipFile, EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
-        reason = "it is damaged, or was downloaded in part: download it again"
-        raise ValueError(f"{path} is not a readable weights file: {reason}.") from error
-    except pickle.UnpicklingError as error:
-        foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = (
-            f"it holds more than tensors ({foreign[1]}), which could run code"
-            if foreign
-            else "it is damaged, or it holds more than tensors"
-        )
-        raise ValueError(
-            f"{path} is not a readable weights file: {reason}. Save its weights alone, names with tensors."
-        ) from error
+    except RAISED as error:
+        raise ValueError(f"{path} is not a readable weights file: {_what_is_wrong(path, error)}.") from error
     return content if isinstance(content, dict) else {}
 
 
-def find_file(path: Path) -> Path:
-    """The file itself, or the one with weights in a folder, or in its `pretrained_models`.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: there are several.
-    """
+def _find_file(path: Path) -> Path:
+    """The file itself, or the one with weights in a folder, or in its `pretrained_models`."""
     if path.is_file():
         return path
     for folder in (path, path / "pretrained_models"):
@@ -91,20 +76,6 @@ def _read_shards(index: Path) -> dict[str, Any]:
     return content
 
 
-def _what_it_is(path: Path) -> str | None:
-    """Of what is not weights at all: what it is, and what to do."""
-    with path.open("rb") as file:
-        begins = file.read(BEGINNING)
-    text = begins.lstrip().lower()
-    if not begins:
-        return "it is empty, download it again"
-    if begins.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS to one, get the file itself with `git lfs pull`, or download it"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "it is a web page, download the file itself"
-    return None
-
-
 def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         begins = file.read(9)
@@ -118,3 +89,20 @@ def _load_pickle(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         # Mapped, so that of a training checkpoint only the part that is wanted is read.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        begins = file.read(BEGINNING)
+    if not begins:
+        return "it is empty, download it again"
+    if begins.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS to one, get the file itself with `git lfs pull`, or download it"
+    if begins.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "it is a web page, download the file itself"
+    if not isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or was downloaded in part: download it again"
+    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+    more = "holds more than tensors"
+    what = f"it {more} ({foreign[1]}), which could run code" if foreign else f"it is damaged, or it {more}"
+    return f"{what}. Save its weights alone, names with tensors"

@@ -147,5 +147,5 @@ def _check_classes(count: int, names: Sequence[str] | None, known: int) -> None:
         which = f"{f'{count} classes' if count > 1 else 'one class'}{named}"
         raise ValueError(
             f"The data have {which}, the base knows {known}: set backbone.model.num_classes={count}, and "
-            "backbone.labels to the list of the base's labels that they are, in this order, or to reinit for new ones."
+            "backbone.labels=reinit, which starts them as new classes."
         )

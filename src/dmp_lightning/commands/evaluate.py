@@ -17,7 +17,7 @@ from dmp_lightning.commands.build import check_features
 from dmp_lightning.commands.earlier import begin
 from dmp_lightning.commands.models import Sampling, build_sampling, draw
 from dmp_lightning.commands.trust.trusted import build
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.folders import component
 from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.metrics.chunks import Chunks, Make

@@ -25,7 +25,7 @@ def register_resolvers() -> None:
     `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
     of a job is free.
     `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
-    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.from_file`.
+    `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
@@ -99,8 +99,8 @@ def prompts(count: int | str | None, input_size: int | None, patch_size: int | N
 
 
 def _of_weights(name: str) -> Callable[..., Any]:
-    """A function of `backbones.from_file`, imported when it is called first, as it imports torch."""
-    return lambda *arguments: getattr(import_module("dmp_lightning.backbones.from_file"), name)(*arguments)
+    """A function of `backbones.sizes`, imported when it is called first, as it imports torch."""
+    return lambda *arguments: getattr(import_module("dmp_lightning.backbones.sizes"), name)(*arguments)
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dmp_lightning.commands.earlier import begin
 from dmp_lightning.commands.models import Sampling, build_sampling, draw
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.folders import component
 from dmp_lightning.reports.figures import samples_figure
 from dmp_lightning.reports.pictures import write_grid, write_picture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dmp_lightning.data.idx_files import read_idx
+from dmp_lightning.data.images.idx import read_idx
 from dmp_lightning.data.pixels import PixelSource
 
 

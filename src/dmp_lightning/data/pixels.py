@@ -1,4 +1,4 @@
-"""Small images that are held in memory, and whose pixels are what is modelled."""
+"""Pixels: small images held in memory that are modelled themselves, and 8-bit values of what a model gives."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,9 +7,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.source import Stored
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.folders import user_cache
 
 
 class PixelSource:
@@ -42,3 +41,14 @@ class PixelSource:
 
     def decode(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
         return x
+
+
+def to_uint8(images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
+    """Images in [-1, 1] as 8-bit values: rounded to the nearest of 256 levels, values outside clamped.
+
+    Raises:
+        ValueError: a value is not a number; as an image it would pass for a black pixel.
+    """
+    if images.isnan().any():
+        raise ValueError("The samples hold values that are not numbers: the model has diverged, lower its rates.")
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,5 +1,6 @@
 """What a data set must offer, whether it holds pixels or latents."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -48,3 +49,8 @@ class Source(Protocol):
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         """Images in [-1, 1] of samples of the model."""
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches workers too; they are needed until the main process's work is done, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.source import Source
-from dmp_lightning.data.workers import ignore_interrupts
+from dmp_lightning.data.source import Source, ignore_interrupts
 from dmp_lightning.draws import Stream, generator
 
 

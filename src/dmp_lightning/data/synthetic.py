@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.cache import user_cache
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Stored
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.folders import user_cache
 
 THUMBNAIL = 8  # side of the pictures that stand in for decoded images
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dmp_lightning.files import CHECKSUM, check_tensors, save_tensors
+from dmp_lightning.files import CHECKSUM, check_tensors, hash_tensors, save_tensors
 from dmp_lightning.methods.base import Method
 
 UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
@@ -19,17 +19,7 @@ UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
 
 def fingerprint(backbone: nn.Module) -> str:
     """SHA-256 of a backbone's weights, names and shapes, and of what it computes otherwise than the release."""
-    return _otherwise(backbone, fingerprint_of(backbone.state_dict()))
-
-
-def fingerprint_of(weights: Mapping[str, Any], dtype: torch.dtype | None = None) -> str:
-    """The same of its weights by name alone, as they are or rounded to `dtype`."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        value = value if dtype is None else value.to(dtype)
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return _otherwise(backbone, hash_tensors(backbone.state_dict(), typed=True))
 
 
 def _otherwise(backbone: nn.Module, found: str) -> str:
@@ -99,7 +89,8 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
     """
     tensors, base, _ = read_patch(path)
     ours, rounded = (
-        _otherwise(method.backbone, fingerprint_of(method.base(), kept)) for kept in (None, torch.bfloat16)
+        _otherwise(method.backbone, hash_tensors(method.base(), typed=True, dtype=kept))
+        for kept in (None, torch.bfloat16)
     )
     if base not in (ours, rounded):
         raise ValueError(

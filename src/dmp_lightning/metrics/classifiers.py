@@ -4,12 +4,15 @@
 """
 
 from importlib.resources import files
+from typing import ClassVar
 
 from jaxtyping import Float
 from safetensors.torch import load
 from torch import Tensor, nn
 
 from dmp_lightning.metrics.features import Features, Images, centred, check_shape
+
+POOL = 0
 
 
 class Classifier(Features):
@@ -22,20 +25,24 @@ class Classifier(Features):
     num_features = 64
     side: int
     """Height and width of the images (N, 1, side, side)."""
+    widths: ClassVar[tuple[int, ...]]
+    """Channels of the 3x3 convolutions, each with an activation; `POOL` halves height and width."""
     file: str
     """Of the weights, in the package's assets."""
 
     def __init__(self, pretrained: bool = True) -> None:
         super().__init__()
-        self.hidden = self.layers()
+        layers, channels, side = list[nn.Module](), 1, self.side
+        for width in self.widths:
+            if width == POOL:
+                layers, side = [*layers, nn.MaxPool2d(2)], side // 2
+            else:
+                layers, channels = [*layers, nn.Conv2d(channels, width, 3, padding=1), nn.GELU()], width
+        self.hidden = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side**2, self.num_features))
         self.head = nn.Sequential(nn.GELU(), nn.Linear(self.num_features, 10))
         if pretrained:
             self.load_state_dict(load((files("dmp_lightning") / "assets" / self.file).read_bytes()))
             self.eval().requires_grad_(False)
-
-    def layers(self) -> nn.Sequential:
-        """From centred images to features."""
-        raise NotImplementedError
 
     def forward(self, images: Images) -> Float[Tensor, "N 64"]:
         """Features of 8-bit images."""
@@ -54,40 +61,12 @@ class Classifier(Features):
 class DigitsClassifier(Classifier):
     """For scikit-learn's digits: images (N, 1, 8, 8)."""
 
-    name = "frechet_digits_classifier"
-    side = 8
-    file = "digits_classifier.safetensors"
-
-    def layers(self) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.GELU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(512, self.num_features),
-        )
+    name, file = "frechet_digits_classifier", "digits_classifier.safetensors"
+    side, widths = 8, (16, 32, POOL)
 
 
 class FashionClassifier(Classifier):
     """For Fashion-MNIST: images (N, 1, 28, 28)."""
 
-    name = "frechet_fashion_classifier"
-    side = 28
-    file = "fashion_classifier.safetensors"
-
-    def layers(self) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.GELU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.GELU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.GELU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(576, self.num_features),
-        )
+    name, file = "frechet_fashion_classifier", "fashion_classifier.safetensors"
+    side, widths = 28, (16, POOL, 32, POOL, 64, POOL)

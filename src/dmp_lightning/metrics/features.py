@@ -13,6 +13,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from dmp_lightning.files import hash_tensors
+
 Images = UInt8[Tensor, "N C H W"]
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -38,10 +40,7 @@ class Features(nn.Module):
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the extractor and its weights."""
-        digest = hashlib.sha256(f"{self.name} {self.num_features}".encode())
-        for key, value in sorted(self.state_dict().items()):
-            digest.update(f"{key} {tuple(value.shape)}".encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return hash_tensors(self.state_dict(), f"{self.name} {self.num_features}")[:16]
 
 
 class Inception(Features):

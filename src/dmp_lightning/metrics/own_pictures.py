@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm, trange
 
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Source
-from dmp_lightning.data.to_uint8 import to_uint8
 from dmp_lightning.files import DamagedError, load_tensors, save_tensors
 from dmp_lightning.metrics.features import Features, Images, centred
 from dmp_lightning.metrics.frechet import one_at_a_time

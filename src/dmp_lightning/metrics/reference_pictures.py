@@ -12,8 +12,7 @@ from torch import Tensor
 
 from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.pictures.colours import BACKGROUND
-from dmp_lightning.data.pictures.crop import CROP
-from dmp_lightning.data.pictures.fit import fit_picture
+from dmp_lightning.data.pictures.fit import CROP, fit_picture
 from dmp_lightning.metrics.moments import Moments
 
 log = logging.getLogger(__name__)

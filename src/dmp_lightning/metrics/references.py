@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from dmp_lightning.data.images.open import open_images
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Source
-from dmp_lightning.data.to_uint8 import to_uint8
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.moments import Moments
 from dmp_lightning.metrics.npz_images import NpzImages

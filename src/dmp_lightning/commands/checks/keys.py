@@ -8,7 +8,7 @@ from dmp_lightning.commands.checks.compound_kinds import (
     optional,
 )
 from dmp_lightning.commands.checks.keys_of_groups import SOMETIMES
-from dmp_lightning.commands.checks.keys_of_training import LABEL, TRAIN
+from dmp_lightning.commands.checks.keys_of_training import TRAIN
 from dmp_lightning.commands.checks.kinds import Kind
 from dmp_lightning.commands.checks.plain_kinds import (
     BOOLEAN,
@@ -26,7 +26,7 @@ OF_PATCH: dict[str, Kind] = {
     "run": MAYBE_PATH,
     "patch": MAYBE_PATH,
     "strength": number(),
-    "classes": optional(list_of(LABEL)),
+    "classes": optional(list_of(integer())),
 }
 
 LAUNCHER: dict[str, Kind] = {

@@ -25,16 +25,13 @@ from dmp_lightning.commands.checks.plain_kinds import (
 )
 
 DEVICES = pattern(r"auto|\d+(,\d+)*", "auto or numbers as in 0,1")
-LABEL = integer()
 
 TRAIN: dict[str, Kind] = {
     "backbone": mapping("one of backbone=..."),
     "backbone.weights": MAYBE_PATH,
     "backbone.part": optional(choice("ema", "model")),
     "backbone.dtype": choice("float32", "bfloat16"),
-    "backbone.labels": either_of(
-        list_of(optional(LABEL)), mapping("a map from old labels to new"), choice("strict", "reinit"), PATH
-    ),
+    "backbone.labels": choice("strict", "reinit"),
     "backbone.model": mapping("the arguments of a model"),
     "method": mapping("one of method=..."),
     "gate": mapping("one of gate=..."),
@@ -74,7 +71,7 @@ TRAIN: dict[str, Kind] = {
     "recipe.checkpoint_every": COUNT,
     "trainer": mapping("one of trainer=..."),
     "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps"),
-    "trainer.devices": either_of(COUNT, DEVICES, list_of(LABEL, lone=False)),
+    "trainer.devices": either_of(COUNT, DEVICES, list_of(integer(), lone=False)),
     "trainer.num_nodes": COUNT,
     "trainer.strategy": either_of(
         choice("auto", "ddp", "ddp_find_unused_parameters_true"), mapping("one of trainer=...")

@@ -20,8 +20,7 @@ from dmp_lightning.data.images.source import Images, fingerprint_of
 from dmp_lightning.data.latents.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.latents.vae import downsampling, load_vae, posterior, scaling, weights_hash
 from dmp_lightning.data.pictures.colours import BACKGROUND
-from dmp_lightning.data.pictures.crop import CROP
-from dmp_lightning.data.pictures.fit import fit_picture
+from dmp_lightning.data.pictures.fit import CROP, fit_picture
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,10 @@
-"""From images, or latents that others extracted, to a store of latents; and checking one."""
+"""From images to a store of latents; and checking one."""
 
 import logging
 from collections import Counter
 from pathlib import Path
 
 from dmp_lightning.data.encode.images import prepare_images
-from dmp_lightning.data.encode.latents import prepare_latents
 from dmp_lightning.data.encode.plans import RECORDS
 from dmp_lightning.data.encode.shards import Encoder
 from dmp_lightning.data.latents.checksums import problems
@@ -31,7 +30,7 @@ def encode(
     """Encode the images at `source` into the folder `out`, or go on with it.
 
     Args:
-        source: a folder, zip, tar, or folder of tars or IDX files; or a folder of fast-DiT's or LightningDiT's latents.
+        source: a folder, zip, tar, or folder of tars or IDX files.
         vae: a folder in diffusers' format, or hf://ORGANISATION/NAME.
         labels: `folders`: each folder right below the source is a class. `auto`: the labels that the source gives, or
             the folders where they are ImageNet's synsets; several other folders are asked about. `none`: one class.
@@ -40,12 +39,13 @@ def encode(
 
     Raises:
         FileNotFoundError: there are no images, or no VAE.
-        ValueError: an image cannot be read; `out` holds other latents.
+        ValueError: an image cannot be read; `source` holds latents, or `out` other ones.
     """
     check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     folder = Path(source)
-    prepare = prepare_latents if is_fast_dit(folder) or is_lightningdit(folder) else prepare_images
-    work = prepare(folder, vae, labels, resolution, shard_mb)
+    if is_fast_dit(folder) or is_lightningdit(folder):
+        raise ValueError(f"{source} holds latents, which are read as they are: set data.train.folder to it.")
+    work = prepare_images(folder, vae, labels, resolution, shard_mb)
     if Encoder(work, Path(out), batch_size, workers, skip=on_error == "skip").run():
         manifest = read_manifest(Path(out) / MANIFEST)
         skipped = work.plan.images - manifest.count

@@ -27,7 +27,7 @@ from dmp_lightning.data.encode.plans import (
 )
 from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import Plan, Shard, read_plan, write_record
-from dmp_lightning.data.workers import ignore_interrupts
+from dmp_lightning.data.source import ignore_interrupts
 from dmp_lightning.files import replacing
 
 log = logging.getLogger(__name__)

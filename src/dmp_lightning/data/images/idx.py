@@ -1,16 +1,23 @@
-"""The images and labels of MNIST's IDX files."""
+"""IDX files (http://yann.lecun.com/exdb/mnist): a magic number, the sizes, the values; and MNIST's images in them."""
 
+import gzip
 import hashlib
+import zlib
+from math import prod
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
-from dmp_lightning.data.idx_files import read_idx
 from dmp_lightning.data.images.given_labels import Given
 from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.pictures.read import LeftOut, Picture
+
+UNSIGNED_BYTES = 0x08
+
+MAX_BYTES = 2**31
+"""Of one file, unpacked: EMNIST, the largest of its kin, has 0.64 x 10^9."""
 
 
 class IdxImages(Images):
@@ -40,3 +47,30 @@ class IdxImages(Images):
 
     def read(self, index: int) -> Picture:
         return Picture(Image.fromarray(self.pixels[index]))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of unsigned bytes in `path`, or, where there is no such file, in the same compressed: `path`.gz.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: the file is damaged, holds values of another type, or too many of them.
+    """
+    compressed = path.with_name(f"{path.name}.gz")
+    found = next((file for file in (path, compressed) if file.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"There is no {path}, nor {compressed.name} beside it: set the folder to where it is.")
+    try:
+        with gzip.open(found) if found == compressed else found.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{found} is damaged ({error}): restore it.") from error
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{found} has more than {MAX_BYTES:,} bytes, unpacked: no IDX file of images is so large.")
+    start = 4 * (1 + content[3]) if len(content) > 3 else 4
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTES]) or len(content) < start:
+        raise ValueError(f"{found} is no IDX file of unsigned bytes: restore it.")
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
+    if len(content) != start + prod(shape):
+        raise ValueError(f"{found} holds {len(content)} bytes, not those of an array {shape}: restore it.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -10,9 +10,9 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.latents.manifest import Shard
 from dmp_lightning.files import replacing
+from dmp_lightning.folders import user_cache
 
 
 def sha256(path: Path) -> str:

@@ -39,18 +39,14 @@ class Files:
 
 
 class Found(NamedTuple):
-    """The features' files in order of their names, the headers of the good ones, and the labels of all, (N,)."""
+    """The headers of the features' files, in the order of their names, and their labels (N,)."""
 
-    paths: list[Path]
     headers: dict[Path, Header]
     labels: Int[Tensor, " N"]
 
 
-def read_files(features: Path, named: Path, damaged: bool) -> Found:
+def read_files(features: Path, named: Path) -> Found:
     """Read the headers of all features, and all labels, which lie in the folder `named`.
-
-    Args:
-        damaged: leave features that are damaged to their reading.
 
     Raises:
         ValueError: the folders do not go together, or a file is damaged, or no label.
@@ -68,13 +64,9 @@ def read_files(features: Path, named: Path, damaged: bool) -> Found:
         log.warning("%s: left out %s that are no .npy files.", features, f"{others:,}")
     headers, labels = dict[Path, Header](), []
     for path in tqdm(paths, "Reading labels", unit="file", leave=False, delay=2):
-        try:
-            headers[path] = _header(path)
-        except ValueError:
-            if not damaged:
-                raise
+        headers[path] = _header(path)
         labels.append(_label(named / path.name))
-    return Found(paths, headers, check_labels(np.array(labels), lambda index: str(named / paths[index].name)))
+    return Found(headers, check_labels(np.array(labels), lambda index: str(named / paths[index].name)))
 
 
 def read_array(path: Path) -> np.ndarray:

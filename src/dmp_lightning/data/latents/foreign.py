@@ -30,14 +30,11 @@ def is_fast_dit(folder: Path) -> bool:
     return bool(_features(folder))
 
 
-def open_lightningdit(folder: Path, vae: Scaling, damaged: bool = False) -> Store:
+def open_lightningdit(folder: Path, vae: Scaling) -> Store:
     """LightningDiT's shards: `latents`, `latents_flip`, `labels`, of the VAE's own scale.
 
     Where `latents_stats.pt` is beside them they are normalised by it, channel by channel, as LightningDiT does; else
     by the VAE's scale and shift.
-
-    Args:
-        damaged: leave single latents that are damaged to their reading.
 
     Raises:
         ValueError: a file is damaged, or holds something else; the numbers are not what a model is trained on.
@@ -55,20 +52,14 @@ def open_lightningdit(folder: Path, vae: Scaling, damaged: bool = False) -> Stor
     digest = ",".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
     store = _store(parts, shape, labels, scale=1 / std, shift=mean, digest=digest)
     scaled_by = f"{statistics} is of other latents" if given else f"The VAE scales by {vae.scale:.6g}"
-    check_numbers(
-        store, folder, f"{scaled_by}: put the right {STATISTICS} beside them, or set the VAE they are from.", damaged
-    )
+    check_numbers(store, folder, f"{scaled_by}: put the right {STATISTICS} beside them, or set the VAE they are from.")
     return store
 
 
-def open_fast_dit(folder: Path, vae: Scaling, damaged: bool = False) -> Store:
+def open_fast_dit(folder: Path, vae: Scaling) -> Store:
     """fast-DiT's folders, `*_features` and `*_labels`, with files of the same names; they are scaled already.
 
-    A file a sample is slow, and opening reads all headers and labels: a store of `python -m dmp_lightning.encode` is
-    not.
-
-    Args:
-        damaged: leave single latents that are damaged to their reading.
+    A file a sample is slow, and opening reads all headers and labels.
 
     Raises:
         ValueError: the folders do not go together, a file is damaged, or holds something else; the numbers are not what
@@ -76,17 +67,17 @@ def open_fast_dit(folder: Path, vae: Scaling, damaged: bool = False) -> Store:
     """
     features = _features(folder)
     assert features is not None  # as is_fast_dit has found
-    found = read_files(features, features.with_name(features.name.removesuffix("_features") + "_labels"), damaged)
+    found = read_files(features, features.with_name(features.name.removesuffix("_features") + "_labels"))
     shape = common_shape({path: header.shape for path, header in found.headers.items()})
     check_shape(features, shape, vae.channels)
     kept = common_type({path: header.dtype.name for path, header in found.headers.items()})
-    paths = found.paths
+    paths = list(found.headers)
     digest = hashlib.sha256("".join(f"{path.name} {path.stat().st_mtime_ns}" for path in paths).encode()).hexdigest()
     store = _store(
         [Files(paths, shape, kept)], shape, found.labels, scale=vae.scale, shift=vae.shift, digest=digest, scaled=True
     )
     remedy = f"Extract them again, multiplied by the VAE's scaling factor, {vae.scale:.6g}, once."
-    check_numbers(store, features, remedy, damaged)
+    check_numbers(store, features, remedy)
     return store
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Int, Num
 from torch import Tensor
 
 from dmp_lightning.data.latents.store import Store
@@ -87,18 +87,19 @@ def check_labels(values: Num[np.ndarray, " N"], name: Callable[[int], str]) -> I
     return torch.from_numpy(values.astype(np.int64))
 
 
-def check_numbers(store: Store, folder: Path, remedy: str, damaged: bool) -> None:
+def check_numbers(store: Store, folder: Path, remedy: str) -> None:
     """Look at a sample of the latents: finite, alive in every channel, and of the scale that models are trained on.
 
     All others are looked at when they are read, for being finite.
 
     Args:
-        remedy: what to do about another scale. damaged: leave single ones that are damaged to their reading.
+        remedy: what to do about another scale.
 
     Raises:
         ValueError: they are not; the sentence names a file, and what was measured.
     """
-    indices, latents = _sample(store, damaged)
+    indices = np.unique(np.linspace(0, len(store) - 1, SAMPLE).astype(int))
+    latents = store.scale_for_model(store.gather(indices, np.zeros_like(indices))[:, 0].float())
     sizes = latents.flatten(1).square().mean(1).sqrt()
     size, largest, worst = sizes.median().item(), sizes.max().item(), int(sizes.argmax())
     expected = f"as the model takes them they should be near 1 ({LOW} to {HIGH}). {remedy}"
@@ -106,7 +107,7 @@ def check_numbers(store: Store, folder: Path, remedy: str, damaged: bool) -> Non
         raise ValueError(f"{folder} holds latents whose numbers have a typical size (RMS) of {size:.3g}: {expected}")
     if size < LOW:
         log.warning("%s holds latents whose numbers have a typical size (RMS) of %.3g: %s", folder, size, expected)
-    if largest > HIGH and not damaged:
+    if largest > HIGH:
         where = store.name(int(indices[worst]))
         raise ValueError(f"{where} holds a latent of size (RMS) {largest:.3g}, others of {size:.3g}: {expected}")
     dead = (latents.transpose(0, 1).flatten(1).std(1) == 0).nonzero().flatten().tolist()
@@ -116,19 +117,3 @@ def check_numbers(store: Store, folder: Path, remedy: str, damaged: bool) -> Non
         mirrors = store.scale_for_model(store.gather(indices, np.ones_like(indices))[:, 0].float())
         if torch.equal(mirrors, latents):
             raise ValueError(f"{folder} holds mirrors (latents_flip) that are the latents themselves: {AGAIN}.")
-
-
-def _sample(store: Store, damaged: bool) -> tuple[Int[np.ndarray, " B"], Float[Tensor, "B C H W"]]:
-    """Latents evenly over the store, as the model takes them, and which they are."""
-    indices = np.unique(np.linspace(0, len(store) - 1, SAMPLE).astype(int))
-    found = []
-    for index in indices:
-        try:
-            found.append((index, store.gather(np.array([index]), np.array([0]))))
-        except ValueError:
-            if not damaged:
-                raise
-    if not found:
-        raise ValueError(f"None of the latents beside {store.name(0)} can be read: {AGAIN}.")
-    kept, latents = zip(*found, strict=True)
-    return np.array(kept), store.scale_for_model(torch.cat(latents)[:, 0].float())

@@ -8,10 +8,10 @@ import fsspec
 from filelock import FileLock
 from tqdm import tqdm
 
-from dmp_lightning.data.cache import user_cache
 from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import MANIFEST, Shard, read_manifest
 from dmp_lightning.files import replacing
+from dmp_lightning.folders import user_cache
 
 
 def is_remote(folder: str) -> bool:

@@ -18,8 +18,8 @@ from dmp_lightning.data.latents.manifest import MANIFEST
 from dmp_lightning.data.latents.remote import fetch_store, is_remote
 from dmp_lightning.data.latents.store import Store, open_store
 from dmp_lightning.data.latents.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Stored
-from dmp_lightning.data.to_uint8 import to_uint8
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """The VAE between images and latents: diffusers' AutoencoderKL, always in float32."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,8 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Float
 from torch import Tensor
+
+from dmp_lightning.files import hash_tensors
 
 HUB = "hf://"
 """Before the name of a VAE on the hub, hf://ORGANISATION/NAME; all else are folders."""
@@ -97,11 +98,7 @@ def downsampling(vae: Any) -> int:
 
 def weights_hash(vae: Any) -> str:
     """SHA-256 of the weights, their names and shapes, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, value in sorted(vae.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return hash_tensors(vae.state_dict())
 
 
 @torch.no_grad()

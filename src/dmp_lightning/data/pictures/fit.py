@@ -1,4 +1,4 @@
-"""Pictures cut and resized to what a model takes, and as many channels of them."""
+"""Pictures made what a model takes: cut to squares as for ADM (Dhariwal & Nichol 2021) and DiT, grey or in colour."""
 
 import numpy as np
 import torch
@@ -6,12 +6,15 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from dmp_lightning.data.pictures.crop import centre_crop
 from dmp_lightning.data.pictures.read import Picture
 
+CROP = "ADM centre crop"
 ENLARGED = "enlarged"
 MADE_GREY = "in colour and made grey"
 REPEATED = "grey and repeated in three channels"
+
+LONG = 16
+"""Of a picture more than so many times as long as wide, the ends are cut off first: resized, they fill any memory."""
 
 
 def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Tensor, "C H W"], tuple[str, ...]]:
@@ -39,6 +42,24 @@ def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Te
             notes.append(ENLARGED)
         image = centre_crop(image, height)
     return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1), tuple(notes)
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """The central square of an image, `size` pixels wide.
+
+    The image is halved by averaging blocks of 2x2 pixels as long as its shorter side stays at least `size`, then
+    resized bicubically until that side is `size`, and cut in the middle.
+    """
+    shorter = min(image.size)
+    if max(image.size) > LONG * shorter:
+        left, top = (max(side - LONG * shorter, 0) // 2 for side in image.size)
+        image = image.crop((left, top, image.width - left, image.height - top))
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
 
 
 def _in_colour(image: Image.Image) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.to_uint8 import to_uint8
+from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.metrics.counts import Counts

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dmp_lightning.backbones import DiT, load_weights
-from dmp_lightning.backbones.from_file import in_weights, null_label
+from dmp_lightning.backbones.sizes import in_weights, null_label
 from dmp_lightning.commands.build import build_backbone
 from tests.configs import config
 
