@@ -85,7 +85,7 @@ def test_enter_is_called_before_each_block_with_the_embeddings_of_the_pass(golde
     assert torch.equal(backbone(*inputs, enter), backbone(*inputs))
     for hook in hooks:
         hook.remove()
-    assert [site.index for site in sites] == list(range(backbone.depth))
+    assert [site.number for site in sites] == list(range(backbone.depth))
     assert inside[: backbone.depth] == [1, 2, 3]
     for site in sites:
         assert all(map(torch.equal, site.embeddings, backbone.embed(*inputs[1:])))
@@ -96,7 +96,7 @@ def test_tokens_that_were_put_before_the_others_are_dropped_at_the_end(golden_di
     inputs = values["x"], values["t"], Condition(values["y"])
 
     def enter(tokens, site):
-        return torch.cat([tokens[:, :5], tokens], dim=1) if site.index == backbone.depth - 1 else tokens
+        return torch.cat([tokens[:, :5], tokens], dim=1) if site.number == backbone.depth - 1 else tokens
 
     assert backbone(*inputs, enter).shape == values["out.frozen"].shape
 

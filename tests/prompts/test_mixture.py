@@ -19,7 +19,7 @@ def run(backbone, mixture, values, noise=None):
     embeddings = backbone.embed(values["t"], Condition(values["y"]))
     mixed = mixture.weigh(embeddings.timestep + embeddings.label, noise)
     arguments = values["x"], values["t"], Condition(values["y"])
-    return backbone(*arguments, lambda tokens, site: mixture.inject(tokens, site.index, mixed))
+    return backbone(*arguments, lambda tokens, site: mixture.inject(tokens, site.number, mixed))
 
 
 def golden_mixture(backbone, values, **options):

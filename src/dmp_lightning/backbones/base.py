@@ -20,9 +20,9 @@ class Embeddings(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Where tokens are about to enter a block: its `index` in running order, and the `embeddings` of this pass."""
+    """Where tokens are about to enter a block: its `number` in running order, and the `embeddings` of this pass."""
 
-    index: int
+    number: int
     embeddings: Embeddings
 
 

@@ -67,9 +67,9 @@ class Method(nn.Module):
 
         def enter(tokens: Float[Tensor, "B N D"], site: Site) -> Float[Tensor, "B N2 D"]:
             nonlocal prepared
-            if site.index == 0:
+            if site.number == 0:
                 prepared = self.prepare(t, site.embeddings, noise)
-            return self.enter(tokens, site.index, prepared)
+            return self.enter(tokens, site.number, prepared)
 
         output = self.backbone(x, t, condition, enter)
         return Prediction(output, self.auxiliary(prepared) if self.training else {})
