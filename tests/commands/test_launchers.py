@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch.distributed import TCPStore
 
+from dmp_lightning.commands import resolvers
 from dmp_lightning.commands.errors import check_launcher, explanation
-from dmp_lightning.commands.resolvers import run_dir
 from dmp_lightning.runs.record import read_results
 from tests.configs import SMALL, config, random_base
 from tests.crashes import left_in
@@ -60,8 +60,8 @@ def test_slurm_is_where_its_srun_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_processes_of_torchrun_agree_on_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(1, 9))
-    monkeypatch.setattr(entry, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 1, 0, 0, next(times))))
-    assert run_dir("name", None) != run_dir("name", None)
+    monkeypatch.setattr(resolvers, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 1, 0, 0, next(times))))
+    assert resolvers.run_dir("name", None) != resolvers.run_dir("name", None)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     for key, value in {
         "TORCHELASTIC_USE_AGENT_STORE": "True",
@@ -69,15 +69,15 @@ def test_processes_of_torchrun_agree_on_their_folder(monkeypatch: pytest.MonkeyP
         "MASTER_PORT": store.port,
     }.items():
         monkeypatch.setenv(key, str(value))
-    assert run_dir("name", None) == run_dir("name", None) == "runs/name/2026-01-01_00-00-03"
+    assert resolvers.run_dir("name", None) == resolvers.run_dir("name", None) == "runs/name/2026-01-01_00-00-03"
 
 
 def test_tasks_of_slurm_have_to_be_told_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "8")
     with pytest.raises(ValueError, match=r"hydra\.run\.dir="):
-        run_dir("name", None)
+        resolvers.run_dir("name", None)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    run_dir("name", None)
+    resolvers.run_dir("name", None)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ OTHERS = r"(torch|torchvision|lightning|lightning_utilities|timm|diffusers|torch
 
 
 def quiet() -> None:
-    """Let Lightning speak only to warn, and once; without advice on loader workers, and deprecations in libraries."""
+    """Let Lightning speak only to warn, and once: neither of loader workers nor of deprecations."""
     logging.getLogger("lightning").handlers.clear()  # Hydra's handlers print the same again
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
