@@ -162,7 +162,7 @@ def hash_tensors(
     for name, value in sorted(tensors.items()):
         value = value if dtype is None else value.to(dtype)
         digest.update(f"{name} {tuple(value.shape)}{f' {value.dtype}' if typed else ''}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -72,11 +72,11 @@ def _sets(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Weigh
 
 
 def _choose(sets: Collection[str], part: str | None) -> str:
-    if part in sets:
-        return part
-    if part is not None:
+    if part is not None and part not in sets:
         known = " and ".join(name or "bare weights" for name in sets)
         raise ValueError(f"has no part named {part!r}; it holds {known}.")
+    if part is not None:
+        return part
     chosen, *others = sorted(sets, key=_rank)
     if others and _rank(others[0]) == _rank(chosen):
         raise ValueError(f"holds several sets of weights ({', '.join(sets)}): choose one with backbone.part.")

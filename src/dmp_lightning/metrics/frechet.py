@@ -28,7 +28,7 @@ class Sums(NamedTuple):
 
     total: Float[Tensor, " F"]
     squares: Float[Tensor, "F F"]
-    count: Int[Tensor, ""]
+    number: Int[Tensor, ""]
 
     @classmethod
     def of_none(cls, size: int, device: torch.device | str) -> "Sums":
@@ -38,7 +38,7 @@ class Sums(NamedTuple):
 
     def add(self, features: Float[Tensor, "N F"]) -> "Sums":
         """With those of these features."""
-        return Sums(self.total + features.sum(0), self.squares + features.T.mm(features), self.count + len(features))
+        return Sums(self.total + features.sum(0), self.squares + features.T.mm(features), self.number + len(features))
 
     def to(self, device: torch.device | str) -> "Sums":
         return Sums(*(value.to(device) for value in self))
@@ -48,8 +48,8 @@ class Sums(NamedTuple):
         return Sums(*(_added_up(value).cpu() for value in self))
 
     def moments(self) -> Moments:
-        mean = self.total / self.count
-        return Moments(mean, (self.squares - self.count * torch.outer(mean, mean)) / (self.count - 1))
+        mean = self.total / self.number
+        return Moments(mean, (self.squares - self.number * torch.outer(mean, mean)) / (self.number - 1))
 
 
 def _added_up(value: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ class FrechetDistance:
     def _moments(self, sums: Sums, which: str) -> Moments:
         """Mean and covariance of all images of one side."""
         everywhere = sums.of_all_processes()
-        if everywhere.count < 2:
-            found = int(everywhere.count)
+        if everywhere.number < 2:
+            found = int(everywhere.number)
             raise ValueError(f"{self.name} needs two {which} images at least, there are {found}: give more.")
         return everywhere.moments()
 
