@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
 from PIL import Image
 
+from dmp_lightning.backbones import DiT
 from dmp_lightning.commands.checks.acting import check_acting, keys_of
 from dmp_lightning.commands.checks.quoting import readable
 from dmp_lightning.commands.checks.values import check_values
@@ -22,7 +23,7 @@ from dmp_lightning.commands.errors import check_order, check_top_level
 from dmp_lightning.commands.trust.trusted import check_targets
 from dmp_lightning.metrics.references import open_reference
 from dmp_lightning.report import with_folder
-from tests.configs import config, random_base
+from tests.configs import config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!ao]*.md"))]
@@ -60,7 +61,9 @@ def runs(arguments: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
 def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save(random_base(), "my_dit.pt")  # whose sizes a command takes from it
+    if "backbone.weights=my_dit.pt" in arguments:  # whose sizes it takes from the file
+        sizes = {"input_size": 32, "in_channels": 4, "patch_size": 2, "width": 384, "depth": 1, "heads": 6}
+        torch.save(DiT(**sizes, num_classes=1, class_dropout_prob=0.0).state_dict(), "my_dit.pt")
     given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
     configs = []
     for overrides in runs(readable(given, name, Path(CONFIG_DIR))):
