@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dmp_lightning.backbones import DiT, load_weights
+from dmp_lightning.condition import Condition
 from dmp_lightning.methods.patches import fingerprint
 
 DEPTH, WIDTH, HEADS, CLASSES = 3, 32, 4, 5
@@ -62,36 +63,38 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "dit"
 
 
-def inputs() -> tuple[Tensor, Tensor, Tensor]:
+def inputs() -> tuple[Tensor, Tensor, Condition]:
     x = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    return x, torch.tensor([0, 500, 999]), torch.tensor([0, 4, CLASSES])
+    return x, torch.tensor([0, 500, 999]), Condition(torch.tensor([0, 4, CLASSES]))
 
 
 @torch.no_grad()
 def test_both_layouts_are_the_same_model_and_diffusers_own_agrees(folder: Path, tmp_path: Path) -> None:
     state = random_state()
     torch.save(state, tmp_path / "dit.pt")
-    x, t, y = inputs()
-    public = load_weights(dit(), tmp_path / "dit.pt")(x, t, y)
-    assert torch.equal(load_weights(dit(), folder)(x, t, y), public)
+    x, t, condition = inputs()
+    public = load_weights(dit(), tmp_path / "dit.pt")(x, t, condition)
+    assert torch.equal(load_weights(dit(), folder)(x, t, condition), public)
 
     theirs = DiTTransformer2DModel.from_pretrained(folder, low_cpu_mem_usage=False).eval()
     for block in theirs.transformer_blocks:  # diffusers spaces the timestep's frequencies otherwise than the release
         block.norm1.emb.time_proj.downscale_freq_shift = 0
-    torch.testing.assert_close(theirs(x, t, class_labels=y).sample, public, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(theirs(x, t, class_labels=condition.label).sample, public, rtol=1e-4, atol=1e-4)
     assert public.std() > 0.5
 
 
 @torch.no_grad()
 def test_with_diffusers_frequencies_it_computes_what_diffusers_computes(folder: Path, caplog) -> None:
-    x, t, y = inputs()
+    x, t, condition = inputs()
     with caplog.at_level("INFO"):
         ours = load_weights(dit(timestep_frequencies="diffusers"), folder)
     assert "Timestep frequencies: diffusers' own" in caplog.text
     theirs = DiTTransformer2DModel.from_pretrained(folder, low_cpu_mem_usage=False).eval()
-    torch.testing.assert_close(theirs(x, t, class_labels=y).sample, ours(x, t, y), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        theirs(x, t, class_labels=condition.label).sample, ours(x, t, condition), rtol=1e-5, atol=1e-5
+    )
     release = load_weights(dit(), folder)
-    assert (release(x, t, y) - ours(x, t, y)).abs().max() > 1e-2
+    assert (release(x, t, condition) - ours(x, t, condition)).abs().max() > 1e-2
     assert fingerprint(release) != fingerprint(ours)  # a patch of the one does not go onto the other
     with pytest.raises(ValueError, match="timestep_frequencies=other is unknown: choose release or diffusers"):
         dit(timestep_frequencies="other")
