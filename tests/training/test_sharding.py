@@ -9,6 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.testing import assert_close
 
 from dmp_lightning.backbones import DiT
+from dmp_lightning.condition import Condition
 from dmp_lightning.methods import DMP, Frozen, FullFinetune, LoRA, Method
 from dmp_lightning.prompts import LinearGate
 from dmp_lightning.training.sharding import shard_frozen
@@ -35,8 +36,8 @@ def results(method: Method, share: slice) -> tuple[torch.Tensor, dict[str, torch
     """The outputs for a share of a batch, and the gradients of what is trained."""
     backbone = method.backbone
     x = torch.randn(4, *backbone.sample_shape, generator=torch.Generator().manual_seed(1))
-    t, y = torch.tensor([0, 10, 500, 999]), torch.tensor([0, 1, 0, 1])
-    output = method.eval()(x[share], t[share], y[share]).output
+    t, condition = torch.tensor([0, 10, 500, 999]), Condition(torch.tensor([0, 1, 0, 1]))
+    output = method.eval()(x[share], t[share], condition.take(share)).output
     trained = {name: value for name, value in method.trained().items() if name not in method.training_only}
     if not trained:
         return output, {}
