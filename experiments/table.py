@@ -53,7 +53,7 @@ COLUMNS: dict[str, Show] = {
 
 
 class Found(NamedTuple):
-    """What a run found, and its change from the base without each group of samples in turn, where that is known."""
+    """A number of a run. `groups`: its change from the base without each group of samples; older runs have none."""
 
     value: float | None
     groups: list[float]

@@ -13,7 +13,7 @@ from dmp_lightning.condition import Condition
 
 
 class Embeddings(NamedTuple):
-    """What steers the blocks, and what a gate may see: each (B, D)."""
+    """The embeddings that steer the blocks, and that a gate may see: each (B, D)."""
 
     timestep: Float[Tensor, "B D"]
     label: Float[Tensor, "B D"]
@@ -94,7 +94,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def precision(self, device: torch.device) -> AbstractContextManager:
-        """What a pass runs in: bfloat16 where the blocks' weights are, else whatever the caller chose."""
+        """The precision of a pass: bfloat16 if the blocks' weights are bfloat16, else the caller's choice."""
         if next(self.blocks.parameters()).dtype != torch.bfloat16:
             return nullcontext()
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)

@@ -19,7 +19,7 @@ REMEDY = "set backbone.weights to the base's .safetensors or .pt file, or make o
 RAISED = (
     SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError, KeyError,
 )  # fmt: skip
-"""What torch and safetensors raise on files that they cannot read."""
+"""Errors that torch and safetensors raise on files that they cannot read."""
 
 
 def read_content(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def register_resolvers() -> None:
     `${sweep_dir:NAME,RESUME,SWEEP,BELOW}` and, in the latter, `${job_dir:NUMBER,OVERRIDES,AXES,SWEEP}`.
     `${component:NAME}`: a name that is to be one part of a path. `${checked:KIND}`: false, where the folder
     of a job is free.
-    `${share:WHOLE,PARTS}`: an integer, at least 1. `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
+    `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
     `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
@@ -38,7 +38,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("in_weights", _of_weights("in_weights"), replace=True)
     OmegaConf.register_new_resolver("null_label", _of_weights("null_label"), replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
-    OmegaConf.register_new_resolver("share", lambda whole, parts: max(whole // parts, 1), replace=True)
 
 
 def run_dir(name: str, resume: str | None) -> str:

@@ -1,1 +1,1 @@
-"""What users type, checked before anything is built."""
+"""Checks of the user's input, made before anything is built."""

@@ -1,1 +1,1 @@
-"""What may be built from a file or a config."""
+"""The list of what a file or a config may build, and the checks against it."""

@@ -41,7 +41,7 @@ def _known(module: ModuleType) -> Constructors:
 METHODS, GATES = _known(methods), _known(prompts)
 PROCESSES, BETAS, WEIGHTS = _known(ddpm), _known(schedule), _known(weighting)
 PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEIGHTS}
-"""What may be built for an argument of that name."""
+"""Constructors that a description may name for an argument, by the argument's name."""
 
 GIVEN = {"backbone", "width", "prompts", "snr"}
 """Arguments that a description does not give: the base's, those of the method for its gate, the process's own."""
