@@ -90,6 +90,27 @@ def test_without_trust_an_example_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    ("where", "bug", "said"),
+    [
+        ("super().__init__", "int('few')", "ValueError: invalid literal for int()"),
+        ("cosine =", "batch, tokens, width = e.shape", "ValueError: not enough values to unpack"),
+        ("cosine =", "open('table.npy')", "FileNotFoundError: "),
+    ],
+)
+def test_a_bug_in_ones_own_gate_keeps_its_stack(where: str, bug: str, said: str, tmp_path: Path) -> None:
+    files, _ = blocks("add_gate.md")
+    (tmp_path / "myconf" / "gate").mkdir(parents=True)
+    (tmp_path / "myconf" / "gate" / "cosine.yaml").write_text(files["myconf/gate/cosine.yaml"])
+    (tmp_path / "mygates.py").write_text(files["mygates.py"].replace(where, f"{bug}\n        {where}"))
+    arguments = ["--config-dir", "myconf", "gate=cosine", *TINY]
+    result = command(tmp_path, arguments, prepare=partial(typed, "mygates"))
+    assert result.code == 1
+    assert said in result.stderr
+    assert re.search(r'mygates\.py", line \d+, in ', result.stderr)
+    assert "error: " not in result.stderr
+
+
 def test_the_environment_says_whom_to_trust() -> None:
     line = "from dmp_lightning.commands.trust.trusted import OWN; print(OWN)"
     environment = os.environ | {"DMP_TRUSTED": "mygates, lab.models"}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from dmp_lightning.commands.door import entry_point
 from dmp_lightning.training.ctrl_c import promise
+from dmp_lightning.user_error import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def main(config: "DictConfig") -> None:
     """Encode, or check what was encoded; torch is imported only now, as `--help` and a misspelt key do not need it."""
     if (config.source is None) == (config.verify is None):
-        raise ValueError("Say where the images are with source=, or which latents to check with verify=.")
+        raise UserError("Say where the images are with source=, or which latents to check with verify=.")
     from dmp_lightning.data.encode.job import encode, verify
 
     if config.verify is not None:

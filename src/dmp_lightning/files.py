@@ -13,6 +13,7 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from dmp_lightning.strict_json import parse
+from dmp_lightning.user_error import UnwritableError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ TAIL = b"checksum:"
 ZIP_END = b"PK\x05\x06"
 
 
-class DamagedError(ValueError):
+class DamagedError(UserError):
     """A file is not as it was written."""
 
 
@@ -61,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # which torch and safetensors raise when a disk is full
         reason = (isinstance(error, OSError) and error.strerror) or error
-        raise OSError(f"{path} cannot be written ({reason}): make room, or choose another folder.") from error
+        raise UnwritableError(f"{path} cannot be written ({reason}): make room, or choose another folder.") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dmp_lightning.files import UNFINISHED
+from dmp_lightning.user_error import UserError
 
 COMPONENT = r"\w[\w .+=@,()-]{0,99}(?<![ .])"
 """A name that becomes one part of a path: it cannot leave its folder, and is a name on any file system."""
@@ -15,11 +16,11 @@ def component(name: object, key: str) -> str:
     """The name as it is, once it is known to be one part of a path; `key` is what the user calls it.
 
     Raises:
-        ValueError: it is not.
+        UserError: it is not.
     """
     text = str(name)
     if not re.fullmatch(COMPONENT, text):
-        raise ValueError(
+        raise UserError(
             f"{key}={text!r} cannot be part of a path: choose up to 100 letters, digits, spaces and any of _.+=@,()-, "
             "the first a letter, a digit or _, and the last no space or dot."
         )
@@ -32,7 +33,7 @@ def check_free(folder: Path, is_ours: Callable[[Path], bool], remedy: str, ignor
     Hidden files count as nothing: of these we write none but our own, and `ignored` are ours as well.
 
     Raises:
-        ValueError: it holds what is not ours; the sentence ends with the `remedy`.
+        UserError: it holds what is not ours; the sentence ends with the `remedy`.
     """
     if not folder.is_dir():
         return
@@ -42,7 +43,7 @@ def check_free(folder: Path, is_ours: Callable[[Path], bool], remedy: str, ignor
         raise TakenError(f"{folder} holds files that are not ours ({', '.join(names[:3])}{more}): {remedy}")
 
 
-class TakenError(ValueError):
+class TakenError(UserError):
     """A folder is not ours to write to: it holds files of the user's, or another process is at work in it."""
 
 

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from dmp_lightning.user_error import UserError
+
 DEEPEST = 50  # containers within containers; a record of ours has about 8
 
 
@@ -11,13 +13,13 @@ def parse(text: str) -> Any:
     """The content of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, gives a key twice, holds NaN or infinity, is nested deeply, or holds half a character
+        UserError: it is no JSON, gives a key twice, holds NaN or infinity, is nested deeply, or holds half a character
             (a lone surrogate), which no file can take.
     """
     try:
         content = json.loads(text, object_pairs_hook=_each_once, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError(f"containers are nested more than {DEEPEST} deep") from None
+        raise UserError(f"containers are nested more than {DEEPEST} deep") from None
     _check(content)
     return content
 
@@ -26,12 +28,12 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twice[:40]!r} stands twice in one place")
+        raise UserError(f"the key {twice[:40]!r} stands twice in one place")
     return found
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise UserError(f"{name} is no number in JSON")
 
 
 def _check(content: Any) -> None:
@@ -49,4 +51,4 @@ def _check(content: Any) -> None:
                 below += value
         level, depth = below, depth + 1
         if depth > DEEPEST and level:
-            raise ValueError(f"containers are nested more than {DEEPEST} deep")
+            raise UserError(f"containers are nested more than {DEEPEST} deep")

@@ -16,6 +16,7 @@ from dmp_lightning.commands.earlier import elsewhere
 from dmp_lightning.commands.errors import check_launcher
 from dmp_lightning.commands.sweeps import conclude
 from dmp_lightning.training.ctrl_c import leave, patience, promise
+from dmp_lightning.user_error import UserError
 
 
 class GridSweeper(BasicSweeper):
@@ -52,7 +53,7 @@ class GridSweeper(BasicSweeper):
         """Overrides that make an axis of each key that is given several values and that the sweep does not have.
 
         Raises:
-            ValueError: one of them says where results go: its values would share a folder.
+            UserError: one of them says where results go: its values would share a folder.
         """
         assert self.hydra_context is not None
         loader, found = self.hydra_context.config_loader, []
@@ -61,7 +62,7 @@ class GridSweeper(BasicSweeper):
             if not override.is_sweep_override() or key == "seed" or key in self.params:
                 continue
             if elsewhere(key):
-                raise ValueError(f"{key} cannot be turned within a sweep: start one for each value.")
+                raise UserError(f"{key} cannot be turned within a sweep: start one for each value.")
             value = f"hydra:runtime.choices.{key}" if loader.get_group_options(key) else key
             found += [] if "@" in key else [f"++sweep.axes.{key.rpartition('.')[2]}=${{{value}}}"]
         return found

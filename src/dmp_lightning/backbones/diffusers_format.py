@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.user_error import UserError
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 OUTER = {
@@ -51,13 +52,13 @@ def read_config(file: Path) -> dict[str, Any]:
     """The `config.json` beside the weights; nothing where there is none.
 
     Raises:
-        ValueError: it is unreadable.
+        UserError: it is unreadable.
     """
     path = file.with_name("config.json")
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): restore it.") from error
+        raise UserError(f"{path} is not JSON ({error}): restore it.") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -68,7 +69,7 @@ def check_config(file: Path, backbone: Backbone) -> None:
         file: the weights, beside their `config.json`.
 
     Raises:
-        ValueError: the config is unreadable, or says otherwise.
+        UserError: the config is unreadable, or says otherwise.
     """
     path, config = file.with_name("config.json"), read_config(file)
     attention: Any = backbone.blocks[0].attn
@@ -80,7 +81,7 @@ def check_config(file: Path, backbone: Backbone) -> None:
     }
     for key, value in ours.items():
         if config.get(key, value) != value:
-            raise ValueError(f"{path} has {key}={config[key]}, the configured backbone {value}: change backbone.model.")
+            raise UserError(f"{path} has {key}={config[key]}, the configured backbone {value}: change backbone.model.")
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -89,7 +90,7 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     A name that is none of diffusers' stays as it is, for the strict loading to name it.
 
     Raises:
-        ValueError: the blocks' copies of an embedder differ, which the public model cannot express.
+        UserError: the blocks' copies of an embedder differ, which the public model cannot express.
     """
     ours: dict[str, Tensor] = {}
     attention: dict[str, dict[str, Tensor]] = {}
@@ -106,7 +107,7 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         elif inner in EMBEDDERS:
             name = f"{EMBEDDERS[inner]}.{kind}"
             if not torch.equal(ours.setdefault(name, value), value):
-                raise ValueError(f"The blocks' copies of {name} differ, block {block}'s is another: a DiT has one.")
+                raise UserError(f"The blocks' copies of {name} differ, block {block}'s is another: a DiT has one.")
         else:
             ours[key] = value
     whole = {name: torch.cat([parts[part] for part in "qkv"]) for name, parts in attention.items() if len(parts) == 3}

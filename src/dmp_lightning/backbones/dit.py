@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
 from dmp_lightning.condition import Condition
+from dmp_lightning.user_error import UserError
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
@@ -27,7 +28,7 @@ class DiT(Backbone):
             trains) or `diffusers` (10,000^(-i/127), as its `DiTTransformer2DModel` computes with the same weights).
 
     Raises:
-        ValueError: the sizes do not divide each other, or there are no such frequencies.
+        UserError: the sizes do not divide each other, or there are no such frequencies.
     """
 
     takes_more_tokens = True
@@ -49,13 +50,13 @@ class DiT(Backbone):
     ) -> None:
         super().__init__()
         if timestep_frequencies not in LAST_STEPS:
-            raise ValueError(
+            raise UserError(
                 f"backbone.model.timestep_frequencies={timestep_frequencies} is unknown: choose "
                 f"{' or '.join(LAST_STEPS)}."
             )
         self.timestep_frequencies = timestep_frequencies
         if input_size % patch_size or width % heads or width % 4:
-            raise ValueError(
+            raise UserError(
                 f"A DiT of input_size={input_size}, patch_size={patch_size}, width={width}, heads={heads} cannot be "
                 "built: patch_size must divide input_size, and heads and 4 must divide width."
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -45,27 +46,27 @@ def refuse_others(path: Path, tensors: Mapping[str, Tensor], content: Mapping[st
             keeps how it was trained. predicts: `epsilon` where the user knows better than the hints.
 
     Raises:
-        ValueError: they are another model's; the sentence says which, and why it cannot be used.
+        UserError: they are another model's; the sentence says which, and why it cannot be used.
     """
     for pattern, (family, reason) in FAMILIES.items():
         named = next((name for name in tensors if re.search(pattern, name)), None)
         if named is not None:
-            raise ValueError(f"{path} is {family}, as its {named} says: {reason}. It is not supported.")
+            raise UserError(f"{path} is {family}, as its {named} says: {reason}. It is not supported.")
     linear, patches = tensors.get("final_layer.linear.weight"), tensors.get("x_embedder.proj.weight")
     if linear is not None and patches is not None and len(linear) == patches[0].numel():
-        raise ValueError(
+        raise UserError(
             f"{path} predicts as many channels as it takes, a DiT twice as many, with its variance: it is a SiT, or a "
             "DiT that was trained with learn_sigma=False, and not supported."
         )
     if predicts == "epsilon":
         return
     if predicts is not None:
-        raise ValueError(f"backbone.predicts={predicts} is not supported: choose epsilon, or null.")
+        raise UserError(f"backbone.predicts={predicts} is not supported: choose epsilon, or null.")
     hint = _hint(path, content)
     if hint is None and linear is not None and patches is not None and _lacks_variance(linear, patches):
         hint = "the half of final_layer.linear that gives a DiT's variance is zero, as SiT leaves it"
     if hint is not None:
-        raise ValueError(f"{path} is a SiT's ({hint}): {FLOW}. {ANYWAY}")
+        raise UserError(f"{path} is a SiT's ({hint}): {FLOW}. {ANYWAY}")
 
 
 def _hint(path: Path, content: Mapping[str, Any]) -> str | None:
@@ -94,7 +95,7 @@ def check_prediction(backbone: Backbone, path: str | Path) -> None:
     is said, and one that is new, whose output is zero, not looked at.
 
     Raises:
-        ValueError: it predicts the opposite.
+        UserError: it predicts the opposite.
     """
     weights = next(backbone.parameters())
     x = torch.randn(PROBES, *backbone.sample_shape, generator=torch.Generator().manual_seed(0)).to(weights.device)
@@ -108,6 +109,6 @@ def check_prediction(backbone: Backbone, path: str | Path) -> None:
         f"of noise at timestep {LAST_STEP} it predicts what correlates by {found:.2f} with that noise, near 1 is right"
     )
     if found < WRONG:
-        raise ValueError(f"{path} does not predict epsilon ({about}): is it a SiT's? {FLOW}.")
+        raise UserError(f"{path} does not predict epsilon ({about}): is it a SiT's? {FLOW}.")
     if found < SURE:
         log.warning("%s hardly predicts epsilon (%s): is it trained, and a DiT's?", path, about)

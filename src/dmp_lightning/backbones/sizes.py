@@ -10,6 +10,7 @@ from torch import Tensor
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.weight_sets import read_weights
+from dmp_lightning.user_error import UserError
 
 HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1152, 28): 16}
 """Of the paper's DiT-S, B, L and XL, by width and depth."""
@@ -46,7 +47,7 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
     """Make sure that the configured sizes are those of the weights.
 
     Raises:
-        ValueError: some are not; the sentence names both.
+        UserError: some are not; the sentence names both.
     """
     theirs, ours = read_sizes(tensors), read_sizes(backbone.state_dict())
     other = {key: (theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]}
@@ -54,7 +55,7 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
     if other:
         told = ", ".join(f"{key}={found}" for key, (found, _) in other.items())
         wanted = ", ".join(f"backbone.model.{key}={value}" for key, (_, value) in other.items())
-        raise ValueError(
+        raise UserError(
             f"{file} has {told}, the backbone needs {wanted} as configured: set backbone=from_file, which takes them "
             "from the file, or backbone.model as the file has it."
         )
@@ -67,8 +68,8 @@ def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob:
     the null label's if `class_dropout_prob` is above zero.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: there is no DiT in it, or the number of heads cannot be guessed.
+        MissingFileError: there is no such file.
+        UserError: there is no DiT in it, or the number of heads cannot be guessed.
     """
     if path is None:
         return None
@@ -98,7 +99,7 @@ def _sizes(path: str, part: str | None) -> dict[str, int]:
         sizes["input_size"] = config["sample_size"]
     missing = {"width", "depth", "input_size", "rows"} - sizes.keys()
     if missing:
-        raise ValueError(f"{found.file} is no DiT: its weights do not tell {' and '.join(sorted(missing))}.")
+        raise UserError(f"{found.file} is no DiT: its weights do not tell {' and '.join(sorted(missing))}.")
     heads = config.get("num_attention_heads")
     return sizes if heads is None else sizes | {"heads": heads}
 
@@ -107,5 +108,5 @@ def _guess_heads(width: int, depth: int) -> int:
     """The paper's number of heads for these sizes, else heads of 64 channels each."""
     heads = HEADS.get((width, depth), width // HEAD if width % HEAD == 0 else None)
     if not heads:
-        raise ValueError(f"The number of heads of a DiT of width {width} cannot be guessed: set backbone.model.heads.")
+        raise UserError(f"The number of heads of a DiT of width {width} cannot be guessed: set backbone.model.heads.")
     return heads

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.weights_file import read_content
+from dmp_lightning.user_error import UserError
 
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Names that DDP, torch.compile, FSDP and activation checkpointing put before, and between, a model's own."""
@@ -44,8 +45,8 @@ def read_weights(path: str | Path, names: Collection[str], part: str | None = No
         path: of a file, an index of shards, or a folder. names: those of the model's weights.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no file of weights, is damaged, or holds more than tensors and plain values; there is no such
+        MissingFileError: there is no such file.
+        UserError: it is no file of weights, is damaged, or holds more than tensors and plain values; there is no such
             set, or there are several and none is known to be the one to take.
     """
     file = diffusers_format.find_weights(Path(path))
@@ -54,7 +55,7 @@ def read_weights(path: str | Path, names: Collection[str], part: str | None = No
         sets = _sets(content, {*names, *diffusers_format.OUTERMOST})
         chosen = _choose(sets, part)
     except ValueError as error:
-        raise ValueError(f"{path} {error}") from error
+        raise UserError(f"{path} {error}") from error
     others = [name or "bare weights" for name in sets if name != chosen]
     return Found(file, content, sets[chosen], chosen, others)
 
@@ -63,7 +64,7 @@ def _sets(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Weigh
     """The sets of weights in a file, by name."""
     places = [(place, tensors) for place, tensors in _places(content, ()) if not OPTIMISER.match(place)]
     if not places:
-        raise ValueError("does not hold a backbone's weights: it must map names to tensors.")
+        raise UserError("does not hold a backbone's weights: it must map names to tensors.")
     sets = {name: found for place, tensors in places for name, found in _prefixed(place, tensors, names)}
     if sets:
         return sets
@@ -74,12 +75,12 @@ def _sets(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Weigh
 def _choose(sets: Collection[str], part: str | None) -> str:
     if part is not None and part not in sets:
         known = " and ".join(name or "bare weights" for name in sets)
-        raise ValueError(f"has no part named {part!r}; it holds {known}.")
+        raise UserError(f"has no part named {part!r}; it holds {known}.")
     if part is not None:
         return part
     chosen, *others = sorted(sets, key=_rank)
     if others and _rank(others[0]) == _rank(chosen):
-        raise ValueError(f"holds several sets of weights ({', '.join(sets)}): choose one with backbone.part.")
+        raise UserError(f"holds several sets of weights ({', '.join(sets)}): choose one with backbone.part.")
     return chosen
 
 
@@ -119,7 +120,7 @@ def _prefixed(place: str, tensors: dict[str, Tensor], names: Collection[str]) ->
         found = {name.removeprefix(prefix): tensors[key] for key, name in kept.items()}
         if len(found) < len(kept):
             twice = next(name for name, count in Counter(kept.values()).items() if count > 1)
-            raise ValueError(f"holds {twice} twice, with and without {' or '.join(sorted(WRAPPERS))} in its name.")
+            raise UserError(f"holds {twice} twice, with and without {' or '.join(sorted(WRAPPERS))} in its name.")
         words = dict.fromkeys(word for key in kept for word in key.split(".") if word in WRAPPERS)
         off = [*(f"{word}." for word in words), *([prefix] if prefix else [])]
         inner = prefix.rstrip(".") if len(prefixes) > 1 or not place else ""

@@ -13,6 +13,7 @@ from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.families import refuse_others
 from dmp_lightning.backbones.sizes import compare_sizes
 from dmp_lightning.backbones.weight_sets import Found, read_weights
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ def load_weights(
     of another size, see `fit_labels`; `predicts` of weights that seem to be a SiT's, see `refuse_others`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read safely, or is another model's; a weight is missing, unexpected, of another
+        MissingFileError: there is no such file.
+        UserError: the file cannot be read safely, or is another model's; a weight is missing, unexpected, of another
             shape, or not finite.
     """
     expected = backbone.state_dict()
@@ -81,12 +82,12 @@ def fit_labels(table: Float[Tensor, "old D"], labels: str, num_classes: int, nul
             row, the last, is kept.
 
     Raises:
-        ValueError: `labels` is neither.
+        UserError: `labels` is neither.
     """
     if labels == "strict":
         return table
     if labels != "reinit":
-        raise ValueError(f"backbone.labels={labels} is unknown: choose strict or reinit.")
+        raise UserError(f"backbone.labels={labels} is unknown: choose strict or reinit.")
     new = 0.02 * torch.randn(num_classes + null_row, table.shape[1], generator=torch.Generator().manual_seed(0))
     new = new.to(table.dtype)
     if null_row:
@@ -98,10 +99,10 @@ def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
     """A backbone with weights of that type from the start, so that a large one is never held in two.
 
     Raises:
-        ValueError: there is no such type.
+        UserError: there is no such type.
     """
     if name not in DTYPES:
-        raise ValueError(f"backbone.dtype={name} is unknown: choose {' or '.join(DTYPES)}.")
+        raise UserError(f"backbone.dtype={name} is unknown: choose {' or '.join(DTYPES)}.")
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPES[name])
     try:
@@ -113,17 +114,17 @@ def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
 def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
-        raise ValueError(f"{file} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
+        raise UserError(f"{file} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
     if unexpected:
-        raise ValueError(f"{file} holds {_some(unexpected)}, which the configured backbone does not have.")
+        raise UserError(f"{file} holds {_some(unexpected)}, which the configured backbone does not have.")
     for key, value in expected.items():
         if value.shape != found[key].shape:
             remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
-            raise ValueError(
+            raise UserError(
                 f"{file}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}.{remedy}"
             )
         if not found[key].is_floating_point() or not found[key].isfinite().all():
-            raise ValueError(f"{file}: {key} holds {found[key].dtype} or numbers that are not finite: choose another.")
+            raise UserError(f"{file}: {key} holds {found[key].dtype} or numbers that are not finite: choose another.")
     if POSITIONS in expected:
         off = (found[POSITIONS].float() - expected[POSITIONS].float()).abs().max().item()
         if off > ROUNDED:

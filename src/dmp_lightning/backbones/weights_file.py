@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from dmp_lightning.user_error import MissingFileError, UserError
+
 INDEX = ".index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 BEGINNING = 512  # bytes of a file that say what it is
@@ -26,8 +28,8 @@ def read_content(path: Path) -> dict[str, Any]:
     """All that a file holds, or the shards that an index names, or the one file of weights in a folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no file of weights, is damaged, or holds more than tensors and plain values.
+        MissingFileError: there is no such file.
+        UserError: it is no file of weights, is damaged, or holds more than tensors and plain values.
     """
     path = _find_file(path)
     if path.name.endswith(INDEX):
@@ -35,7 +37,7 @@ def read_content(path: Path) -> dict[str, Any]:
     try:
         content = load_file(path) if _is_safetensors(path) else _load_pickle(path)
     except RAISED as error:
-        raise ValueError(f"{path} is not a readable weights file: {_what_is_wrong(path, error)}.") from error
+        raise UserError(f"{path} is not a readable weights file: {_what_is_wrong(path, error)}.") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -50,13 +52,13 @@ def _find_file(path: Path) -> Path:
             return (indexes or found)[0]
         if found:
             names = ", ".join(file.name for file in found[:5])
-            raise ValueError(f"{folder} holds several files of weights ({names}): set backbone.weights to one of them.")
+            raise UserError(f"{folder} holds several files of weights ({names}): set backbone.weights to one of them.")
     if path.is_dir():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path} is no model in diffusers' format: it needs config.json and "
             f"diffusion_pytorch_model.safetensors. Nor does it hold a file of weights ({', '.join(SUFFIXES)}): {REMEDY}"
         )
-    raise FileNotFoundError(f"There are no weights of the base at {path}: {REMEDY}")
+    raise MissingFileError(f"There are no weights of the base at {path}: {REMEDY}")
 
 
 def _read_shards(index: Path) -> dict[str, Any]:
@@ -64,15 +66,15 @@ def _read_shards(index: Path) -> dict[str, Any]:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted({str(name) for name in places.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is no index of shards ({error}): download it again.") from error
+        raise UserError(f"{index} is no index of shards ({error}): download it again.") from error
     content: dict[str, Any] = {}
     for name in shards:
         if Path(name).name != name or not (index.parent / name).is_file():
-            raise ValueError(f"{index} names the shard {name!r}, which is not beside it: download it too.")
+            raise UserError(f"{index} names the shard {name!r}, which is not beside it: download it too.")
         content |= read_content(index.parent / name)
     lost = sorted(places.keys() - content.keys())
     if lost:
-        raise ValueError(f"{index} names {lost[0]}, which is in none of its shards: download them again.")
+        raise UserError(f"{index} names {lost[0]}, which is in none of its shards: download them again.")
     return content
 
 

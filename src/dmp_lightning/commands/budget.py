@@ -15,6 +15,7 @@ from dmp_lightning.files import read_json, write_json
 from dmp_lightning.runs.record import read_results
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def with_equal_seconds(
     rate know their end from the start. Time that a training needs only once, to compile say, is left out.
 
     Raises:
-        ValueError: the config names no seconds, or not how many.
+        UserError: the config names no seconds, or not how many.
     """
     if config.budget is None or not module.method.trained():
         return config
@@ -51,18 +52,18 @@ def reference_seconds(budget: DictConfig) -> float:
     """The seconds that `budget` names, or those that the training took whose record it names.
 
     Raises:
-        FileNotFoundError: there is no such record.
-        ValueError: it names neither, or both; or they are none.
+        MissingFileError: there is no such record.
+        UserError: it names neither, or both; or they are none.
     """
     if (budget.seconds is None) == (budget.of is None):
-        raise ValueError("budget=seconds: set either budget.seconds, or budget.of to the results.json of a run.")
+        raise UserError("budget=seconds: set either budget.seconds, or budget.of to the results.json of a run.")
     if budget.of is None:
         where, seconds = "budget.seconds", float(budget.seconds)
     else:
         where, final = str(budget.of), read_results(budget.of).metrics.get("final", {})
         seconds = final.get("training_seconds") or 0.0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"{where}: {seconds} seconds are none to train for.")
+        raise UserError(f"{where}: {seconds} seconds are none to train for.")
     return seconds
 
 

@@ -14,6 +14,7 @@ from dmp_lightning.data.source import Source
 from dmp_lightning.data.stream import DiffusionData
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.features import Features, Pixels
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
     """Data, features and the base with its weights; tells all that is missing at once, before any work.
 
     Raises:
-        FileNotFoundError: one sentence for each file that has to be prepared.
-        ValueError: data and base do not go together.
+        MissingFileError: one sentence for each file that has to be prepared.
+        UserError: data and base do not go together.
     """
     data, features, base = build_together(
         lambda: build(config.data), lambda: build(config.features), lambda: build_backbone(config)
@@ -41,19 +42,19 @@ def build_together(*builders: Callable[[], Any]) -> list[Any]:
     """What the builders build; where files are missing, all of them are told at once.
 
     Raises:
-        FileNotFoundError: one sentence for each file that has to be prepared.
+        MissingFileError: one sentence for each file that has to be prepared.
     """
     built, missing = [], []
     for builder in builders:
         try:
             built.append(builder())
         except Exception as error:
-            cause = error.__cause__ if isinstance(error.__cause__, FileNotFoundError) else error
-            if not isinstance(cause, FileNotFoundError):
+            cause = error.__cause__ if isinstance(error.__cause__, MissingFileError) else error
+            if not isinstance(cause, MissingFileError):
                 raise
             missing.append(str(cause))
     if missing:
-        raise FileNotFoundError("\n       ".join(dict.fromkeys(missing)))  # features may need the same data
+        raise MissingFileError("\n       ".join(dict.fromkeys(missing)))  # features may need the same data
     return built
 
 
@@ -61,12 +62,12 @@ def build_backbone(config: DictConfig) -> Backbone:
     """The base with its weights, or random ones, in the type of the config.
 
     Raises:
-        FileNotFoundError: there is no such weights file.
-        ValueError: the weights do not fit, or the type is unknown.
+        MissingFileError: there is no such weights file.
+        UserError: the weights do not fit, or the type is unknown.
     """
     settings = config.backbone
     if settings.weights is None and OmegaConf.is_interpolation(settings.model, "width"):
-        raise ValueError("backbone=from_file takes the sizes from the weights: set backbone.weights to their file.")
+        raise UserError("backbone=from_file takes the sizes from the weights: set backbone.weights to their file.")
     L.seed_everything(config.seed, verbose=False)
     model = in_dtype(settings.dtype, lambda: build(settings.model))
     given = OmegaConf.to_container(settings, resolve=True)
@@ -85,10 +86,10 @@ def check_features(features: Features, samples: int) -> None:
     """Make sure that a covariance of the pixels says something, and fits into memory.
 
     Raises:
-        ValueError: the pictures have too many pixels.
+        UserError: the pictures have too many pixels.
     """
     if isinstance(features, Pixels) and features.num_features > max(samples, SMALL):
-        raise ValueError(
+        raise UserError(
             f"features=pixels gives {features.num_features:,} features a picture, and {samples:,} samples cannot tell "
             "their covariance: choose features=own_pictures, or features=inception."
         )
@@ -98,10 +99,10 @@ def set_matmul_precision(config: DictConfig) -> None:
     """Let CUDA multiply matrices of float32 as exactly as the config says; a CPU multiplies them exactly.
 
     Raises:
-        ValueError: there is no such precision.
+        UserError: there is no such precision.
     """
     if config.matmul_precision not in ("highest", "high", "medium"):
-        raise ValueError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
+        raise UserError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision(config.matmul_precision)
 
@@ -117,11 +118,11 @@ def check_fit(source: Source, backbone: Backbone) -> None:
     """Make sure that the data are what the base models.
 
     Raises:
-        ValueError: samples of another shape; more classes than the base knows, or fewer that are not its first ones; a
+        UserError: samples of another shape; more classes than the base knows, or fewer that are not its first ones; a
             VAE that is not the data's.
     """
     if tuple(source.sample_shape) != backbone.sample_shape:
-        raise ValueError(
+        raise UserError(
             f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
@@ -137,7 +138,7 @@ def _check_classes(count: int, names: Sequence[str] | None, known: int) -> None:
     if known == 1:
         log.info("The data have %s classes, the base has one: labels are not used.", f"{count:,}")
     elif count > known:
-        raise ValueError(f"The data have {count} classes, the base knows {known}: set backbone.model.num_classes.")
+        raise UserError(f"The data have {count} classes, the base knows {known}: set backbone.model.num_classes.")
     elif count > 1 and names is None:
         log.warning(
             "The data's labels, 0 to %s, are taken for the first of the base's %s classes.", count - 1, f"{known:,}"
@@ -145,7 +146,7 @@ def _check_classes(count: int, names: Sequence[str] | None, known: int) -> None:
     else:
         named = f", {' to '.join(dict.fromkeys((names[0], names[-1])))}" if names else ""
         which = f"{f'{count} classes' if count > 1 else 'one class'}{named}"
-        raise ValueError(
+        raise UserError(
             f"The data have {which}, the base knows {known}: set backbone.model.num_classes={count}, and "
             "backbone.labels=reinit, which starts them as new classes."
         )

@@ -23,6 +23,7 @@ from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
 from dmp_lightning.training.saving import Checkpoints
+from dmp_lightning.user_error import UserError
 
 
 def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> Evaluation:
@@ -111,9 +112,9 @@ def learning_rates(recipe: DictConfig, method: Method) -> dict[str, float]:
     """The rate of each parameter group, those of other methods too: methods that are compared share a recipe.
 
     Raises:
-        ValueError: a rate is to be multiplied whose group there is not.
+        UserError: a rate is to be multiplied whose group there is not.
     """
     rates, scaled = recipe.learning_rates, recipe.rates_times_prompt_count
     if not isinstance(scaled, ListConfig) or not set(scaled) <= rates.keys():
-        raise ValueError(f"recipe.rates_times_prompt_count={scaled}: choose a list from [{', '.join(rates)}].")
+        raise UserError(f"recipe.rates_times_prompt_count={scaled}: choose a list from [{', '.join(rates)}].")
     return {name: rate * (method.prompt_count or 1 if name in scaled else 1) for name, rate in rates.items()}

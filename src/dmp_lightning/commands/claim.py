@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from dmp_lightning.commands.earlier import begin
 from dmp_lightning.folders import TakenError, component, remove_unfinished
 from dmp_lightning.runs.folder import RESULTS, RUN, check_folder, read_begun, saved_in
+from dmp_lightning.user_error import UserError
 
 
 def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLock:
@@ -16,7 +17,7 @@ def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLoc
 
     Raises:
         TakenError: it holds files that are not ours, or another run is at work in it.
-        ValueError: another has been, and is not to be resumed; or a log would go into a file of the user's.
+        UserError: another has been, and is not to be resumed; or a log would go into a file of the user's.
     """
     lock = FileLock(run_dir / ".lock")
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
@@ -29,7 +30,7 @@ def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLoc
     except Timeout as error:
         raise TakenError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
     if config.resume is None and ((run_dir / RESULTS).exists() or saved_in(run_dir)):
-        raise ValueError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
+        raise UserError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
     check_logs(config, run_dir)
     if checkpoint is None:
         (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
@@ -43,7 +44,7 @@ def check_logs(config: DictConfig, run_dir: Path) -> None:
     """Make sure that a log which is not in the run's folder does not go on with a file that is not this run's.
 
     Raises:
-        ValueError: it would.
+        UserError: it would.
     """
     told = read_begun(run_dir).get("config", {}).get("logger", {})
     for name, logger in config.logger.items():
@@ -51,4 +52,4 @@ def check_logs(config: DictConfig, run_dir: Path) -> None:
         if path is None or not Path(path).exists() or run_dir.resolve() in Path(path).resolve().parents:
             continue
         if told.get(name, {}).get("path") != path:
-            raise ValueError(f"logger.{name}.path={path} is there already, and not this run's: choose a new file.")
+            raise UserError(f"logger.{name}.path={path} is there already, and not this run's: choose a new file.")

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from dmp_lightning.commands.checks.acting import check_acting, keys_of
 from dmp_lightning.commands.checks.quoting import in_order, readable
 from dmp_lightning.commands.checks.values import check_values
-from dmp_lightning.commands.errors import MISTAKES, check_order, check_top_level, explanation
+from dmp_lightning.commands.errors import check_order, check_top_level, explanation, is_mistake
 from dmp_lightning.commands.resolvers import register_resolvers
 from dmp_lightning.commands.run_settings import arguments_of_run, with_run
 from dmp_lightning.commands.sweeps import run_job
@@ -53,8 +53,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_ == SWEEPER:
                 return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
             return task(config)
-        except MISTAKES as error:
-            if wanted == "1" or hydra_config.mode == RunMode.MULTIRUN:
+        except Exception as error:
+            if wanted == "1" or hydra_config.mode == RunMode.MULTIRUN or not is_mistake(error):
                 raise  # the other jobs of a sweep go on
             sys.exit(f"error: {explanation(error)}")
         finally:
@@ -63,13 +63,13 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     os.environ[FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them itself
     try:
         if os.environ.get("COMP_LINE") and {"-sc", "--shell-completion"} & set(sys.argv):
-            with suppress(*MISTAKES), redirect_stderr(StringIO()):  # Tab in a line that cannot be read shows nothing
+            with suppress(Exception), redirect_stderr(StringIO()):  # Tab in a line that cannot be read shows nothing
                 job()
             return
         sys.argv[1:] = readable(arguments_of_run(in_order(sys.argv[1:])), config_name, Path(CONFIG_DIR))
         job()
-    except MISTAKES as error:
-        if wanted == "1":
+    except Exception as error:
+        if wanted == "1" or not is_mistake(error):
             raise
         referring = [each for each in sys.argv[1:] if "${" in each]
         hint = f" (See {', '.join(referring)}.)" if referring else ""  # Hydra names its own keys alone

@@ -17,6 +17,7 @@ from dmp_lightning.reports.configs import value_at
 from dmp_lightning.runs.record import Results
 from dmp_lightning.runs.record_shape import is_distance
 from dmp_lightning.training.loggers import REMEDY, sweep_group, why_offline
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +42,19 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
         The URLs of the workspace and the report, or the path of the file.
 
     Raises:
-        ValueError: `target` is no ENTITY/PROJECT, the server refuses, or there is no run to show.
+        UserError: `target` is no ENTITY/PROJECT, the server refuses, or there is no run to show.
         OSError: the file cannot be written.
     """
     entity, _, project = target.partition("/")
     if not entity or not project or "/" in project:
-        raise ValueError(f"wandb={target} names no project: write wandb=ENTITY/PROJECT.")
+        raise UserError(f"wandb={target} names no project: write wandb=ENTITY/PROJECT.")
     settings = wandb.setup().settings
     obstacle = why_offline(settings) if settings.mode == "online" else f"its mode is {settings.mode}"
     if obstacle is None:
         return _save(entity, project)
     groups = groups_of(run_of_record(record) for record in results if value_at(record.config, "logger.wandb"))
     if not groups:
-        raise ValueError(
+        raise UserError(
             f"W&B is offline ({obstacle}), and there are no results of runs that it logged: name their folder."
         )
     workspace, report = dashboard(entity, project, groups, online=False)
@@ -101,9 +102,9 @@ def _save(entity: str, project: str) -> list[str]:
             if run.group
         )
         if not groups:
-            raise ValueError(
+            raise UserError(
                 f"{entity}/{project} has no runs: train with logger=wandb_csv, or `wandb sync` offline runs."
             )
         return [part.save().url for part in dashboard(entity, project, groups, online=True)]
     except (wandb.Error, WandbApiFailedError) as error:
-        raise ValueError(f"W&B does not let us make the dashboard of {entity}/{project}: {error}. {REMEDY}") from error
+        raise UserError(f"W&B does not let us make the dashboard of {entity}/{project}: {error}. {REMEDY}") from error

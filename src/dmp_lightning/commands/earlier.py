@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.files import read_json, write_json
 from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, latest_in, started
 from dmp_lightning.runs.record import read_results
+from dmp_lightning.user_error import UserError
 
 ELSEWHERE = (
     "base_results",
@@ -38,7 +39,7 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
     """The final metrics that are in `folder` already, or None for a job that is to run, from its checkpoint if any.
 
     Raises:
-        ValueError: what is there was made with other settings, or another job of the sweep has these.
+        UserError: what is there was made with other settings, or another job of the sweep has these.
     """
     settings, begun = settings_of(config), folder / BEGUN
     given = _begun_with(begun) if begun.exists() else None
@@ -46,7 +47,7 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
         record = read_results(folder / RESULTS)
         _check_same(given or record.config, settings, folder)  # a budget turns keys of the record
         if "final" not in record.metrics:
-            raise ValueError(f"{folder / RESULTS} is not the record of a training: delete it.")
+            raise UserError(f"{folder / RESULTS} is not the record of a training: delete it.")
         numbers = {name: value for name, value in record.metrics["final"].items() if isinstance(value, float)}
         paired = record.paired.get("overall")
         return numbers | ({"loss_difference": paired["mean"]} if paired else {})
@@ -81,7 +82,7 @@ def _check_same(there: Any, here: Any, folder: Path) -> None:
     found = list(differences(there, here))
     if found:
         more = f", and {len(found) - 2} more" if len(found) > 2 else ""
-        raise ValueError(
+        raise UserError(
             f"{folder} was made with other settings ({', '.join(found[:2])}{more}): delete it, or name a sweep of its "
             "own with sweep.name=...."
         )
@@ -93,7 +94,7 @@ def _check_new(settings: Any, folder: Path) -> None:
         acting = [each for each in found if not each.startswith(INDIRECT)]
         if found and not acting:
             group = found[0].partition(".")[0]
-            raise ValueError(f"This is the run of {begun.parent.name} again: here nothing depends on {group}.")
+            raise UserError(f"This is the run of {begun.parent.name} again: here nothing depends on {group}.")
 
 
 def _begun_with(begun: Path) -> Any:
@@ -101,7 +102,7 @@ def _begun_with(begun: Path) -> Any:
     try:
         return read_json(begun)["config"]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{begun} is damaged ({error}): delete it.") from error
+        raise UserError(f"{begun} is damaged ({error}): delete it.") from error
 
 
 def settings_of(config: DictConfig) -> Any:

@@ -1,16 +1,21 @@
 """What users get wrong, in one sentence each: misspelt keys and groups."""
 
+import errno
 import shutil
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
-"""Errors that are a user's to mend. Any other is ours, and shows its stack."""
+from dmp_lightning.user_error import UserError
+
+OF_THE_MACHINE = {
+    errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EPERM, errno.EROFS
+}  # fmt: skip
+"""A full or failing disk, a limit, a permission: no bug of anybody's, wherever it is met."""
 
 PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib"}
 """Hydra's launchers, and the extra of this package that installs each."""
@@ -20,7 +25,7 @@ def check_top_level(config: DictConfig, primary: Path) -> None:
     """Make sure that `+KEY=VALUE` has not quietly added a key that nothing reads.
 
     Raises:
-        ValueError: a top-level key is neither in the primary config nor one of its groups.
+        UserError: a top-level key is neither in the primary config nor one of its groups.
     """
     content = OmegaConf.load(primary)
     known = {str(key) for key in content}
@@ -30,31 +35,40 @@ def check_top_level(config: DictConfig, primary: Path) -> None:
     known |= {path.name for path in primary.parent.iterdir() if path.is_dir()}
     for key in config:
         if key not in known:
-            raise ValueError(f"+{key!s} is neither a group nor a key of this command.{_suggest(str(key), known)}")
+            raise UserError(f"+{key!s} is neither a group nor a key of this command.{_suggest(str(key), known)}")
 
 
 def check_order(overrides: Iterable[str]) -> None:
     """Make sure that a mode changes the experiment, and is not itself changed by it.
 
     Raises:
-        ValueError: it comes before the experiment, which would win.
+        UserError: it comes before the experiment, which would win.
     """
     groups = [override.partition("=")[0] for override in overrides]
     if "+mode" in groups and "+experiment" in groups[groups.index("+mode") :]:
-        raise ValueError("+mode=... changes the experiment: name it after +experiment=....")
+        raise UserError("+mode=... changes the experiment: name it after +experiment=....")
 
 
 def check_launcher(launcher: DictConfig) -> None:
     """Make sure that a sweep's launcher has what it needs here.
 
     Raises:
-        ValueError: it is SLURM's, and this machine is not of a cluster.
+        UserError: it is SLURM's, and this machine is not of a cluster.
     """
     if launcher._target_.endswith(".SlurmLauncher") and shutil.which("srun") is None:
-        raise ValueError(
+        raise UserError(
             "launcher=slurm needs a SLURM cluster, and there is no srun here: start it on a login node of one, or "
             "choose launcher=slurm_local."
         )
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error is the user's to mend. Any other is a bug, ours or in the user's code, and keeps its stack."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return is_mistake(error.__cause__)  # what was built has failed
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return True
+    return isinstance(error, UserError | HydraException | OmegaConfBaseException)
 
 
 def explanation(error: BaseException) -> str:

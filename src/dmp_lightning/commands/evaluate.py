@@ -29,6 +29,7 @@ from dmp_lightning.reports.tables import print_metrics
 from dmp_lightning.runs.folder import EVALUATION, check_folder
 from dmp_lightning.runs.record import Results, provenance, write_results
 from dmp_lightning.training.ctrl_c import promise
+from dmp_lightning.user_error import UserError
 
 DECISIVE = (
     "backbone.model",
@@ -49,11 +50,11 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     Under torchrun the processes share the work. What has been made stays in `run_dir`: started again, it goes on.
 
     Raises:
-        FileNotFoundError: one sentence for each file that has to be prepared.
-        ValueError: the parts do not go together.
+        MissingFileError: one sentence for each file that has to be prepared.
+        UserError: the parts do not go together.
     """
     if config.evaluation.samples < 1 or config.evaluation.batch_size < 1:
-        raise ValueError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
+        raise UserError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
         if _rank() == 0:

@@ -11,27 +11,28 @@ from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.methods import Method, save_patch
 from dmp_lightning.methods.patches import fingerprint, is_patch
 from dmp_lightning.runs.folder import checkpoint_to_resume, latest_run
+from dmp_lightning.user_error import UserError
 
 
 def export(config: DictConfig) -> Path:
     """Write the file `output`: the patch's tensors, the config of its method, and the hash of its base; return it.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: it is of another base, of another method, or of one that trains nothing.
+        MissingFileError: there is no such checkpoint.
+        UserError: it is of another base, of another method, or of one that trains nothing.
     """
     runs = Path("runs", config.name)
     path = checkpoint_to_resume(latest_run(runs) if config.checkpoint == "latest" else runs, config.checkpoint)
     if path is None:
-        raise ValueError("There is nothing to export: set checkpoint to latest, or to the path of one.")
+        raise UserError("There is nothing to export: set checkpoint to latest, or to the path of one.")
     output = Path(config.output)
     if output.exists() and not is_patch(output):
-        raise ValueError(f"output={output} is there already, and no patch of ours: choose another name.")
+        raise UserError(f"output={output} is there already, and no patch of ours: choose another name.")
     checkpoint = read_checkpoint(path)
     backbone = build_backbone(config)
     base = fingerprint(backbone)
     if checkpoint.get("base") != base:
-        raise ValueError(f"{path} was trained on another base: set backbone.weights to that one.")
+        raise UserError(f"{path} was trained on another base: set backbone.weights to that one.")
     method = build(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)
@@ -45,14 +46,14 @@ def restore(method: Method, checkpoint: dict[str, Any], path: Path) -> None:
     """Give the method what it trained, or with EMA the averages of it.
 
     Raises:
-        ValueError: the checkpoint, which is from `path`, is of another method or other options.
+        UserError: the checkpoint, which is from `path`, is of another method or other options.
     """
     averages = checkpoint["callbacks"].get("EMA", {}).get("averages")
     found = averages or {name.removeprefix("method."): value for name, value in checkpoint["state_dict"].items()}
     expected = method.trained()
     for name in sorted(expected.keys() | found.keys()):
         if name not in expected or name not in found or expected[name].shape != found[name].shape:
-            raise ValueError(
+            raise UserError(
                 f"{path} is of another method or other options ({name} differs): give the ones that it was made with."
             )
     for name, parameter in expected.items():

@@ -21,6 +21,7 @@ from dmp_lightning.diffusion.process import Process
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Samples, generate
+from dmp_lightning.user_error import UserError
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}
 
@@ -40,13 +41,13 @@ def build_sampling(config: DictConfig) -> Sampling:
     """The base, and its patch where the config names one, ready to be sampled; finds mistakes before any work.
 
     Raises:
-        FileNotFoundError: one sentence for each file that has to be prepared.
-        ValueError: the parts do not go together.
+        MissingFileError: one sentence for each file that has to be prepared.
+        UserError: the parts do not go together.
     """
     check_accelerator(config)
     patch = None if config.patch is None else Path(config.patch)
     if patch is None and config.strength != 1:
-        raise ValueError(f"strength={config.strength} is a patch's: set patch to the file of one.")
+        raise UserError(f"strength={config.strength} is a patch's: set patch to the file of one.")
     source, backbone, _ = build_together(
         lambda: build(config.data.train),
         lambda: build_backbone(config),
@@ -72,11 +73,11 @@ def guided(config: DictConfig, sampling: Sampling, name: str) -> Model:
     """`model(x, t, condition)` of one of the models, guided and at the precision that the config says.
 
     Raises:
-        ValueError: the guidance does not fit the model, or there is no such precision.
+        UserError: the guidance does not fit the model, or there is no such precision.
     """
     precision, method = config.trainer.precision, sampling.models[name]
     if precision not in AUTOCAST:
-        raise ValueError(f"trainer.precision={precision} is none to sample with: choose {' or '.join(AUTOCAST)}.")
+        raise UserError(f"trainer.precision={precision} is none to sample with: choose {' or '.join(AUTOCAST)}.")
     dtype = AUTOCAST[precision]
     cast = partial(torch.autocast, sampling.device.type, dtype=dtype, enabled=dtype is not None)
 
@@ -92,7 +93,7 @@ def _conditions(config: DictConfig, backbone: Backbone) -> Condition:
         return backbone.conditions()
     beyond = [label for label in config.classes if not 0 <= label < backbone.num_classes]
     if beyond or not config.classes:
-        raise ValueError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
+        raise UserError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
     return backbone.conditions().take(config.classes)
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dmp_lightning.user_error import UserError
+
 try:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 except ModuleNotFoundError as error:
-    raise ValueError("Dashboards need a package that is not installed: pip install 'dmp-lightning[report]'") from error
+    raise UserError("Dashboards need a package that is not installed: pip install 'dmp-lightning[report]'") from error
 
 from dmp_lightning.training.loggers import STEP
 

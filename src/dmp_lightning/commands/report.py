@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from dmp_lightning.files import replacing
 from dmp_lightning.folders import check_free
+from dmp_lightning.user_error import UserError
 
 if TYPE_CHECKING:
     from dmp_lightning.runs.records import Records
@@ -23,12 +24,12 @@ def make_report(config: DictConfig) -> Path:
     With `wandb` the dashboard of a project is made as well, or alone where no folder is named.
 
     Raises:
-        FileNotFoundError: there is no folder `dir`, or no results in it.
-        ValueError: no folder is named, packages are missing, or W&B cannot be used so.
+        MissingFileError: there is no folder `dir`, or no results in it.
+        UserError: no folder is named, packages are missing, or W&B cannot be used so.
     """
     check_packages()
     if config.dir is None and config.wandb is None:
-        raise ValueError("Name the folder of the runs: python -m dmp_lightning.report DIR")
+        raise UserError("Name the folder of the runs: python -m dmp_lightning.report DIR")
     from dmp_lightning.runs.records import Records, read_folder
 
     records = Records() if config.dir is None else read_folder(config.dir)
@@ -67,11 +68,11 @@ def check_packages() -> None:
     """Make sure that what draws a report is installed.
 
     Raises:
-        ValueError: something is missing.
+        UserError: something is missing.
     """
     missing = list(_missing())
     if missing:
-        raise ValueError(f"A report needs {', '.join(missing)}: pip install 'dmp-lightning[report]'")
+        raise UserError(f"A report needs {', '.join(missing)}: pip install 'dmp-lightning[report]'")
 
 
 def _missing() -> Iterator[str]:

@@ -15,6 +15,7 @@ from dmp_lightning.commands.resuming import keep_settings
 from dmp_lightning.commands.sweeps import job_dir
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
+from dmp_lightning.user_error import MissingFileError, UserError
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -62,10 +63,10 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
-        raise ValueError(f"resume={resume} is one run's: a sweep goes on with resume=latest.")
+        raise UserError(f"resume={resume} is one run's: a sweep goes on with resume=latest.")
     found = max(runs.glob("multirun-*"), default=None)
     if found is None:
-        raise FileNotFoundError(f"{runs} has no sweep to resume: start without resume.")
+        raise MissingFileError(f"{runs} has no sweep to resume: start without resume.")
     return str(found)
 
 
@@ -106,7 +107,7 @@ def _now() -> str:
     """The time of the start: one for all processes of a run, that of the first to ask.
 
     Raises:
-        ValueError: these processes cannot agree on it.
+        UserError: these processes cannot agree on it.
     """
     now = f"{datetime.now():{TIME}}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -115,5 +116,5 @@ def _now() -> str:
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         return store.compare_set("dmp_lightning/start", "", now).decode()
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        raise ValueError("Several SLURM tasks make one run: say where, with hydra.run.dir=runs/NAME/FOLDER.")
+        raise UserError("Several SLURM tasks make one run: say where, with hydra.run.dir=runs/NAME/FOLDER.")
     return now

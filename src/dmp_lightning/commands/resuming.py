@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.earlier import ELSEWHERE, differences, settings_of, write_settings
 from dmp_lightning.runs.folder import BEGUN, RUN, read_begun, read_results_config, saved_in
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
     is taken; where it says nothing, the log does.
 
     Raises:
-        ValueError: it was made with others; the sentence names each key with both values.
+        UserError: it was made with others; the sentence names each key with both values.
     """
     here, done = settings_of(config), checkpoint.get("global_step", 0)
     there = checkpoint.get("settings") or _told(path.parent.parent, here)
@@ -61,7 +62,7 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
         found = list(differences(there, here, RESUMABLE))
         if found:
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            raise ValueError(
+            raise UserError(
                 f"{path} was made with other settings: {'; '.join(found[:SHOWN])}{more}. Resume with those, or start a "
                 "run of its own, without resume."
             )
@@ -69,12 +70,12 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
         return
     steps = config.recipe.max_steps
     if steps < done:
-        raise ValueError(f"recipe.max_steps={steps}: {path} has done {done} steps already. Choose {done} or more.")
+        raise UserError(f"recipe.max_steps={steps}: {path} has done {done} steps already. Choose {done} or more.")
     planned = steps if there is None else there["recipe"]["max_steps"]
     ends = {key: OmegaConf.select(config, f"recipe.lr_scheduler.{key}") for key in ENDS}
     for key, end in ends.items():
         if isinstance(end, int) and steps > max(end, planned if isinstance(planned, int) else steps):
-            raise ValueError(
+            raise UserError(
                 f"recipe.max_steps={steps}: the rate's schedule ends after recipe.lr_scheduler.{key}={end} steps, and "
                 f"{path} was made for {planned}. A longer run has to be started anew."
             )

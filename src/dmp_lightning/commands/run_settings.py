@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.files import read_json
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import BEGUN, RESULTS, checkpoint_to_resume, latest_run
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,15 @@ def arguments_of_run(arguments: list[str]) -> list[str]:
     What is typed of the groups that are taken from the run may be keys that the default config lacks.
 
     Raises:
-        FileNotFoundError: there is no such run.
-        ValueError: its settings are unreadable, or an experiment is named as well.
+        MissingFileError: there is no such run.
+        UserError: its settings are unreadable, or an experiment is named as well.
     """
     given = {key.lstrip("+"): value for key, _, value in (each.partition("=") for each in arguments)}
     if given.get("run", "null") == "null":
         return arguments
     composed = next((key for key in COMPOSED if key in given), None)
     if composed:
-        raise ValueError(f"run={given['run']} knows its settings already: leave +{composed}={given[composed]} out.")
+        raise UserError(f"run={given['run']} knows its settings already: leave +{composed}={given[composed]} out.")
     runs = Path("runs", given.get("name", ""))
     folder = latest_run(runs) if given["run"] == "latest" else Path(given["run"].strip("'\""))
     named = [] if "name" in given else [f"name={component(read_settings(folder).get('name'), 'name')}"]
@@ -67,8 +68,8 @@ def with_run(config: DictConfig, typed: Iterable[str]) -> DictConfig:
     Keys that are `typed` beat the run's. The settings are taken as plain values: nothing in them is looked up.
 
     Raises:
-        FileNotFoundError: there is no such run, or no checkpoint to export.
-        ValueError: its settings are unreadable, hold references, or lack a typed key.
+        MissingFileError: there is no such run, or no checkpoint to export.
+        UserError: its settings are unreadable, hold references, or lack a typed key.
     """
     if config.get("run") is None:
         return config
@@ -96,18 +97,18 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of the run in `folder`, plain values without references.
 
     Raises:
-        FileNotFoundError: there is no run.
-        ValueError: its record is damaged, or holds references.
+        MissingFileError: there is no run.
+        UserError: its record is damaged, or holds references.
     """
     path = next((folder / name for name in (BEGUN, RESULTS) if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"There is no run at {folder}: name the folder of one, runs/NAME/TIME, or run=latest.")
+        raise MissingFileError(f"There is no run at {folder}: name the folder of one, runs/NAME/TIME, or run=latest.")
     content = read_json(path)
     settings = content.get("config") if isinstance(content, dict) else None
     if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no settings of a run: name another folder.")
+        raise UserError(f"{path} holds no settings of a run: name another folder.")
     if any("${" in text for text in _texts(settings)):
-        raise ValueError(f"{path} holds references (${{...}}), which a run does not write: name another folder.")
+        raise UserError(f"{path} holds references (${{...}}), which a run does not write: name another folder.")
     return settings
 
 
@@ -126,5 +127,5 @@ def _texts(node: Any) -> Iterable[str]:
 def _checkpoint(folder: Path) -> Path:
     found = checkpoint_to_resume(folder, "latest")
     if found is None:
-        raise FileNotFoundError(f"{folder} has no checkpoint to export: name another run.")
+        raise MissingFileError(f"{folder} has no checkpoint to export: name another run.")
     return found

@@ -16,6 +16,7 @@ from dmp_lightning.folders import component
 from dmp_lightning.reports.figures import samples_figure
 from dmp_lightning.reports.pictures import write_grid, write_picture
 from dmp_lightning.runs.folder import SAMPLES, check_folder
+from dmp_lightning.user_error import UserError
 
 
 def sample(config: DictConfig) -> Path:
@@ -25,12 +26,12 @@ def sample(config: DictConfig) -> Path:
     evaluations.
 
     Raises:
-        ValueError: the config asks for what cannot be.
+        UserError: the config asks for what cannot be.
     """
     if config.samples < 1 or not config.seeds or min(config.seeds) < 0:
-        raise ValueError(f"samples={config.samples}, seeds={list(config.seeds)}: choose one or more of each, from 0.")
+        raise UserError(f"samples={config.samples}, seeds={list(config.seeds)}: choose one or more of each, from 0.")
     if config.compare and config.patch is None:
-        raise ValueError("compare=true needs something to compare the base with: set patch to the file of one.")
+        raise UserError("compare=true needs something to compare the base with: set patch to the file of one.")
     folder = Path(config.run_dir)
     check_folder(folder, component(config.name, "name"), SAMPLES)
     sampling = build_sampling(config)

@@ -16,6 +16,7 @@ from dmp_lightning.reports.statistics import Interval
 from dmp_lightning.reports.tables import Row, print_table, verdict
 from dmp_lightning.runs.record import Results, provenance, read_results, write_results
 from dmp_lightning.training.outcome import Evaluation, Outcome
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def committed(folder: str | None) -> list[Row]:
         try:
             record = read_results(path)
             if not record.rows:
-                raise ValueError(f"{path} is not the record of a training.")
+                raise UserError(f"{path} is not the record of a training.")
         except ValueError as error:
             log.warning("Left out of the table: %s", error)
             continue

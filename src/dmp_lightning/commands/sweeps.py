@@ -11,10 +11,11 @@ from urllib.parse import quote
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.earlier import earlier_metrics, elsewhere, settings_of, write_settings
-from dmp_lightning.commands.errors import MISTAKES, explanation
+from dmp_lightning.commands.errors import explanation, is_mistake
 from dmp_lightning.folders import TakenError, component
 from dmp_lightning.reports.sweep_table import print_jobs
 from dmp_lightning.runs.folder import RUN, check_folder
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
         else:
             log.info("Skipped, it has its result: %s", folder)
     except Exception as error:
-        mistake = isinstance(error, MISTAKES)
+        mistake = is_mistake(error)
         sentence = explanation(error) if mistake else f"{type(error).__name__}: {error}".strip()
         log.error("%s failed: %s", folder, sentence, exc_info=stack or not mistake)
         if not isinstance(error, TakenError):  # then nothing is written into the folder
@@ -79,7 +80,7 @@ def conclude(name: str, jobs: Iterable[Ended]) -> None:
     """Print the table of a sweep, and how its jobs ended, in one line.
 
     Raises:
-        ValueError: some failed; it says that line.
+        UserError: some failed; it says that line.
     """
     jobs = list(jobs)
     print_jobs([(job.state, job.folder) for job in jobs])
@@ -88,5 +89,5 @@ def conclude(name: str, jobs: Iterable[Ended]) -> None:
     if count["failed"]:
         failed = [job.folder.name for job in jobs if job.state == "failed"]
         names = "; ".join(failed[:NAMED]) + (f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else "")
-        raise ValueError(f"{line} ({names}). {FAILED} in their folders says why; the same command tries them again.")
+        raise UserError(f"{line} ({names}). {FAILED} in their folders says why; the same command tries them again.")
     print(f"{line}.")

@@ -6,6 +6,7 @@ import torch
 
 from dmp_lightning.data.images.idx import read_idx
 from dmp_lightning.data.pixels import PixelSource
+from dmp_lightning.user_error import UserError
 
 
 class FashionMNIST(PixelSource):
@@ -16,8 +17,8 @@ class FashionMNIST(PixelSource):
         train: which of the two.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or holds something else.
+        MissingFileError: a file is missing.
+        UserError: a file is damaged, or holds something else.
     """
 
     def __init__(self, folder: str | Path, train: bool) -> None:
@@ -25,6 +26,6 @@ class FashionMNIST(PixelSource):
         images = read_idx(Path(folder) / f"{prefix}-images-idx3-ubyte")
         labels = read_idx(Path(folder) / f"{prefix}-labels-idx1-ubyte")
         if images.shape != (len(labels), 28, 28):
-            raise ValueError(f"{folder} holds {len(labels)} labels and images of shape {images.shape}: restore it.")
+            raise UserError(f"{folder} holds {len(labels)} labels and images of shape {images.shape}: restore it.")
         pixels = torch.tensor(images).unsqueeze(1).float() / 127.5 - 1
         super().__init__(pixels, torch.tensor(labels).long(), 10, f"fashion-mnist-{prefix}")

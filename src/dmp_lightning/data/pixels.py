@@ -9,6 +9,7 @@ from torch import Tensor
 from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Stored
 from dmp_lightning.folders import user_cache
+from dmp_lightning.user_error import UserError
 
 
 class PixelSource:
@@ -47,8 +48,8 @@ def to_uint8(images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
     """Images in [-1, 1] as 8-bit values: rounded to the nearest of 256 levels, values outside clamped.
 
     Raises:
-        ValueError: a value is not a number; as an image it would pass for a black pixel.
+        UserError: a value is not a number; as an image it would pass for a black pixel.
     """
     if images.isnan().any():
-        raise ValueError("The samples hold values that are not numbers: the model has diverged, lower its rates.")
+        raise UserError("The samples hold values that are not numbers: the model has diverged, lower its rates.")
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source, ignore_interrupts
 from dmp_lightning.draws import Stream, generator
+from dmp_lightning.user_error import UserError
 
 
 class Batch(NamedTuple):
@@ -48,13 +49,13 @@ class DiffusionData(L.LightningDataModule):
         seed: of the order of samples and what is drawn of them.
 
     Raises:
-        ValueError: the batch is larger than the data, or cannot be shared evenly among the processes.
+        UserError: the batch is larger than the data, or cannot be shared evenly among the processes.
     """
 
     def __init__(self, train: Source, validation: Source, batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
         if not 1 <= batch_size <= len(train):
-            raise ValueError(f"batch_size={batch_size}: choose one from 1 to {len(train)}, the number of samples.")
+            raise UserError(f"batch_size={batch_size}: choose one from 1 to {len(train)}, the number of samples.")
         self.train, self.validation = train, validation
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
@@ -62,7 +63,7 @@ class DiffusionData(L.LightningDataModule):
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         if self.batch_size % world:
-            raise ValueError(f"batch_size={self.batch_size} cannot be shared evenly among {world} processes.")
+            raise UserError(f"batch_size={self.batch_size} cannot be shared evenly among {world} processes.")
         first = self.trainer.global_step * self.trainer.accumulate_grad_batches
         batches = EndlessBatches(self.batch_size, rank, world, first)
         return self._loader(TrainingStream(self.train, self.seed), batches)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.process import Process
+from dmp_lightning.user_error import UserError
 
 Model = Callable[[Float[Tensor, "B C H W"], Num[Tensor, " B"], Condition], Float[Tensor, "B C2 H W"]]
 
@@ -32,17 +33,17 @@ def guide(
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside of it the model runs once, unguided.
 
     Raises:
-        ValueError: the model has no null label, or `channels` or `interval` is none of the above.
+        UserError: the model has no null label, or `channels` or `interval` is none of the above.
     """
     if channels not in ("first_three", "all"):
-        raise ValueError(f"guidance.channels={channels!r} is unknown: choose first_three or all.")
+        raise UserError(f"guidance.channels={channels!r} is unknown: choose first_three or all.")
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"guidance.interval={list(interval)} is none: give its start and end, from 0 to 1.")
+        raise UserError(f"guidance.interval={list(interval)} is none: give its start and end, from 0 to 1.")
     if guidance_scale == 1:
         return model
     if null is None:
-        raise ValueError(
+        raise UserError(
             f"guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was trained "
             "without: set guidance.guidance_scale=1."
         )

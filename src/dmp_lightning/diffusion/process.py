@@ -63,7 +63,7 @@ class Process(ABC):
             build: the scheduler's class, with options. steps, respaced: see `Sampler`.
 
         Raises:
-            ValueError: the process does not have that many steps, or `respaced` does not go with the scheduler.
+            UserError: the process does not have that many steps, or `respaced` does not go with the scheduler.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ class Sampler:
             progress: wraps the times to show a bar.
 
         Raises:
-            ValueError: see `prepare`.
+            UserError: see `prepare`.
         """
         scheduler = self.prepare(process)
         extra = {"generator": sources} if "generator" in signature(scheduler.step).parameters else {}
@@ -58,6 +58,6 @@ class Sampler:
         """A fresh scheduler with its timesteps set.
 
         Raises:
-            ValueError: the process does not have that many steps, or `respaced` does not go with the scheduler.
+            UserError: the process does not have that many steps, or `respaced` does not go with the scheduler.
         """
         return process.scheduler(self.build_scheduler, self.steps, self.respaced)

@@ -6,15 +6,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dmp_lightning.user_error import UserError
+
 
 def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Float[Tensor, " steps"]:
     """Betas that grow linearly (Ho et al. 2020), scaled so that any number of steps ends at the same noise.
 
     Raises:
-        ValueError: so few steps that the last beta would reach 1.
+        UserError: so few steps that the last beta would reach 1.
     """
     if steps < 1 or (scale := 1000 / steps) * end >= 1:
-        raise ValueError(
+        raise UserError(
             f"diffusion.betas.steps={steps} is too few for a linear schedule: choose more than {1000 * end:g}."
         )
     return torch.linspace(scale * start, scale * end, steps, dtype=torch.float64)

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from dmp_lightning.user_error import UserError
+
 
 def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: int, respaced: bool) -> Any:
     """A scheduler from `num_train_timesteps` and `trained_betas`, with its timesteps set; see `Process.scheduler`.
@@ -16,11 +18,11 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
         betas: (steps,) float64, of the schedule that the model was trained on.
 
     Raises:
-        ValueError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
+        UserError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
     """
     fewest, most = (2, len(betas)) if respaced else (1, len(betas) - 1)
     if not fewest <= steps <= most:
-        raise ValueError(
+        raise UserError(
             f"sampler.steps={steps} does not fit a schedule of {len(betas)} timesteps: "
             f"choose {fewest} to {most} for this sampler."
         )
@@ -32,7 +34,7 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
     elif "timesteps" in signature(scheduler.set_timesteps).parameters:
         scheduler.set_timesteps(timesteps=respaced_timesteps(steps, len(betas)))
     else:
-        raise ValueError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
+        raise UserError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
     return scheduler
 
 

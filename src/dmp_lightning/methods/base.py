@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dmp_lightning.backbones import Backbone, Embeddings, Site
 from dmp_lightning.condition import Condition
+from dmp_lightning.user_error import UserError
 
 
 class Prediction(NamedTuple):
@@ -102,9 +103,9 @@ class Method(nn.Module):
         """A patch's tensors, as `exported` gives them, made to count `strength` times: 0 is the base, 1 leaves them.
 
         Raises:
-            ValueError: the method has nothing that could be scaled so.
+            UserError: the method has nothing that could be scaled so.
         """
-        raise ValueError(f"strength={strength}: {self.label} is all or nothing, set strength=1.")
+        raise UserError(f"strength={strength}: {self.label} is all or nothing, set strength=1.")
 
     @property
     def size(self) -> int:

@@ -19,6 +19,7 @@ from dmp_lightning.prompts import (
     noise_level_embedding,
     released_balance_losses,
 )
+from dmp_lightning.user_error import UserError
 
 CONDITIONS = ("timestep", "timestep_and_label", "log_snr")
 LOSSES = {"importance", "load"}
@@ -48,7 +49,7 @@ class DMP(Method):
         process: says the log SNR of a time, which `log_snr` needs.
 
     Raises:
-        ValueError: `condition` or `balance` is none of these, or an argument does not fit the backbone.
+        UserError: `condition` or `balance` is none of these, or an argument does not fit the backbone.
     """
 
     label = "mixture of prompts (DMP)"
@@ -67,7 +68,7 @@ class DMP(Method):
     ) -> None:
         super().__init__(backbone)
         if position == "prepend" and not backbone.takes_more_tokens:
-            raise ValueError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
+            raise UserError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
         self.mixture = MixtureOfPrompts(
             gate, backbone.depth, backbone.width, backbone.grid, injection, prompt_count, position, init
         )
@@ -75,11 +76,11 @@ class DMP(Method):
         self.prompt_count = self.mixture.prompts.shape[1]
         self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
         if condition not in CONDITIONS:
-            raise ValueError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
+            raise UserError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
         self.condition = condition
         self.balance = checked_balance(balance)
         if condition == "log_snr" and process is None:
-            raise ValueError("method.condition=log_snr needs the diffusion process: set method.process.")
+            raise UserError("method.condition=log_snr needs the diffusion process: set method.process.")
         self.process = process
 
     def group(self, name: str) -> str | None:
@@ -121,13 +122,13 @@ def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | st
     """`balance` as `DMP` takes it.
 
     Raises:
-        ValueError: it is something else.
+        UserError: it is something else.
     """
     if isinstance(balance, str) and balance == "released":
         return balance
     if isinstance(balance, Mapping) and balance.keys() == LOSSES and all(map(is_weight, balance.values())):
         return dict(balance)
-    raise ValueError(
+    raise UserError(
         f"method.balance={balance}: choose released, or weights of importance and load, each a number from 0."
     )
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods.base import Method
+from dmp_lightning.user_error import UserError
 
 
 class LoRA(Method):
@@ -20,7 +21,7 @@ class LoRA(Method):
         targets: names, or ends of names, of the linear layers of a block that get adapters.
 
     Raises:
-        ValueError: peft is not installed, the rank is below 1, or there are no targets, or none of such a name.
+        UserError: peft is not installed, the rank is below 1, or there are no targets, or none of such a name.
     """
 
     label = "LoRA"
@@ -50,20 +51,20 @@ def add_adapters(blocks: nn.ModuleList, rank: int, alpha: int, targets: list[str
     """Put peft's adapters into the blocks, in float32 whatever the type of their weights.
 
     Raises:
-        ValueError: see `LoRA`.
+        UserError: see `LoRA`.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model  # an extra, and slow to import
     except ImportError as error:
-        raise ValueError("method=lora needs peft: pip install 'dmp-lightning[lora]'") from error
+        raise UserError("method=lora needs peft: pip install 'dmp-lightning[lora]'") from error
     if rank < 1:
-        raise ValueError(f"method.rank={rank}: choose 1 or more.")
+        raise UserError(f"method.rank={rank}: choose 1 or more.")
     if not targets:
-        raise ValueError("method.targets is empty: name linear layers of a block, or choose method=frozen.")
+        raise UserError("method.targets is empty: name linear layers of a block, or choose method=frozen.")
     linear = [name for name, module in blocks[0].named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
-            raise ValueError(f"method.targets names {target}, which is no linear layer here: see {', '.join(linear)}.")
+            raise UserError(f"method.targets names {target}, which is no linear layer here: see {', '.join(linear)}.")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets), blocks)
     for name, parameter in blocks.named_parameters():
         if ".lora_" in name:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dmp_lightning.files import CHECKSUM, check_tensors, hash_tensors, save_tensors
 from dmp_lightning.methods.base import Method
+from dmp_lightning.user_error import MissingFileError, UserError
 
 UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
 """What was said of a patch by versions that wrote no checksum."""
@@ -53,24 +54,24 @@ def read_patch(path: str | Path) -> Patch:
     """Read a patch file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged.
+        MissingFileError: there is no such file.
+        UserError: it is damaged.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
+        raise MissingFileError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
     try:
         sealed = check_tensors(path)
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # of containers nested by the thousand
-        raise ValueError(f"{path} is damaged, or not a patch: copy it again, or export it again.") from error
+        raise UserError(f"{path} is damaged, or not a patch: copy it again, or export it again.") from error
     if not isinstance(about, dict):
-        raise ValueError(f"{path} is no patch: what it says about itself is no mapping.")
+        raise UserError(f"{path} is no patch: what it says about itself is no mapping.")
     about.pop(CHECKSUM, None)
     if not (sealed or about.keys() <= UNSEALED):  # or what was the checksum is something else now
-        raise ValueError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
+        raise UserError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
     return Patch(tensors, about.get("base"), about)
 
 
@@ -83,8 +84,8 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
         strength: how many times the patch's contribution counts, see `Method.scale`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, made for another base, or its tensors do not fit the method; or this one has no
+        MissingFileError: there is no such file.
+        UserError: it is damaged, made for another base, or its tensors do not fit the method; or this one has no
             strength.
     """
     tensors, base, _ = read_patch(path)
@@ -93,7 +94,7 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
         for kept in (None, torch.bfloat16)
     )
     if base not in (ours, rounded):
-        raise ValueError(
+        raise UserError(
             f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
             f"({ours[:12]}...): load its own base's weights."
         )
@@ -110,9 +111,9 @@ def check_shapes(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], 
     """Make sure that the `tensors` of a patch file are those that a method has.
 
     Raises:
-        ValueError: a name or a shape differs.
+        UserError: a name or a shape differs.
     """
     for name in sorted(expected.keys() | tensors.keys()):
         here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
         if here != there:
-            raise ValueError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")
+            raise UserError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")

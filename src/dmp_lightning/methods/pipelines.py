@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmp_lightning.condition import Condition
 from dmp_lightning.methods.base import Method
+from dmp_lightning.user_error import UserError
 
 NOT_SAVED = (
     "A pipeline with a patched model cannot be saved as one of diffusers: no class there reads it. Ship the patch "
@@ -23,13 +24,13 @@ class NotSaved:
         """Refuse: what it would write could not be read.
 
         Raises:
-            ValueError: always.
+            UserError: always.
         """
-        raise ValueError(NOT_SAVED)
+        raise UserError(NOT_SAVED)
 
     def push_to_hub(self, *_: Any, **__: Any) -> str:
         """Refuse, as `save_pretrained` does."""
-        raise ValueError(NOT_SAVED)
+        raise UserError(NOT_SAVED)
 
 
 class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
@@ -55,13 +56,13 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
         """Epsilon and variance; each label beyond the classes is the null label, which the pipeline takes for 1000.
 
         Raises:
-            ValueError: there is such a label, and the model was trained without a null label.
+            UserError: there is such a label, and the model was trained without a null label.
         """
         condition, beyond = Condition(class_labels), class_labels >= self.method.backbone.num_classes
         if beyond.any():
             null = self.method.backbone.null_condition()
             if null is None:
-                raise ValueError("guidance_scale needs a model with a null label: call the pipeline with 1.")
+                raise UserError("guidance_scale needs a model with a null label: call the pipeline with 1.")
             condition = condition.drop(beyond, null)
         return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, condition).output)
 

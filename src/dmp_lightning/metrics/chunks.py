@@ -12,6 +12,7 @@ from torch import Tensor, distributed
 
 from dmp_lightning.files import DamagedError, load_tensors, replacing, save_tensors
 from dmp_lightning.metrics.features import Features, Images
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Chunks:
     def _known(self, part: range) -> dict[str, Tensor]:
         found = self._read(part)
         if found is None:
-            raise OSError(f"{self._path(part)} has been removed or damaged meanwhile: start again, the rest is kept.")
+            raise UserError(f"{self._path(part)} has been removed or damaged meanwhile: start again, the rest is kept.")
         return found
 
     def _path(self, part: range) -> Path:

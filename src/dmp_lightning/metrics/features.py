@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from dmp_lightning.files import hash_tensors
+from dmp_lightning.user_error import MissingFileError, UserError
 
 Images = UInt8[Tensor, "N C H W"]
 
@@ -53,8 +54,8 @@ class Inception(Features):
         weights: torch-fidelity's weights file; by default the one in torch's cache.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is another file than the one that its name promises.
+        MissingFileError: there is no such file.
+        UserError: it is another file than the one that its name promises.
     """
 
     name = "fid"
@@ -115,28 +116,28 @@ def check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
     """Refuse images of another shape than (N, *shape).
 
     Raises:
-        ValueError: they are.
+        UserError: they are.
     """
     if images.shape[1:] != shape:
-        raise ValueError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
+        raise UserError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
 
 
 def _inception_weights(path: Path) -> io.BytesIO:
     """The weights file in memory, read once and found harmless: torch-fidelity unpickles it without restrictions."""
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There are no Inception-v3 weights at {path}: put torch-fidelity's {INCEPTION_FILE} there, "
             "or set features.weights to where it is."
         )
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(INCEPTION_SHA256):
-        raise ValueError(
+        raise UserError(
             f"{path} has SHA-256 {found[:8]}..., not {INCEPTION_SHA256}...: it is damaged or another file, "
             f"replace it with torch-fidelity's {INCEPTION_FILE}."
         )
     try:
         torch.load(io.BytesIO(content), weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than weights: replace it with torch-fidelity's own file.") from error
+        raise UserError(f"{path} holds more than weights: replace it with torch-fidelity's own file.") from error
     return io.BytesIO(content)

@@ -16,6 +16,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from dmp_lightning.files import DamagedError, load_tensors, save_tensors
 from dmp_lightning.metrics.features import Features, Images
 from dmp_lightning.metrics.moments import Moments, Reference
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class FrechetDistance:
         """The distance of all images added, by all processes, since the last reset.
 
         Raises:
-            ValueError: there are fewer than two images on either side.
+            UserError: there are fewer than two images on either side.
         """
         return self.compared_with.distance(self._moments("fake"))
 
@@ -108,7 +109,7 @@ class FrechetDistance:
         total, squares, count = sums
         if count < 2:
             which = {"real": "reference", "fake": "generated"}[side]
-            raise ValueError(f"{self.name} needs two {which} images at least, there are {int(count)}: give more.")
+            raise UserError(f"{self.name} needs two {which} images at least, there are {int(count)}: give more.")
         mean = total / count
         return Moments(mean, (squares - count * torch.outer(mean, mean)) / (count - 1))
 

@@ -12,6 +12,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from dmp_lightning.metrics.counts import Counts
 from dmp_lightning.metrics.moments import Moments, Reference, moments
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +65,14 @@ def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments]
         features: name of the extractor, see `names`.
 
     Raises:
-        ValueError: there are too few images, or features that are not finite.
+        UserError: there are too few images, or features that are not finite.
     """
     if len(generated["features"]) <= NEIGHBOURS:
-        raise ValueError(f"There are {len(generated['features'])} samples: metrics need {NEIGHBOURS + 1} or more.")
+        raise UserError(f"There are {len(generated['features'])} samples: metrics need {NEIGHBOURS + 1} or more.")
     for side, outputs in (("samples", generated), ("reference", reference)):
         broken = next((name for name, values in outputs.items() if not values.isfinite().all()), None)
         if broken is not None:
-            raise ValueError(f"The {broken} of the {side} are not finite: nothing is measured by {features}.")
+            raise UserError(f"The {broken} of the {side} are not finite: nothing is measured by {features}.")
     known, found = names(features), dict[str, float]()
     for name, output in DISTANCES.items():
         against = given.get(output) or (moments(reference[output]) if len(reference.get(output, ())) > 1 else None)

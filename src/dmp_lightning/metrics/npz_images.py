@@ -14,6 +14,7 @@ from dmp_lightning.data.latents.npy import read_header
 from dmp_lightning.data.pictures.read import MAX_PIXELS, LeftOut, Picture, check_bytes
 from dmp_lightning.metrics.moments import Moments
 from dmp_lightning.metrics.reference_statistics import check_arrays, checked
+from dmp_lightning.user_error import UserError
 
 STATISTICS = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 
@@ -25,7 +26,7 @@ class NpzImages(Images):
     are read as they are asked for, which is quick in order alone: files may be larger than memory.
 
     Raises:
-        ValueError: the file is damaged, holds neither, or holds Python objects; the statistics are none of features; on
+        UserError: the file is damaged, holds neither, or holds Python objects; the statistics are none of features; on
             reading: it is damaged.
     """
 
@@ -41,7 +42,7 @@ class NpzImages(Images):
                         check_bytes(member.file_size)
             arrays = {name: _Array(path, name) for name in ("arr_0", *sum(STATISTICS.values(), ())) if name in names}
         except Exception as error:  # what numpy and zipfile raise on damaged files is of many kinds
-            raise ValueError(f"{path} is damaged, or holds more than arrays ({error}): choose another.") from error
+            raise UserError(f"{path} is damaged, or holds more than arrays ({error}): choose another.") from error
         self.images = arrays.get("arr_0")
         if self.images is not None:
             _check_images(path, self.images)
@@ -51,7 +52,7 @@ class NpzImages(Images):
             if any(name in arrays for name in pair)
         }
         if not arrays:
-            raise ValueError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {names}.")
+            raise UserError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {names}.")
         count = 0 if self.images is None else self.images.shape[0]
         self.names = [f"image {index} of {path}" for index in range(count)]
         self.fingerprint = f"npz-{sha256(path)[:16]}"
@@ -64,7 +65,7 @@ class NpzImages(Images):
     def _statistics(self, arrays: dict[str, "_Array"], pair: tuple[str, str]) -> Moments:
         missing = next((name for name in pair if name not in arrays), None)
         if missing is not None:
-            raise ValueError(f"{self.path} has no {missing} beside {' '.join(set(pair) - {missing})}: choose another.")
+            raise UserError(f"{self.path} has no {missing} beside {' '.join(set(pair) - {missing})}: choose another.")
         try:
             check_arrays(
                 {name: arrays[name].shape for name in pair}, {name: arrays[name].dtype for name in pair}, *pair
@@ -72,7 +73,7 @@ class NpzImages(Images):
             with np.load(self.path, allow_pickle=False) as content:
                 return checked(content[pair[0]], content[pair[1]], pair)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise ValueError(f"{self.path}: {error}") from error
+            raise UserError(f"{self.path}: {error}") from error
 
 
 class _Array:
@@ -83,10 +84,10 @@ class _Array:
         self.file = archive.open(f"{name}.npy")
         self.shape, self.by_columns, self.dtype = read_header(self.file)
         if self.dtype.hasobject:
-            raise ValueError(f"{name} holds objects")
+            raise UserError(f"{name} holds objects")
         self.start = self.file.tell()
         if archive.getinfo(f"{name}.npy").file_size != self.start + math.prod(self.shape) * self.dtype.itemsize:
-            raise ValueError(f"{name} is not of the size that its header says")
+            raise UserError(f"{name} is not of the size that its header says")
 
     def __getitem__(self, index: int) -> np.ndarray:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -96,13 +97,13 @@ class _Array:
 
 def _check_images(path: Path, images: _Array) -> None:
     if images.by_columns:
-        raise ValueError(f"{path}: arr_0 lies column by column (Fortran's order): save np.ascontiguousarray of it.")
+        raise UserError(f"{path}: arr_0 lies column by column (Fortran's order): save np.ascontiguousarray of it.")
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
         first = len(shape) == 4 and shape[1] in (1, 3)
         remedy = "its channels come first, transpose(0, 2, 3, 1) them" if first else "save it again"
-        raise ValueError(
+        raise UserError(
             f"{path}: arr_0 is {images.dtype} of shape {shape}, not uint8 of shape (N, H, W, C) C 1 or 3: {remedy}."
         )
     if math.prod(shape[1:3]) > MAX_PIXELS:
-        raise ValueError(f"{path} holds images of shape {shape[1:]}: one may have {MAX_PIXELS:,} pixels.")
+        raise UserError(f"{path} holds images of shape {shape[1:]}: one may have {MAX_PIXELS:,} pixels.")

@@ -12,6 +12,7 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generators
 from dmp_lightning.metrics.jackknife import GROUPS
+from dmp_lightning.user_error import UserError
 
 Model = Callable[[Tensor, Tensor, Condition], Tensor]
 LossTable = Float[Tensor, "N S"]
@@ -79,10 +80,10 @@ def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Co
     Losses of one image share its content: its mean over the strata is one observation, and N counts, not N * S.
 
     Raises:
-        ValueError: there are fewer than two images.
+        UserError: there are fewer than two images.
     """
     if len(base) < 2:
-        raise ValueError("A paired comparison needs two validation images at least, for the noise between them.")
+        raise UserError("A paired comparison needs two validation images at least, for the noise between them.")
     difference = patched.double() - base.double()
     by_image = difference.mean(1)
     return Comparison(_interval(by_image, confidence), _interval(difference, confidence), _leave_one_out(by_image))

@@ -14,6 +14,7 @@ from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.pictures.colours import BACKGROUND
 from dmp_lightning.data.pictures.fit import CROP, fit_picture
 from dmp_lightning.metrics.moments import Moments
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class PictureReference:
         statistics: that are given with the pictures.
 
     Raises:
-        ValueError: the samples are no pictures; on reading: a picture cannot be read, or cannot be made of that shape.
+        UserError: the samples are no pictures; on reading: a picture cannot be read, or cannot be made of that shape.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class PictureReference:
         self.images, self.shape, self.statistics = images, shape, dict(statistics or {})
         self.notes: Counter[str] = Counter()
         if len(images) and shape[0] not in (1, 3):
-            raise ValueError(f"The samples have {shape[0]} channels, and pictures 1 or 3: leave reference out.")
+            raise UserError(f"The samples have {shape[0]} channels, and pictures 1 or 3: leave reference out.")
         written = [] if images.by_content else [os.stat(file).st_mtime_ns for file in images.files]
         about = f"{images.fingerprint} {written} {shape} {CROP} {BACKGROUND}"
         self.fingerprint = f"pictures-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
@@ -63,9 +64,7 @@ class PictureReference:
             pixels, notes = fit_picture(picture, self.shape)
         except Exception as error:  # what damaged images raise is of many kinds
             name = self.images.names[index]
-            raise ValueError(
-                f"{name} cannot be read ({error}): restore it, or take it out of the reference."
-            ) from error
+            raise UserError(f"{name} cannot be read ({error}): restore it, or take it out of the reference.") from error
         self.notes.update(notes)
         self.notes[CROPPED] += picture.image.size != (self.shape[2], self.shape[1])
         return pixels

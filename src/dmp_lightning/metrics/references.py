@@ -16,6 +16,7 @@ from dmp_lightning.metrics.moments import Moments
 from dmp_lightning.metrics.npz_images import NpzImages
 from dmp_lightning.metrics.reference_pictures import PictureReference
 from dmp_lightning.metrics.reference_statistics import FEWEST
+from dmp_lightning.user_error import MissingFileError, UserError
 
 
 @runtime_checkable
@@ -52,11 +53,11 @@ def open_reference(path: Path, shape: tuple[int, int, int]) -> Reference:
         shape: (C, H, W) of the samples, which pictures are made to have.
 
     Raises:
-        FileNotFoundError: there is neither at `path`.
-        ValueError: it is no readable one.
+        MissingFileError: there is neither at `path`.
+        UserError: it is no readable one.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no reference at {path}: set it to a folder of images or an .npz file.")
+        raise MissingFileError(f"There is no reference at {path}: set it to a folder of images or an .npz file.")
     archive = path.is_file() and path.suffix.lower() in (".zip", ".tar")
     if path.is_dir() or archive:
         return PictureReference(open_images(path, "reference"), shape)
@@ -68,14 +69,14 @@ def check_reference(reference: Reference, features: Features) -> None:
     """Make sure, before any work, that samples can be compared with it by their features.
 
     Raises:
-        ValueError: there are too few images, or the statistics are of another extractor.
+        UserError: there are too few images, or the statistics are of another extractor.
     """
     if len(reference) < FEWEST and not reference.statistics:
-        raise ValueError(f"The reference holds {len(reference)} images: metrics need {FEWEST} or more.")
+        raise UserError(f"The reference holds {len(reference)} images: metrics need {FEWEST} or more.")
     for output, statistics in reference.statistics.items():
         found, wanted = len(statistics.mean), features.sizes.get(output)
         if wanted is not None and found != wanted:
-            raise ValueError(
+            raise UserError(
                 f"The reference's statistics are of {found} {output}, {features.name} has {wanted}: they were made "
                 "with another extractor; choose its features=, or set reference to the images."
             )

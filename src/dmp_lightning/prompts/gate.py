@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dmp_lightning.user_error import UserError
+
 NOISE_FLOOR = 0.01  # smallest standard deviation of the training noise on the logits
 
 
@@ -46,7 +48,7 @@ class NoisyGate(Gate):
         weight_scale: see `total_weight`.
 
     Raises:
-        ValueError: `top_k` is outside (0, 1], leaves no prompt, or `weight_scale` is unknown.
+        UserError: `top_k` is outside (0, 1], leaves no prompt, or `weight_scale` is unknown.
     """
 
     noisy = True
@@ -55,7 +57,7 @@ class NoisyGate(Gate):
     def __init__(self, width: int, prompts: int, top_k: float = 1.0, weight_scale: str = "sum") -> None:
         super().__init__()
         if not 0 < top_k <= 1 or int(top_k * prompts) < 1:
-            raise ValueError(f"gate.top_k={top_k} of {prompts} prompts leaves none: choose a fraction up to 1.")
+            raise UserError(f"gate.top_k={top_k} of {prompts} prompts leaves none: choose a fraction up to 1.")
         self.k = int(top_k * prompts)
         self.factor = total_weight(weight_scale, prompts)
         self.noise = nn.Parameter(torch.zeros(width, prompts))
@@ -93,10 +95,10 @@ def total_weight(weight_scale: str, prompts: int) -> float:
     With `mean`, P does not shrink each prompt's effect and gradient.
 
     Raises:
-        ValueError: it is neither.
+        UserError: it is neither.
     """
     if weight_scale not in ("sum", "mean"):
-        raise ValueError(f"gate.weight_scale={weight_scale!r} is unknown: choose 'sum' or 'mean'.")
+        raise UserError(f"gate.weight_scale={weight_scale!r} is unknown: choose 'sum' or 'mean'.")
     return float(prompts) if weight_scale == "mean" else 1.0
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmp_lightning.prompts.gate import Gate, Gates, NoisyGate, total_weight
+from dmp_lightning.user_error import UserError
 
 LONGEST, SHORTEST = 64.0, 0.5  # wavelengths in units of log SNR, which goes from about -10 to 10
 
@@ -89,10 +90,10 @@ def noise_level_embedding(log_snr: Float[Tensor, " B"], width: int) -> Float[Ten
     """Cosines, then sines, of the log SNR at wavelengths in a geometric row, `width` values in all.
 
     Raises:
-        ValueError: `width` is odd.
+        UserError: `width` is odd.
     """
     if width % 2:
-        raise ValueError(f"method.condition=log_snr needs an even width, this base has {width}.")
+        raise UserError(f"method.condition=log_snr needs an even width, this base has {width}.")
     wavelengths = torch.logspace(math.log10(LONGEST), math.log10(SHORTEST), width // 2, device=log_snr.device)
     angles = 2 * math.pi * log_snr[:, None] / wavelengths
     return torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dmp_lightning.user_error import UserError
+
 Grid = tuple[int, int]
 """(rows, columns)."""
 
@@ -15,16 +17,16 @@ def counted(count: int | str | None, tokens: int) -> int | None:
     """`count` as a number, where it is said in terms of the T `tokens`: `tokens/4`, `tokens` or `2*tokens`.
 
     Raises:
-        ValueError: it is another text, or no whole number of prompts.
+        UserError: it is another text, or no whole number of prompts.
     """
     if not isinstance(count, str):
         return count
     parts = re.fullmatch(r"(?:(\d+)\*)?tokens(?:/([1-9]\d*))?", count)
     if parts is None:
-        raise ValueError(f"method.prompt_count={count!r}: choose a number, or tokens, tokens/4, 2*tokens and so on.")
+        raise UserError(f"method.prompt_count={count!r}: choose a number, or tokens, tokens/4, 2*tokens and so on.")
     times, share = (int(part or 1) for part in parts.groups())
     if times * tokens % share:
-        raise ValueError(f"method.prompt_count={count} is no whole number for {tokens} tokens: choose another share.")
+        raise UserError(f"method.prompt_count={count} is no whole number for {tokens} tokens: choose another share.")
     return times * tokens // share
 
 
@@ -42,7 +44,7 @@ def fitting_count(count: int | None, grid: Grid) -> int:
     """P, the prompts of a block: `count`, or one for each token of the `grid` (the paper).
 
     Raises:
-        ValueError: `count` is none of the `regions`, nor a multiple of the number of tokens.
+        UserError: `count` is none of the `regions`, nor a multiple of the number of tokens.
     """
     tokens, shared = grid[0] * grid[1], regions(grid)
     if count is None:
@@ -50,17 +52,17 @@ def fitting_count(count: int | None, grid: Grid) -> int:
     if count in shared or (count > 0 and count % tokens == 0):
         return count
     choices = ", ".join(map(str, shared))
-    raise ValueError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
+    raise UserError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
 
 
 def prepended_count(count: int | None, tokens: int) -> int:
     """P, where prompts are tokens of their own: `count`, or as many as there are `tokens`.
 
     Raises:
-        ValueError: `count` is less than one.
+        UserError: `count` is less than one.
     """
     if count is not None and count < 1:
-        raise ValueError(f"method.prompt_count={count}: choose 1 or more.")
+        raise UserError(f"method.prompt_count={count}: choose 1 or more.")
     return tokens if count is None else count
 
 

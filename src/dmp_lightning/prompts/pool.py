@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dmp_lightning.prompts.gate import Gate, Gates
 from dmp_lightning.prompts.placement import Grid, counted, fitting_count, mix, prepend, prepended_count, regions
+from dmp_lightning.user_error import UserError
 
 NORMAL_STD = 0.02  # as transformers' embeddings start
 
@@ -41,7 +42,7 @@ class MixtureOfPrompts(nn.Module):
             starts as the base, exactly; prepended tokens take attention, whatever they hold.
 
     Raises:
-        ValueError: `injection` or `prompt_count` does not fit the base, or `position` or `init` is unknown.
+        UserError: `injection` or `prompt_count` does not fit the base, or `position` or `init` is unknown.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class MixtureOfPrompts(nn.Module):
     ) -> None:
         super().__init__()
         if position not in ("add", "prepend"):
-            raise ValueError(f"method.position={position!r} is unknown: choose add or prepend.")
+            raise UserError(f"method.position={position!r} is unknown: choose add or prepend.")
         self.position, self.grid, self.tokens = position, grid, grid[0] * grid[1]
         self.blocks = injected_blocks(injection, depth)
         wanted = counted(prompt_count, self.tokens)
@@ -98,12 +99,12 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     The first and last may be a share of the `depth`, `first:1/2`, which is rounded, and at least one block.
 
     Raises:
-        ValueError: the text is none of these, or it names a block that a base of `depth` blocks does not have.
+        UserError: the text is none of these, or it names a block that a base of `depth` blocks does not have.
     """
     if not isinstance(injection, str):
         chosen = sorted(set(injection))
         if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
-            raise ValueError(f"injection={list(injection)}: name blocks from 0 to {depth - 1}, at least one.")
+            raise UserError(f"injection={list(injection)}: name blocks from 0 to {depth - 1}, at least one.")
         return chosen
     kind, _, count = injection.partition(":")
     if injection == "all":
@@ -111,9 +112,9 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     if kind in ("first", "last") and re.fullmatch(r"[1-9]\d*/[1-9]\d*", count):
         count = str(max(round(Fraction(count) * depth), 1))
     if kind not in ("first", "last", "every") or not count.isdigit():
-        raise ValueError(f"injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices.")
+        raise UserError(f"injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices.")
     if not 1 <= int(count) <= depth:
-        raise ValueError(f"injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
+        raise UserError(f"injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
     n = int(count)
     return {"first": list(range(n)), "last": list(range(depth - n, depth)), "every": list(range(0, depth, n))}[kind]
 
@@ -125,7 +126,7 @@ def initial_prompts(init: str, blocks: int, prompts: int, width: int) -> nn.Para
     generator.
 
     Raises:
-        ValueError: there is no such initialisation.
+        UserError: there is no such initialisation.
     """
     values = torch.zeros(blocks, prompts, width)
     if init == "normal":
@@ -134,5 +135,5 @@ def initial_prompts(init: str, blocks: int, prompts: int, width: int) -> nn.Para
         for block in values:
             nn.init.xavier_uniform_(block)
     elif init != "zero":
-        raise ValueError(f"method.init={init!r} is unknown: choose zero, normal or xavier.")
+        raise UserError(f"method.init={init!r} is unknown: choose zero, normal or xavier.")
     return nn.Parameter(values)

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from dmp_lightning.files import check_tensors
 from dmp_lightning.runs.record_shape import LARGEST
+from dmp_lightning.user_error import UserError
 
 SAMPLES, GATES = ("samples_before", "samples_after"), ("gate_weights", "gate_timesteps", "gate_blocks", "prompt_norms")
 GRID = "prompt_grid"
@@ -23,24 +24,24 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
     prompts have on the picture, where they have such.
 
     Raises:
-        ValueError: the file is damaged, or one of them has another shape, type or value.
+        UserError: the file is damaged, or one of them has another shape, type or value.
     """
     try:
         if not path.is_file():
-            raise ValueError("it is no file")
+            raise UserError("it is no file")
         check_tensors(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
             wanted = [name for name in (*SAMPLES, *GATES, GRID) if name in names]
             for name in wanted:
                 if np.prod(file.get_slice(name).get_shape(), dtype=float) > MOST:
-                    raise ValueError(f"{name} is too large")
+                    raise UserError(f"{name} is too large")
             found = {name: file.get_tensor(name) for name in wanted}
         _check_samples(found)
         if names & set(GATES):
             _check_gates(found)
     except (ValueError, SafetensorError, OSError, TypeError, AttributeError) as error:  # the latter two for bfloat16
-        raise ValueError(f"{path} is damaged ({error}): its samples and gates are left out.") from error
+        raise UserError(f"{path} is damaged ({error}): its samples and gates are left out.") from error
     return found
 
 
@@ -48,18 +49,18 @@ def _check_samples(found: dict[str, np.ndarray]) -> None:
     for name in SAMPLES:
         images = _known(found, name)
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-            raise ValueError(f"{name} is no pictures: {images.dtype} of shape {images.shape}")
+            raise UserError(f"{name} is no pictures: {images.dtype} of shape {images.shape}")
         if images.ndim == 4 and images.shape[1] != 3:
-            raise ValueError(f"{name} has {images.shape[1]} colours")
+            raise UserError(f"{name} has {images.shape[1]} colours")
     before, after = (found[name].shape for name in SAMPLES)
     if before != after:
-        raise ValueError(f"samples before have shape {before}, and after {after}")
+        raise UserError(f"samples before have shape {before}, and after {after}")
 
 
 def _check_gates(found: dict[str, np.ndarray]) -> None:
     weights, timesteps, blocks, norms = (_known(found, name) for name in GATES)
     if weights.ndim != 3 or weights.shape[1] < 2 or not weights.size:
-        raise ValueError(f"gate_weights has shape {weights.shape}")
+        raise UserError(f"gate_weights has shape {weights.shape}")
     count, steps, prompts = weights.shape
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "gate_weights": (np.floating, (count, steps, prompts)),
@@ -69,15 +70,15 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
     }
     for name, (kind, shape) in expected.items():
         if found[name].shape != shape or not np.issubdtype(found[name].dtype, kind):
-            raise ValueError(f"{name} is {found[name].dtype} of shape {found[name].shape}, not {shape}")
+            raise UserError(f"{name} is {found[name].dtype} of shape {found[name].shape}, not {shape}")
     if not all(np.isfinite(values).all() and (abs(values) < LARGEST).all() for values in (weights, norms)):
-        raise ValueError("gate_weights or prompt_norms holds what is no number")
+        raise UserError("gate_weights or prompt_norms holds what is no number")
     if not (np.diff(timesteps.astype(float)) >= 0).all():
-        raise ValueError("gate_timesteps are not in order")
+        raise UserError("gate_timesteps are not in order")
     if any((values < 0).any() or (values > LATEST).any() for values in (timesteps, blocks)):
-        raise ValueError("gate_timesteps or gate_blocks holds what is none")
+        raise UserError("gate_timesteps or gate_blocks holds what is none")
     if GRID in found and not _shares(found[GRID], prompts):
-        raise ValueError(f"prompt_grid does not hold {prompts} prompts")
+        raise UserError(f"prompt_grid does not hold {prompts} prompts")
 
 
 def _shares(grid: np.ndarray, prompts: int) -> bool:
@@ -88,5 +89,5 @@ def _shares(grid: np.ndarray, prompts: int) -> bool:
 
 def _known(found: dict[str, np.ndarray], name: str) -> np.ndarray:
     if name not in found:
-        raise ValueError(f"{name} is missing")
+        raise UserError(f"{name} is missing")
     return found[name]

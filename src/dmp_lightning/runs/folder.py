@@ -9,6 +9,7 @@ from typing import Any
 
 from dmp_lightning.files import DamagedError, check_zip, read_json
 from dmp_lightning.folders import TakenError, check_free
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,11 @@ def latest_run(runs: Path) -> Path:
     """The folder of the run among `runs` that was started last, of those that have a checkpoint.
 
     Raises:
-        FileNotFoundError: none has.
+        MissingFileError: none has.
     """
     folders = {path.parent for path in runs.glob(f"**/{FOLDER}") if saved_in(path.parent)}
     if not folders:
-        raise FileNotFoundError(f"{runs} has no checkpoint to resume: start without resume, or name another.")
+        raise MissingFileError(f"{runs} has no checkpoint to resume: start without resume, or name another.")
     return max(folders, key=lambda folder: (started(folder), folder))
 
 
@@ -107,23 +108,23 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
     """The checkpoint that `resume` means in the folder of a run: none, the latest if it has one, or a path.
 
     Raises:
-        FileNotFoundError: there is none at that path.
-        ValueError: it is damaged, or of something else.
+        MissingFileError: there is none at that path.
+        UserError: it is damaged, or of something else.
     """
     if resume is None:
         return None
     if resume in ("latest", AUTO):
         found = latest_in(run_dir)
         if found is None and saved_in(run_dir):
-            raise ValueError(f"All checkpoints of {run_dir} are damaged: start anew, without resume.")
+            raise UserError(f"All checkpoints of {run_dir} are damaged: start anew, without resume.")
         return found
     path = Path(resume)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint at {path} to resume: start without resume, or name another.")
+        raise MissingFileError(f"There is no checkpoint at {path} to resume: start without resume, or name another.")
     if not is_whole(path):
-        raise ValueError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
+        raise UserError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
     if not is_ours(path):
-        raise ValueError(f"The checkpoint {path} is of no run of ours, or holds more than tensors and plain values.")
+        raise UserError(f"The checkpoint {path} is of no run of ours, or holds more than tensors and plain values.")
     return path
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dmp_lightning.files import read_json, write_json
 from dmp_lightning.runs.record_shape import OtherRecord, RunRecord, check
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def write_results(results: Results, path: str | Path) -> Path:
     JSON has no NaN and no infinity: such a number is written as null, and the log says which.
 
     Raises:
-        ValueError: the record holds something that is neither a number, a text, nor a container of these.
+        UserError: the record holds something that is neither a number, a text, nor a container of these.
         OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
@@ -108,42 +109,42 @@ def read_results(path: str | Path) -> Results:
     """Read the record of a run.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no record, lacks a field, or was written in another schema.
+        MissingFileError: there is no such file.
+        UserError: it is no record, lacks a field, or was written in another schema.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There are no results at {path}: run the command that writes them, or check the path.")
+        raise MissingFileError(f"There are no results at {path}: run the command that writes them, or check the path.")
     try:
         content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{error}: restore it, or run again.") from error
+        raise UserError(f"{error}: restore it, or run again.") from error
     try:
         return record_of(content)
     except ValueError as error:
-        raise ValueError(f"{path} {error}: restore it, or run again.") from error
+        raise UserError(f"{path} {error}: restore it, or run again.") from error
 
 
 def record_of(content: Any) -> Results:
     """The record that the content of a file is.
 
     Raises:
-        ValueError: it is no record of this schema, lacks a field, or has one of another type.
+        UserError: it is no record of this schema, lacks a field, or has one of another type.
     """
     if not isinstance(content, dict) or "schema" not in content:
-        raise ValueError("is not the record of a run, it has no `schema`")
+        raise UserError("is not the record of a run, it has no `schema`")
     if type(content["schema"]) is not int or content["schema"] != SCHEMA:
-        raise ValueError(f"is not in results schema {SCHEMA}, which this version reads")
+        raise UserError(f"is not in results schema {SCHEMA}, which this version reads")
     held = {key: value for key, value in content.items() if key != "schema"}
     names = {field.name for field in fields(Results)}
     if names != held.keys():
         wrong = ", ".join(sorted(names ^ held.keys()))
-        raise ValueError(f"lacks, or has without need, the fields {wrong[:200]}")
+        raise UserError(f"lacks, or has without need, the fields {wrong[:200]}")
     trained = isinstance(held["metrics"], dict) and "final" in held["metrics"]
     try:
         check(RunRecord if trained else OtherRecord, held)
     except ValueError as error:
-        raise ValueError(f"is not the record of a run, {error}") from error
+        raise UserError(f"is not the record of a run, {error}") from error
     return Results(**held)
 
 
@@ -162,7 +163,7 @@ def _plain(value: Any, where: str) -> Any:
         return str(value)
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"{where} is a {type(value).__name__}: results hold only numbers, texts and containers of these.")
+    raise UserError(f"{where} is a {type(value).__name__}: results hold only numbers, texts and containers of these.")
 
 
 def _git(folder: Path, *arguments: str) -> str:

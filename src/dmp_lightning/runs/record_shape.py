@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dmp_lightning.user_error import UserError
+
 LARGEST = 1e30  # of a measured number, so that squares and sums are finite
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
@@ -40,7 +42,7 @@ class Changes(Shape):
     @model_validator(mode="after")
     def _of_one_length(self) -> "Changes":
         if not len(self.mean) == len(self.low) == len(self.high):
-            raise ValueError("mean, low and high should have the same length")
+            raise UserError("mean, low and high should have the same length")
         return self
 
 
@@ -145,7 +147,7 @@ def check(shape: type[Shape], content: Any) -> None:
     """Make sure that `content` has this shape.
 
     Raises:
-        ValueError: it has not; the sentence names the first field that is wrong, and what is.
+        UserError: it has not; the sentence names the first field that is wrong, and what is.
     """
     try:
         shape.model_validate(content)
@@ -153,9 +155,7 @@ def check(shape: type[Shape], content: Any) -> None:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"] if part not in ("distances", "changes"))
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        raise ValueError(
-            f"{place or 'it'} {reason}" if first["type"] != "missing" else f"{place} is missing"
-        ) from error
+        raise UserError(f"{place or 'it'} {reason}" if first["type"] != "missing" else f"{place} is missing") from error
 
 
 def is_distance(name: str) -> bool:

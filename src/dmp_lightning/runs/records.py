@@ -11,6 +11,7 @@ from dmp_lightning.runs.record import SCHEMA, Results, record_of
 from dmp_lightning.runs.record_shape import LARGEST as MOST
 from dmp_lightning.runs.record_shape import FailedRecord, check
 from dmp_lightning.runs.texts import visible, visible_all
+from dmp_lightning.user_error import MissingFileError, UserError
 
 RESULTS, FAILED, BEGUN = "results.json", "failed.json", "begun.json"
 EVIDENCE = "evidence.safetensors"
@@ -73,11 +74,11 @@ def read_folder(folder: str | Path) -> Records:
     JSON files without a `schema` are no records and are passed over; what cannot be read becomes a warning.
 
     Raises:
-        FileNotFoundError: there is no such folder, or nothing in it that could be reported.
+        MissingFileError: there is no such folder, or nothing in it that could be reported.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}: name one that holds runs, such as runs/digits.")
+        raise MissingFileError(f"There is no folder {folder}: name one that holds runs, such as runs/digits.")
     found = Records()
     for path in sorted(_json_files(folder, found.warnings)):
         try:
@@ -87,7 +88,7 @@ def read_folder(folder: str | Path) -> Records:
     if not (found.runs or found.evaluations or found.failures):
         more = f" And {len(found.warnings) - NAMED} more." if len(found.warnings) > NAMED else ""
         why = f" {' '.join(found.warnings[:NAMED])}{more}" if found.warnings else ""
-        raise FileNotFoundError(f"{folder} holds no results: name a folder with runs that are done.{why}")
+        raise MissingFileError(f"{folder} holds no results: name a folder with runs that are done.{why}")
     return found
 
 
@@ -111,12 +112,12 @@ def _read(path: Path, found: Records) -> None:
     """Add what the file holds.
 
     Raises:
-        ValueError: it is no record, in words that follow its name.
+        UserError: it is no record, in words that follow its name.
     """
     content = visible_all(_content(path))
     if not isinstance(content, dict) or "schema" not in content:
         if path.name in (RESULTS, FAILED):
-            raise ValueError("is not the record of a run, it has no `schema`")
+            raise UserError("is not the record of a run, it has no `schema`")
         return
     if path.name == FAILED:
         found.failures.append(_failure(path, content))
@@ -127,7 +128,7 @@ def _read(path: Path, found: Records) -> None:
         return
     for model, metrics in run.record.metrics.items():
         if not isinstance(metrics, dict) or any(isinstance(x, int | float) and abs(x) > MOST for x in metrics.values()):
-            raise ValueError(f"is not the record of an evaluation, metrics.{model[:40]} should hold numbers by name")
+            raise UserError(f"is not the record of an evaluation, metrics.{model[:40]} should hold numbers by name")
     found.evaluations.append(run)
 
 
@@ -135,23 +136,23 @@ def _content(path: Path) -> Any:
     """What a JSON file holds."""
     try:
         if not path.is_file():
-            raise ValueError("is a link to nothing" if path.is_symlink() else "is no file")
+            raise UserError("is a link to nothing" if path.is_symlink() else "is no file")
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"has more than {LARGEST >> 20} MiB, which no record has")
+            raise UserError(f"has more than {LARGEST >> 20} MiB, which no record has")
         return read_json(path)
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        raise UserError(f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{path} ")) from error
+        raise UserError(str(error).removeprefix(f"{path} ")) from error
 
 
 def _failure(path: Path, content: dict[str, Any]) -> Failure:
     if type(content["schema"]) is not int or content["schema"] != SCHEMA:
-        raise ValueError(f"is not a failed job in schema {SCHEMA}")
+        raise UserError(f"is not a failed job in schema {SCHEMA}")
     try:
         check(FailedRecord, content)
     except ValueError as error:
-        raise ValueError(f"is not a failed job, {error}") from error
+        raise UserError(f"is not a failed job, {error}") from error
     return Failure(path, str(content.get("name") or ""), content["error"], content.get("command") or "")
 
 

@@ -7,13 +7,14 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dmp_lightning.files import replacing, seal_zip
+from dmp_lightning.user_error import UnwritableError
 
 
 class StreamedCheckpointIO(TorchCheckpointIO):
     """Writes whole files or none. Lightning's own first makes the whole file in memory.
 
     Raises:
-        OSError: the file cannot be written; those before it are as they were.
+        UnwritableError: the file cannot be written; those before it are as they were.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -22,5 +23,5 @@ class StreamedCheckpointIO(TorchCheckpointIO):
                 with temporary.open("wb") as file:
                     torch.save(checkpoint, file)
                 seal_zip(temporary)
-        except OSError as error:
-            raise OSError(f"{error} Then resume=latest: earlier checkpoints are as they were.") from error
+        except UnwritableError as error:
+            raise UnwritableError(f"{error} Then resume=latest: earlier checkpoints are as they were.") from error

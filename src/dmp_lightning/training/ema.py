@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.steps import ends_step
+from dmp_lightning.user_error import UserError
 
 
 class EMA(L.Callback):
@@ -20,12 +21,12 @@ class EMA(L.Callback):
         decay: of the average, in [0, 1).
 
     Raises:
-        ValueError: `decay` is outside that range.
+        UserError: `decay` is outside that range.
     """
 
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"ema.decay={decay}: choose a value from 0 up to, but not including, 1.")
+            raise UserError(f"ema.decay={decay}: choose a value from 0 up to, but not including, 1.")
         self.decay = decay
         self.averages: dict[str, Tensor] = {}
 

@@ -15,6 +15,8 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from dmp_lightning.user_error import UserError
+
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 5.0
@@ -66,7 +68,7 @@ def wandb_logger(
             each of its `axes`, which are tags.
 
     Raises:
-        ValueError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
+        UserError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
     """
     settings = wandb.setup().settings
     # Not drawn from a generator that the run has seeded: jobs of the same seed are different runs.
@@ -97,7 +99,7 @@ def wandb_logger(
     try:
         _ = logger.experiment  # begins the run now, before any work
     except wandb.Error as error:
-        raise ValueError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
+        raise UserError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
     return logger
 
 
@@ -126,13 +128,13 @@ def why_offline(settings: wandb.Settings) -> str | None:
     """Why W&B cannot be online, or None. Names the server, never the key.
 
     Raises:
-        ValueError: the key is malformed, or WANDB_MODE asks for what cannot be.
+        UserError: the key is malformed, or WANDB_MODE asks for what cannot be.
     """
     silent, settings.silent = settings.silent, True  # or W&B asks the server for the user's name, to greet
     try:
         known = wandb.login(prompt=False, verify=False)  # looks where `wandb.init` does, and asks nobody
     except wandb.Error as error:
-        raise ValueError(f"{error} {REMEDY}") from error
+        raise UserError(f"{error} {REMEDY}") from error
     finally:
         settings.silent = silent
     if not known:
@@ -142,7 +144,7 @@ def why_offline(settings: wandb.Settings) -> str | None:
     else:
         return None
     if os.environ.get("WANDB_MODE") == "online":
-        raise ValueError(f"WANDB_MODE=online, but {obstacle}. Unset WANDB_MODE to run offline.")
+        raise UserError(f"WANDB_MODE=online, but {obstacle}. Unset WANDB_MODE to run offline.")
     return obstacle
 
 

@@ -16,9 +16,10 @@ from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
+from dmp_lightning.user_error import UserError
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(UserError):
     """Training has diverged, or the data hold NaN."""
 
     def __init__(self, step: int, times: list[float]) -> None:
@@ -41,7 +42,7 @@ class DiffusionModule(L.LightningModule):
         base: fingerprint of the pre-trained weights, kept in checkpoints.
 
     Raises:
-        ValueError: a parameter group has no learning rate; on resuming, the checkpoint is of another method or base.
+        UserError: a parameter group has no learning rate; on resuming, the checkpoint is of another method or base.
     """
 
     strict_loading = False  # checkpoints hold the trained weights alone; `on_load_checkpoint` checks the keys
@@ -62,7 +63,7 @@ class DiffusionModule(L.LightningModule):
         super().__init__()
         unknown = method.parameter_groups().keys() - learning_rates.keys()
         if unknown:
-            raise ValueError(f"recipe.learning_rates lacks {', '.join(sorted(unknown))}: set a rate for each group.")
+            raise UserError(f"recipe.learning_rates lacks {', '.join(sorted(unknown))}: set a rate for each group.")
         self.method, self.process, self.learning_rates = method, process, dict(learning_rates)
         self.build_optimizer, self.build_scheduler = optimizer, lr_scheduler
         self.strata, self.base = strata, base
@@ -140,7 +141,7 @@ class DiffusionModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get("base") != self.base:
-            raise ValueError(
+            raise UserError(
                 "The checkpoint to resume was trained on another base: set backbone.weights, and backbone.dtype, to "
                 "that one's."
             )
@@ -148,7 +149,7 @@ class DiffusionModule(L.LightningModule):
         found = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         if shapes != found:
             name = sorted(name for name, _ in shapes.items() ^ found.items())[0]
-            raise ValueError(
+            raise UserError(
                 f"The checkpoint to resume is of another method or other options ({name} is "
                 f"{found.get(name, 'missing')} there, {shapes.get(name, 'missing')} here): resume with the config that "
                 "made it."

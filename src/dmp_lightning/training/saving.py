@@ -10,6 +10,7 @@ from dmp_lightning.runs.folder import saved_in
 from dmp_lightning.training.csv_log import CSVLog
 from dmp_lightning.training.interruption import Interruption
 from dmp_lightning.training.steps import ends_step
+from dmp_lightning.user_error import UserError
 
 KEPT = 2  # the last and, should that turn out to be damaged, the one before
 
@@ -27,7 +28,7 @@ class Checkpoints(Checkpoint):
 
     def __init__(self, folder: Path, every: int, interruption: Interruption, kept: dict[str, Any]) -> None:
         if every < 1:
-            raise ValueError(f"recipe.checkpoint_every={every}: save every 1 or more steps.")
+            raise UserError(f"recipe.checkpoint_every={every}: save every 1 or more steps.")
         self.folder, self.every, self.interruption, self.kept = folder, every, interruption, kept
 
     def on_train_batch_end(

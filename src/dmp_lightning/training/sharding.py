@@ -8,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dmp_lightning.methods import Method
 from dmp_lightning.training.module import DiffusionModule
+from dmp_lightning.user_error import UserError
 
 
 class FrozenShards(DDPStrategy):
@@ -18,7 +19,7 @@ class FrozenShards(DDPStrategy):
     and needs GPUs.
 
     Raises:
-        ValueError: when training or validation begins, the method leaves nothing of the blocks frozen.
+        UserError: when training or validation begins, the method leaves nothing of the blocks frozen.
     """
 
     def model_to_device(self) -> None:
@@ -35,14 +36,14 @@ def shard_frozen(method: Method, mesh: DeviceMesh) -> None:
     """Shard what is frozen of the blocks, in place and once: a base and the methods on it have the same blocks.
 
     Raises:
-        ValueError: nothing of them is frozen.
+        UserError: nothing of them is frozen.
     """
     blocks = method.backbone.blocks
     if isinstance(blocks[0], FSDPModule):
         return
     trained = {parameter for parameter in blocks.parameters() if parameter.requires_grad}
     if len(trained) == len(list(blocks.parameters())):
-        raise ValueError("trainer=fsdp shards frozen blocks, and this method trains them: choose trainer=ddp.")
+        raise UserError("trainer=fsdp shards frozen blocks, and this method trains them: choose trainer=ddp.")
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=trained)
     fully_shard(

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.checks.idle_of_methods import of_balance, of_condition, of_gates, of_rates, within
 from dmp_lightning.commands.checks.keys import kind_of
+from dmp_lightning.user_error import UserError
 
 OF_TRAINING = ("recipe", "loss_weight", "logger", "controls", "compile", "activation_checkpointing", "resume", "label")
 OF_PATCHES = (*OF_TRAINING, "base_results", "method", "gate", "budget", "data.validation")
@@ -41,12 +42,12 @@ def check_acting(configs: Sequence[DictConfig], command: str, keys: Iterable[str
     """Make sure that each of the keys, which were typed, acts in one of the configs of the runs at least.
 
     Raises:
-        ValueError: one acts in none, so that what is wanted with it would not happen.
+        UserError: one acts in none, so that what is wanted with it would not happen.
     """
     for key in keys:
         reasons = [_idle(config, command, key) for config in configs]
         if reasons and all(reasons):
-            raise ValueError(f"{key} acts on nothing here: {reasons[0]}.")
+            raise UserError(f"{key} acts on nothing here: {reasons[0]}.")
 
 
 def keys_of(overrides: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.commands.checks.compound_kinds import optional
 from dmp_lightning.commands.checks.kinds import Kind
 from dmp_lightning.commands.checks.plain_kinds import BOOLEAN, integer, number
+from dmp_lightning.user_error import UserError
 
 LATER = {
     "gate": {"width", "prompts"},
@@ -28,7 +29,7 @@ def check_arguments(group: DictConfig, where: str, unread: str | None) -> None:
     """Make sure that what is built takes the arguments that it is given, and is given those that it needs.
 
     Raises:
-        ValueError: it does not, or is not.
+        UserError: it does not, or is not.
     """
     for name in map(str, group):
         key = f"{where}.{name}".lstrip(".")
@@ -51,11 +52,11 @@ def _check_call(group: DictConfig, key: str) -> None:
     if unknown and not any(each.kind == each.VAR_KEYWORD for each in takes.values()):
         close = get_close_matches(unknown[0], names, n=1)
         hint = f"did you mean {close[0]}?" if close else "leave it out."
-        raise ValueError(f"{key}.{unknown[0]} is nothing that {target} takes: {hint}")
+        raise UserError(f"{key}.{unknown[0]} is nothing that {target} takes: {hint}")
     needed = {name for name in names if takes[name].default is inspect.Parameter.empty}
     lacking = sorted(needed - given - LATER.get(key, set()))
     if lacking and "_args_" not in group and (not group.get("_partial_") or key in LATER):
-        raise ValueError(f"{key}.{lacking[0]} is missing, which {target} needs: give it a value.")
+        raise UserError(f"{key}.{lacking[0]} is missing, which {target} needs: give it a value.")
 
 
 def annotated(group: DictConfig, name: str) -> Kind | None:

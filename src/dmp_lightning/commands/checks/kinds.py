@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dmp_lightning.user_error import UserError
 
-class UnfitError(ValueError):
+
+class UnfitError(UserError):
     """A value is not of a kind; the text adds to what is possible, or is empty."""
 
 
@@ -27,13 +29,13 @@ def check(key: str, value: Any, kind: Kind) -> Any:
     """The value as the product uses it.
 
     Raises:
-        ValueError: it is not of that kind; says the key, what was given and what is possible.
+        UserError: it is not of that kind; says the key, what was given and what is possible.
     """
     try:
         return kind.take(value)
     except UnfitError as error:
         more = f" {error}" if str(error) else ""
-        raise ValueError(f"{key}={shown(value)}: choose {kind.possible}.{more}") from None
+        raise UserError(f"{key}={shown(value)}: choose {kind.possible}.{more}") from None
 
 
 def shown(value: Any) -> str:

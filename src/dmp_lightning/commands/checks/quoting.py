@@ -13,6 +13,7 @@ from dmp_lightning.commands.checks.compound_kinds import MAYBE_PATH, MAYBE_TEXT
 from dmp_lightning.commands.checks.keys import kind_of
 from dmp_lightning.commands.checks.kinds import Kind, UnfitError, shown
 from dmp_lightning.commands.checks.plain_kinds import PATH, TEXT
+from dmp_lightning.user_error import UserError
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own keys that are paths."""
@@ -22,14 +23,14 @@ def in_order(arguments: list[str]) -> list[str]:
     """The arguments of a command with its overrides first, as Hydra wants these to stand together.
 
     Raises:
-        ValueError: an option is unknown, or reads a pickle.
+        UserError: an option is unknown, or reads a pickle.
     """
     known, others = get_args_parser().parse_known_args(arguments)
     if known.experimental_rerun is not None:
-        raise ValueError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
+        raise UserError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
     unknown = [each for each in others if each.startswith("-")]
     if unknown:
-        raise ValueError(f"{unknown[0]} is no option of this command: --hydra-help lists them.")
+        raise UserError(f"{unknown[0]} is no option of this command: --hydra-help lists them.")
     overrides, options = [*known.overrides, *others], arguments[::-1]
     for each in overrides[::-1]:
         options.remove(each)  # the last of its name, as the value of an option may be the same
@@ -46,7 +47,7 @@ def readable(arguments: list[str], command: str, conf: Path) -> list[str]:
         conf: the folder of the config's groups.
 
     Raises:
-        ValueError: an override of another key cannot be read, or a group is given what is no name.
+        UserError: an override of another key cannot be read, or a group is given what is no name.
     """
     found = [each if each.startswith("-") else _readable(each, command, conf) for each in arguments]
     for given, read in zip(arguments, found, strict=True):
@@ -68,7 +69,7 @@ def _readable(argument: str, command: str, conf: Path) -> str:
     whole = f"{key}={QuotedString(text, Quote.single).with_quotes()}"
     kind = kind_of(name, command)
     if not literal and (kind is None or not _accepts(kind, text)):
-        raise ValueError(
+        raise UserError(
             f"{argument} cannot be read: quote what has other signs than letters and digits, {shlex.quote(whole)}"
         )
     return whole
@@ -93,7 +94,7 @@ def _named(argument: str, key: str, parsed: Override, command: str, conf: Path) 
     if value is None and kind is not None and _accepts(kind, None):
         return f"~{key}"
     names = ", ".join(sorted(path.stem for path in (conf / key).glob("[!_]*.yaml")))
-    raise ValueError(f"{key}={shown(value)}: choose one of {names}.")
+    raise UserError(f"{key}={shown(value)}: choose one of {names}.")
 
 
 def _accepts(kind: Kind, value: object) -> bool:

@@ -3,6 +3,8 @@
 import torch
 from omegaconf import DictConfig
 
+from dmp_lightning.user_error import UserError
+
 SMALL = "for a short try, set recipe.max_steps, recipe.validate_every and evaluation.samples"
 STEPS = "recipe.max_steps says how long a run takes"
 ENDLESS = "the stream of samples is endless, so that there are no epochs"
@@ -39,7 +41,7 @@ def check_trainer(config: DictConfig) -> None:
     """Make sure that the trainer does all that a run is made of.
 
     Raises:
-        ValueError: an option would leave some of it out.
+        UserError: an option would leave some of it out.
     """
     trainer = config.trainer
     check_accelerator(config)
@@ -47,23 +49,23 @@ def check_trainer(config: DictConfig) -> None:
         if name in trainer and not any(
             type(trainer[name]) is type(value) and trainer[name] == value for value in allowed
         ):
-            raise ValueError(f"trainer.{name}={trainer[name]} does not go with runs of this kind: {remedy}.")
+            raise UserError(f"trainer.{name}={trainer[name]} does not go with runs of this kind: {remedy}.")
     for name, own in FOLLOWING.items():
         if trainer[name] != config.recipe[own]:
-            raise ValueError(f"trainer.{name}={trainer[name]}: set recipe.{own}, which it follows.")
+            raise UserError(f"trainer.{name}={trainer[name]}: set recipe.{own}, which it follows.")
     count = trainer.get("accumulate_grad_batches", 1)
     if type(count) is not int or count < 1:
-        raise ValueError(f"trainer.accumulate_grad_batches={count}: choose 1 or more batches to make up a step.")
+        raise UserError(f"trainer.accumulate_grad_batches={count}: choose 1 or more batches to make up a step.")
 
 
 def check_accelerator(config: DictConfig) -> None:
     """Make sure that this machine has the accelerator that is asked for.
 
     Raises:
-        ValueError: it has not.
+        UserError: it has not.
     """
     wanted, cuda, mps = config.trainer.accelerator, torch.cuda.is_available(), torch.backends.mps.is_available()
     if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(wanted, True):
-        raise ValueError(
+        raise UserError(
             f"trainer.accelerator={wanted}: PyTorch finds none here. Choose trainer.accelerator=auto, or cpu."
         )

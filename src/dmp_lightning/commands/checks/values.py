@@ -9,6 +9,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from dmp_lightning.commands.checks.arguments import annotated, check_arguments
 from dmp_lightning.commands.checks.keys import COMMANDS, LAUNCHER, kind_of
 from dmp_lightning.commands.checks.kinds import check
+from dmp_lightning.user_error import UserError
 
 UNREAD = {"encode": "data"}
 """A group that a command takes a few values from, and that refers to what the command does not have."""
@@ -29,7 +30,7 @@ def check_values(config: DictConfig, command: str, references: bool = True) -> N
         references: whether to follow interpolations; those to a run can be followed in the run alone.
 
     Raises:
-        ValueError: one is not, or is missing, or refers to nothing.
+        UserError: one is not, or is missing, or refers to nothing.
     """
     referring = []
     for place in _places(config):
@@ -39,7 +40,7 @@ def check_values(config: DictConfig, command: str, references: bool = True) -> N
             _check(place, command)
     for key in COMMANDS[command]:
         if not _has(config, key):
-            raise ValueError(f"{key} is missing, and this command needs it: give it a value.")
+            raise UserError(f"{key} is missing, and this command needs it: give it a value.")
     check_arguments(config, "", UNREAD.get(command))
     if references:
         _check_references(
@@ -51,7 +52,7 @@ def check_numbers(launcher: DictConfig) -> None:
     """Make sure that the numbers of a sweep's launcher are of their kinds.
 
     Raises:
-        ValueError: one is not, or refers to nothing.
+        UserError: one is not, or refers to nothing.
     """
     for place in _places(launcher, "hydra.launcher"):
         kind = LAUNCHER.get(place.key.removeprefix("hydra.launcher."))
@@ -97,7 +98,7 @@ def _check(place: Place, command: str) -> None:
     kind, value = kind_of(place.key, command) or annotated(place.group, place.name), _value(place)
     if kind is None:
         if place.key.startswith("evaluation."):  # whose keys are arguments, of one function or another
-            raise ValueError(f"{place.key} is nothing that evaluations take: leave it out.")
+            raise UserError(f"{place.key} is nothing that evaluations take: leave it out.")
         return
     taken = check(place.key, value, kind)
     if not isinstance(taken, Mapping) and (type(taken) is not type(value) or repr(taken) != repr(value)):
@@ -113,23 +114,23 @@ def _value(place: Place) -> Any:
     """The value as plain containers.
 
     Raises:
-        ValueError: it is missing, or refers to nothing.
+        UserError: it is missing, or refers to nothing.
     """
     given = f"{place.key}={_raw(place)}" if _refers(place) else place.key
     try:
         found = place.group[place.name]
         return OmegaConf.to_container(found, resolve=not isinstance(found, DictConfig)) if _is_group(found) else found
     except MissingMandatoryValue:
-        raise ValueError(f"{place.key} is missing (???): give it a value.") from None
+        raise UserError(f"{place.key} is missing (???): give it a value.") from None
     except InterpolationKeyError as error:
-        raise ValueError(f"{given} refers to what is not there: {_first_line(error)}.") from error
+        raise UserError(f"{given} refers to what is not there: {_first_line(error)}.") from error
     except RecursionError:
-        raise ValueError(f"{given} refers to itself in the end: give it a value.") from None
+        raise UserError(f"{given} refers to itself in the end: give it a value.") from None
     except OmegaConfBaseException as error:
         first = _first(error)
-        if isinstance(first, ValueError | OSError) and not isinstance(first, OmegaConfBaseException):
-            raise ValueError(str(first)) from error  # a resolver of ours has said what is wrong
-        raise ValueError(f"{given} cannot be worked out: {_first_line(error)}.") from error
+        if isinstance(first, UserError):
+            raise UserError(str(first)) from error  # a resolver of ours has said what is wrong
+        raise UserError(f"{given} cannot be worked out: {_first_line(error)}.") from error
 
 
 def _first(error: BaseException) -> BaseException:

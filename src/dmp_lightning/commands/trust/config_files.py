@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.trust.trusted import LOGGERS
+from dmp_lightning.user_error import UserError
 
 NEVER_TURNED = r"hydra|logger|resume|run_dir|base_results|out|output|sweep|data\.train\.folder"
 NUMBER = (int, float, type(None))
@@ -44,7 +45,7 @@ def check_settings(
         command: the name of the command's own config, where the content is for it.
 
     Raises:
-        ValueError: it does; the sentence names the file and the key.
+        UserError: it does; the sentence names the file and the key.
     """
     places = PLACES | ({"data.train.folder"} if command == "encode" and "out" not in typed else set())
     for path, value in _leaves(content, ""):
@@ -52,13 +53,13 @@ def check_settings(
             continue
         if path.partition(".")[0] == "hydra":
             if not (group and path.startswith(f"{group}.")) and not _harmless(path, value):
-                raise ValueError(
+                raise UserError(
                     f"{file} sets {path}, which is Hydra's own and can run code: say it on the command line."
                 )
         elif any(_is_below(path, place) or (_is_below(place, path) and "${" in str(value)) for place in places):
-            raise ValueError(f"{file} sets {path}, which says where files are written: say it on the command line.")
+            raise UserError(f"{file} sets {path}, which says where files are written: say it on the command line.")
         elif _is_below(path, "resume") and value not in (None, "auto", "latest"):
-            raise ValueError(f"{file} sets {path}={value}: name a checkpoint on the command line.")
+            raise UserError(f"{file} sets {path}={value}: name a checkpoint on the command line.")
         if isinstance(value, str):
             _check_interpolations(path, value, file)
 
@@ -67,7 +68,7 @@ def check_written(config: DictConfig, typed: Collection[str]) -> None:
     """Make sure that the loggers of a config write into the folder of the run, or where the command line says.
 
     Raises:
-        ValueError: one would write elsewhere.
+        UserError: one would write elsewhere.
     """
     if "logger" not in config:
         return
@@ -79,10 +80,10 @@ def check_written(config: DictConfig, typed: Collection[str]) -> None:
         place = node.get(argument)
         inside = place is None or (isinstance(place, str) and Path(place).resolve().is_relative_to(root))
         if f"{where}.{argument}" not in typed and (not inside or node.get("_args_")):
-            raise ValueError(f"{where}.{argument}={place} is not in run_dir: say it on the command line.")
+            raise UserError(f"{where}.{argument}={place} is not in run_dir: say it on the command line.")
         for part in PARTS if node["_target_"].startswith("lightning.") else ():
             if f"{where}.{part}" not in typed and re.search(r"[/\\]|^\.\.$", str(node.get(part))):
-                raise ValueError(f"{where}.{part}={node[part]} is more than a name: say it on the command line.")
+                raise UserError(f"{where}.{part}={node[part]} is more than a name: say it on the command line.")
 
 
 def typed_keys(overrides: Iterable[str]) -> frozenset[str]:
@@ -114,7 +115,7 @@ def _check_interpolations(path: str, value: str, file: str) -> None:
         name, end = found[1].strip(), found[2]
         if end == "$" or (end == ":" and name not in RESOLVERS):
             what = "reads the environment" if name == "oc.env" else "is an interpolation that only we may use"
-            raise ValueError(f"{file} sets {path}={value}, which {what}: say the value on the command line.")
+            raise UserError(f"{file} sets {path}={value}, which {what}: say the value on the command line.")
 
 
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, Any]]:

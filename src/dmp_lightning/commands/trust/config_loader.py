@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dmp_lightning.commands.trust.config_files import check_settings, typed_keys
+from dmp_lightning.user_error import UserError
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 OURS = {"pkg://hydra.conf", f"file://{CONFIG_DIR}"}
@@ -81,7 +82,7 @@ class Loader(ConfigLoaderImpl):
         for default in loaded.defaults_list or ():
             chosen = _dotted(default.group if isinstance(default, GroupDefault) else getattr(default, "path", None))
             if not _is_ours(loaded, path) and chosen.partition(".")[0] == "hydra" and chosen not in self.typed:
-                raise ValueError(f"{file} chooses {chosen}, which is Hydra's own: say it on the command line.")
+                raise UserError(f"{file} chooses {chosen}, which is Hydra's own: say it on the command line.")
         group = group if group.startswith("hydra.") and group in self.typed else ""
         check_settings(OmegaConf.to_container(content, resolve=False), file, self.typed, group, self.command)
 

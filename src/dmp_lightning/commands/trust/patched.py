@@ -28,6 +28,7 @@ from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import Method, load_patch, read_patch
 from dmp_lightning.methods.patches import check_shapes
 from dmp_lightning.prompts import Gate
+from dmp_lightning.user_error import UserError
 
 Constructors = dict[str, Callable[..., Any]]
 
@@ -56,12 +57,12 @@ def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
     """The method that a patch file describes, with its weights, on `backbone`, which stays as it is.
 
     Raises:
-        ValueError: the file does not say how it was made, describes what is not known, or was made for another base.
+        UserError: the file does not say how it was made, describes what is not known, or was made for another base.
     """
     found = read_patch(patch)
     settings = found.about.get("method")
     if settings is None:
-        raise ValueError(f"{patch} does not say which method it is of: export it with python -m dmp_lightning.export.")
+        raise UserError(f"{patch} does not say which method it is of: export it with python -m dmp_lightning.export.")
     try:
         build = described(settings)
         if not _holds_own(settings):
@@ -71,7 +72,7 @@ def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
         if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
             method = build(backbone=deepcopy(backbone))
     except ValueError as error:
-        raise ValueError(f"The patch {patch} cannot be used: {error}") from error
+        raise UserError(f"The patch {patch} cannot be used: {error}") from error
     return load_patch(method, patch, strength)
 
 
@@ -79,7 +80,7 @@ def described(settings: object) -> Callable[..., Method]:
     """What builds the method on a `backbone`; the description comes from a file, and nothing in it is taken on trust.
 
     Raises:
-        ValueError: it names a class, or an option of one, that is not known, or a value of another type.
+        UserError: it names a class, or an option of one, that is not known, or a value of another type.
     """
     return _constructor(_of_today(settings), METHODS, "method")
 
@@ -96,7 +97,7 @@ def _of_today(settings: object) -> object:
 
 def _constructor(settings: object, known: Constructors, where: str) -> Callable[..., Any]:
     if not isinstance(settings, dict):
-        raise ValueError(f"{where}={_short(settings)} is no mapping of options.")
+        raise UserError(f"{where}={_short(settings)} is no mapping of options.")
     target = settings.get("_target_")
     constructor = known.get(target) if isinstance(target, str) else None
     if constructor is None:
@@ -108,13 +109,13 @@ def _constructor(settings: object, known: Constructors, where: str) -> Callable[
         if name not in ("_target_", "_partial_"):
             parameter = takes.get(name, rest)
             if parameter is None:
-                raise ValueError(
+                raise UserError(
                     f"{where}.{_short(name)} is no option of {target}: it has {', '.join(takes) or 'none'}."
                 )
             arguments[name] = _value(value, name, parameter, f"{where}.{name}")
     missing = [name for name, each in takes.items() if each.default is each.empty and name not in arguments]
     if missing and rest is None:
-        raise ValueError(f"{where} lacks {', '.join(missing)}, which {target} needs.")
+        raise UserError(f"{where} lacks {', '.join(missing)}, which {target} needs.")
     return partial(constructor, **arguments)
 
 
@@ -126,11 +127,11 @@ def _value(value: Any, name: str, parameter: inspect.Parameter, where: str) -> A
         _check_plain(value, where)
     if name == "betas":
         if not _is_schedule(value) and (value is not None or parameter.default is not None):
-            raise ValueError(f"{where} is no schedule of numbers between 0 and 1.")
+            raise UserError(f"{where} is no schedule of numbers between 0 and 1.")
         return value
     if name == "process":
         if value is not None and not isinstance(value, Process):
-            raise ValueError(f"{where} is no diffusion process.")
+            raise UserError(f"{where} is no diffusion process.")
         return value
     try:
         kind: TypeAdapter = TypeAdapter(parameter.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -140,21 +141,21 @@ def _value(value: Any, name: str, parameter: inspect.Parameter, where: str) -> A
         kind.validate_python(value)
     except ValidationError as error:
         takes = inspect.formatannotation(parameter.annotation).replace("collections.abc.", "")
-        raise ValueError(f"{where}={_short(value)} is of the wrong type: it takes {takes}.") from error
+        raise UserError(f"{where}={_short(value)} is of the wrong type: it takes {takes}.") from error
     return value
 
 
 def _check_plain(value: object, where: str, depth: int = 4) -> None:
     """Make sure that a value is of numbers, texts and containers of these, none of them beyond all measure."""
     if depth == 0:
-        raise ValueError(f"{where} is nested too deeply.")
+        raise UserError(f"{where} is nested too deeply.")
     if isinstance(value, str) and "${" in value:
-        raise ValueError(f"{where}={_short(value)} is an interpolation: a patch holds values.")
+        raise UserError(f"{where}={_short(value)} is an interpolation: a patch holds values.")
     if isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError(f"{where}={_short(value)} is too large.")
+        raise UserError(f"{where}={_short(value)} is too large.")
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         if key == "_target_":
-            raise ValueError(f"{where} describes a part, where a value is expected.")
+            raise UserError(f"{where} describes a part, where a value is expected.")
         _check_plain(item, f"{where}.{_short(key)}", depth - 1)
 
 
@@ -170,7 +171,7 @@ def _own(target: object, known: Constructors, where: str) -> Callable[..., Any]:
         kind = Method if known is METHODS else Gate if known is GATES else object
         if callable(found) and (kind is object or (isinstance(found, type) and issubclass(found, kind))):
             return found
-    raise ValueError(
+    raise UserError(
         f"{where}._target_={_short(target)} is not known here: choose from {', '.join(known)}; for code of your own, "
         "set DMP_TRUSTED to its package."
     )

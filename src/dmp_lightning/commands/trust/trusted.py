@@ -10,6 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dmp_lightning.user_error import UserError
+
 OURS = """
 backbones.DiT
 data.digits.Digits
@@ -105,12 +107,12 @@ def build(node: Any, **arguments: Any) -> Any:
     The node is resolved once, and what is checked is what is built: no interpolation is left in it.
 
     Raises:
-        ValueError: it names something that is not trusted.
+        UserError: it names something that is not trusted.
     """
     if node is None:
         return None
     if not OmegaConf.is_config(node):
-        raise ValueError(
+        raise UserError(
             f"{node!r} describes nothing that could be built: choose a file of its group, or give a `_target_`."
         )
     plain = OmegaConf.to_container(node, resolve=True)
@@ -124,7 +126,7 @@ def check_targets(config: DictConfig) -> None:
     A config that cannot be resolved as a whole is taken as it is written: `build` checks each part again.
 
     Raises:
-        ValueError: one does not, or there is no such thing.
+        UserError: one does not, or there is no such thing.
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True)
@@ -138,32 +140,32 @@ def check_node(plain: Any, where: str, resolved: bool = True) -> None:
     """Make sure that plain containers name only trusted targets, at any depth, and hold no interpolation.
 
     Raises:
-        ValueError: they do not; the sentence names the key below `where`.
+        UserError: they do not; the sentence names the key below `where`.
     """
     for path, key, value in _leaves(plain, where):
         if key == "_target_":
             check_target(path, value)
         elif resolved and key in SWITCHES and not isinstance(value, bool):
-            raise ValueError(f"{path}={value}: choose true or false.")
+            raise UserError(f"{path}={value}: choose true or false.")
         elif resolved and isinstance(value, str) and "${" in value:
-            raise ValueError(f"{path}={value} is an interpolation inside a value: write the value itself.")
+            raise UserError(f"{path}={value} is an interpolation inside a value: write the value itself.")
 
 
 def check_target(where: str, target: object) -> None:
     """Make sure that a config may build `target`: by its exact name, or as defined in one of the user's `OWN` packages.
 
     Raises:
-        ValueError: it may not, or there is no such thing.
+        UserError: it may not, or there is no such thing.
     """
     if isinstance(target, str) and (target in TRUSTED or is_own(where, target)):
         if target in LOGGERS and not where.startswith("logger."):
-            raise ValueError(f"{where}={target} is a logger: it stands below logger.")
+            raise UserError(f"{where}={target} is a logger: it stands below logger.")
         return
     close = get_close_matches(str(target), TRUSTED, n=1, cutoff=0.8)
     hint = (
         f"did you mean {close[0]}? For" if close else "dmp_lightning/commands/trust/trusted.py lists what it may; for"
     )
-    raise ValueError(
+    raise UserError(
         f"{where}={target} is nothing that a config may build: {hint} code of your own, set DMP_TRUSTED to its package."
     )
 
@@ -174,7 +176,7 @@ def is_own(where: str, target: str) -> bool:
     What such a package has merely imported is not: with it, `mygates.os.system` would be within reach.
 
     Raises:
-        ValueError: it is of such a package, but not there.
+        UserError: it is of such a package, but not there.
     """
     return target.startswith(OWN) and f"{_home(where, target)}.".startswith(OWN)
 
@@ -196,4 +198,4 @@ def _home(where: str, target: str) -> str:
     try:
         return getattr(import_module(module), name).__module__
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{where}={target} cannot be found ({error}).") from error
+        raise UserError(f"{where}={target} cannot be found ({error}).") from error

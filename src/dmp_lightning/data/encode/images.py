@@ -21,6 +21,7 @@ from dmp_lightning.data.latents.manifest import Plan, images_of_a_shard
 from dmp_lightning.data.latents.vae import downsampling, load_vae, posterior, scaling, weights_hash
 from dmp_lightning.data.pictures.colours import BACKGROUND
 from dmp_lightning.data.pictures.fit import CROP, fit_picture
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def prepare_images(source: Path, vae: str, labels: str, resolution: int | None, 
     def convert(pixels: UInt8[Tensor, "B C R R"]) -> Float[Tensor, "B 2 2 C2 H W"]:
         moments = posterior(model, pixels.to(device).float() / 127.5 - 1).half().cpu()
         if not moments.isfinite().all():
-            raise ValueError("The VAE gives latents that are not finite in half precision: use another.")
+            raise UserError("The VAE gives latents that are not finite in half precision: use another.")
         return moments
 
     items = Pixels(images, plan.resolution, model.config.in_channels)
@@ -76,12 +77,12 @@ def make_plan(
     """What to encode, and how.
 
     Raises:
-        ValueError: the VAE cannot halve images of that resolution so often.
+        UserError: the VAE cannot halve images of that resolution so often.
     """
     resolution = model.config.sample_size if resolution is None else resolution
     factor = downsampling(model)
     if resolution < factor or resolution % factor:
-        raise ValueError(f"resolution={resolution}: the VAE {vae} takes images of a multiple of {factor} pixels.")
+        raise UserError(f"resolution={resolution}: the VAE {vae} takes images of a multiple of {factor} pixels.")
     side = resolution // factor
     shape = (model.config.latent_channels, side, side)
     scale, shift, _ = scaling(model.config)

@@ -11,6 +11,7 @@ from dmp_lightning.data.latents.checksums import problems
 from dmp_lightning.data.latents.foreign import is_fast_dit, is_lightningdit
 from dmp_lightning.data.latents.manifest import MANIFEST, is_manifest, read_manifest
 from dmp_lightning.folders import check_free
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +39,13 @@ def encode(
         on_error: whether to stop at an unreadable image, or to leave it out.
 
     Raises:
-        FileNotFoundError: there are no images, or no VAE.
-        ValueError: an image cannot be read; `source` holds latents, or `out` other ones.
+        MissingFileError: there are no images, or no VAE.
+        UserError: an image cannot be read; `source` holds latents, or `out` other ones.
     """
     check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     folder = Path(source)
     if is_fast_dit(folder) or is_lightningdit(folder):
-        raise ValueError(f"{source} holds latents, which are read as they are: set data.train.folder to it.")
+        raise UserError(f"{source} holds latents, which are read as they are: set data.train.folder to it.")
     work = prepare_images(folder, vae, labels, resolution, shard_mb)
     if Encoder(work, Path(out), batch_size, workers, skip=on_error == "skip").run():
         manifest = read_manifest(Path(out) / MANIFEST)
@@ -69,17 +70,17 @@ def verify(folder: str) -> None:
     """Read a whole store, and compare its checksums and counts with its manifest.
 
     Raises:
-        FileNotFoundError: it has no manifest: it is no store, or not complete.
-        ValueError: with a sentence for each shard that is missing or damaged.
+        MissingFileError: it has no manifest: it is no store, or not complete.
+        UserError: with a sentence for each shard that is missing or damaged.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}: name the folder of a store that is complete.")
+        raise MissingFileError(f"There is no {path}: name the folder of a store that is complete.")
     manifest = read_manifest(path)
     found = [str(problem) for problem in problems(Path(folder), manifest.shards)]
     counted = sum(shard.count for shard in manifest.shards)
     if counted != manifest.count:
         found.append(f"{path} counts {manifest.count} latents, its shards {counted}: encode again.")
     if found:
-        raise ValueError("\n       ".join(found))
+        raise UserError("\n       ".join(found))
     log.info("%s is whole: %s latents in %s shards.", folder, f"{manifest.count:,}", len(manifest.shards))

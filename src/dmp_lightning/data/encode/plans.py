@@ -19,6 +19,7 @@ from dmp_lightning.data.latents.manifest import (
 )
 from dmp_lightning.data.latents.store import read_tensors
 from dmp_lightning.files import UNFINISHED
+from dmp_lightning.user_error import UserError
 
 RECORDS = ".encoding"
 """Folder of a store with the plan, and a record and a lock for each shard."""
@@ -40,7 +41,7 @@ def write_plan(plan: Plan, out: Path) -> None:
     A plan of which no latent is there takes nothing away from another, which takes its place.
 
     Raises:
-        ValueError: it is another, and has latents, or is being carried out.
+        UserError: it is another, and has latents, or is being carried out.
     """
     remedy = "choose another folder with out=, or remove it"
     with changing_plan(out):
@@ -52,17 +53,17 @@ def write_plan(plan: Plan, out: Path) -> None:
             records = list((out / RECORDS).glob("shard-*.json"))
             if any(read_shard(record).count for record in records):
                 if begun.background is None and plan.background is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"{out} was begun by an earlier version, which read pictures with alpha, of 16 bits or turned "
                         f"by EXIF otherwise: {remedy}."
                     )
-                raise ValueError(f"{out} holds latents of another {', '.join(different)}: {remedy}.")
+                raise UserError(f"{out} holds latents of another {', '.join(different)}: {remedy}.")
             if _others_at_work(out):
-                raise ValueError(f"Another process encodes into {out} with another {', '.join(different)}: {remedy}.")
+                raise UserError(f"Another process encodes into {out} with another {', '.join(different)}: {remedy}.")
             for record in records:
                 record.unlink()
         elif (out / MANIFEST).exists():
-            raise ValueError(f"{out} holds latents already: {remedy}.")
+            raise UserError(f"{out} holds latents already: {remedy}.")
         write_record(plan, plan_path(out))
 
 
@@ -94,7 +95,7 @@ def finish(plan: Plan, out: Path) -> bool:
     A complete store keeps the manifest that it has, and with it its held-out images.
 
     Raises:
-        ValueError: no image could be read.
+        UserError: no image could be read.
     """
     records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
     if not all(record.exists() for record in records):
@@ -102,7 +103,7 @@ def finish(plan: Plan, out: Path) -> bool:
     shards = [read_shard(record) for record in records]
     count = sum(shard.count for shard in shards)
     if not count:
-        raise ValueError("None of the images could be read: set source to where they are.")
+        raise UserError("None of the images could be read: set source to where they are.")
     kept = tuple(shard for shard in shards if shard.count)
     manifest = Manifest(plan, count, kept, None if plan.held_out is not None else _draw(out, kept))
     with FileLock(out / RECORDS / "manifest.lock"):

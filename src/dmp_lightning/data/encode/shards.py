@@ -29,6 +29,7 @@ from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import Plan, Shard, read_plan, write_record
 from dmp_lightning.data.source import ignore_interrupts
 from dmp_lightning.files import replacing
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Encoder:
         """Encode what nobody else has encoded, or is at; tells whether the store is complete.
 
         Raises:
-            ValueError: an image cannot be read; the folder holds something else.
+            UserError: an image cannot be read; the folder holds something else.
             OSError: the store cannot be written.
         """
         plan = self.work.plan
@@ -104,7 +105,7 @@ class Encoder:
                     shard = self._encode(path, span, bar)
                     with changing_plan(self.out):
                         if read_plan(plan_path(self.out)) != self.work.plan:
-                            raise ValueError(f"{self.out} was meanwhile begun anew with other options: leave it alone.")
+                            raise UserError(f"{self.out} was meanwhile begun anew with other options: leave it alone.")
                         write_record(shard, record)
         except Timeout:
             pass  # another process is at it
@@ -126,7 +127,7 @@ class Encoder:
                     log.warning("%s: left out.", item)
                     skipped.append(index)
                 else:
-                    raise ValueError(f"{item}: restore it, or leave such images out with on_error=skip.")
+                    raise UserError(f"{item}: restore it, or leave such images out with on_error=skip.")
             if good:
                 converted.append(work.convert(torch.stack(good)))
             bar.update(len(indices))

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from dmp_lightning.user_error import UserError
+
 SYNSET = r"n\d{8}"
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 MASKS = frozenset(
@@ -60,14 +62,14 @@ def by_folders(found: Tree, source: str) -> Classes:
     """Each first folder is a class: in the order of their names, or, where these are 0, 1, ..., by that number.
 
     Raises:
-        ValueError: it cannot be told which class an image has, or which number a class.
+        UserError: it cannot be told which class an image has, or which number a class.
     """
     loose = next((path for path, first in zip(found.paths, found.first, strict=True) if not first), None)
     if loose is not None:
-        raise ValueError(f"{loose} in {source} lies in no folder of a class: move it into one, or set labels=none.")
+        raise UserError(f"{loose} in {source} lies in no folder of a class: move it into one, or set labels=none.")
     empty = [folder for folder in found.empty if not are_synsets(found) or _is_synset(os.path.basename(folder))]
     if empty:
-        raise ValueError(
+        raise UserError(
             f"The folder {empty[0]} in {source} holds no image, so it is not known which number each class has: put "
             "some there, or remove it."
         )
@@ -90,11 +92,11 @@ def check_splits(found: Tree, source: str) -> None:
     """Make sure that the folders are no parts of a data set, to be used apart.
 
     Raises:
-        ValueError: they are.
+        UserError: they are.
     """
     parts = splits(found)
     if parts:
-        raise ValueError(
+        raise UserError(
             f"{source} holds {' and '.join(parts)}, which are parts of a data set and no classes: name the one to "
             f"train on, as in source={_join(source, found.common, parts[0])}, or take all of them with labels=none."
         )
@@ -104,7 +106,7 @@ def check_masks(found: Tree, source: str) -> None:
     """Make sure that no folder holds masks of the images in another.
 
     Raises:
-        ValueError: one does, by its name and those in it.
+        UserError: one does, by its name and those in it.
     """
     firsts = sorted(set(found.first) - {""})
     if not any(first.casefold() in MASKS for first in firsts):
@@ -115,7 +117,7 @@ def check_masks(found: Tree, source: str) -> None:
     for first in (first for first in firsts if first.casefold() in MASKS):
         other = next((o for o in firsts if o != first and len(stems[o] & stems[first]) * 2 > len(stems[first])), None)
         if other:
-            raise ValueError(
+            raise UserError(
                 f"The images in {first} of {source} have the names of those in {other}, as masks have: name the folder "
                 f"of the images, as in source={_join(source, found.common, other)}."
             )
@@ -154,7 +156,7 @@ def _check_depths(found: Tree, source: str) -> None:
     by_depth = {path.count("/"): path for path in found.paths}
     if len(by_depth) > 1:
         shallow, deep = by_depth[min(by_depth)], by_depth[max(by_depth)]
-        raise ValueError(
+        raise UserError(
             f"{source} holds {shallow} and, deeper, {deep}, so it is not known which folders are the classes: move the "
             "images of each class into one folder."
         )
@@ -164,7 +166,7 @@ def _check_depths(found: Tree, source: str) -> None:
     for leaf in sorted(leaves):
         other = seen.setdefault(os.path.basename(leaf), leaf)
         if several and other != leaf:
-            raise ValueError(
+            raise UserError(
                 f"{source} holds {other} and {leaf}, so it is not known which folders are the classes: move the images "
                 "of each class into one folder."
             )
@@ -176,14 +178,14 @@ def _in_order(names: list[str], source: str) -> list[str]:
     if _are_numbers(names):
         order = sorted(names, key=int)
         if [int(name) for name in order] != list(range(len(order))):
-            raise ValueError(
+            raise UserError(
                 f"The folders in {source} are numbers, {order[0]} to {order[-1]}, but not 0 to {len(order) - 1}, so it "
                 "is not known which labels they stand for: rename them, to these numbers or to texts."
             )
     alike = sorted((unicodedata.normalize("NFC", name).casefold(), name) for name in names)
     for (key, name), (other_key, other) in pairwise(alike):
         if key == other_key:
-            raise ValueError(
+            raise UserError(
                 f"The folders {name} and {other} in {source} have the same name but for its writing: rename one."
             )
     return order

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from dmp_lightning.user_error import UserError
+
 LABELS = ("cls", "class", "label", "cls.txt", "class.txt", "label.txt")
 """Suffixes of a file with an image's label."""
 
@@ -33,7 +35,7 @@ def label_of(files: Mapping[str, bytes]) -> tuple[int | None, str]:
     """The label in the files beside an image, by their suffixes, and the suffix of the one that gives it.
 
     Raises:
-        ValueError: one is no label, or they contradict each other; the sentence begins with its suffix.
+        UserError: one is no label, or they contradict each other; the sentence begins with its suffix.
     """
     found = [(_number(files[suffix], suffix), suffix) for suffix in LABELS if suffix in files]
     if "json" in files:
@@ -43,7 +45,7 @@ def label_of(files: Mapping[str, bytes]) -> tuple[int | None, str]:
         found = [(_number(files[suffix], suffix), suffix) for suffix in NUMBERS if suffix in files]
     if len({label for label, _ in found}) > 1:
         (first, one), (second, other) = found[0], next(pair for pair in found if pair[0] != found[0][0])
-        raise ValueError(f".{one} says {first}, and .{other} {second}")
+        raise UserError(f".{one} says {first}, and .{other} {second}")
     return found[0] if found else (None, "")
 
 
@@ -98,18 +100,18 @@ def _in_json(content: bytes) -> int | None:
     try:
         about = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f".json is damaged ({error})") from error
+        raise UserError(f".json is damaged ({error})") from error
     values = [about[key] for key in KEYS if about.get(key) is not None] if isinstance(about, dict) else []
     label = next((value for value in values if _is_label(value)), None)
     if label is None and values:
-        raise ValueError(f".json holds {str(values[0])[:40]!r}, no number from 0")
+        raise UserError(f".json holds {str(values[0])[:40]!r}, no number from 0")
     return label
 
 
 def _number(content: bytes, suffix: str) -> int:
     text = content.strip()
     if not text.isdigit() or len(text) > 10 or int(text) > MAX_LABEL:
-        raise ValueError(f".{suffix} holds {text[:40].decode(errors='replace')!r}, no number from 0")
+        raise UserError(f".{suffix} holds {text[:40].decode(errors='replace')!r}, no number from 0")
     return int(text)
 
 

@@ -15,18 +15,19 @@ from dmp_lightning.data.images.class_folders import (
     tree,
 )
 from dmp_lightning.data.images.source import Images
+from dmp_lightning.user_error import UserError
 
 
 def choose_labels(images: Images, labels: str, source: Path) -> Classes:
     """The class of each image, as `labels` says; see `encode`.
 
     Raises:
-        ValueError: it cannot be told for sure; the sentence says how to tell it.
+        UserError: it cannot be told for sure; the sentence says how to tell it.
     """
     given = images.given
     if labels == "auto" and given is not None:
         if given.problem is not None:
-            raise ValueError(f"{given.problem}; or set labels=none.")
+            raise UserError(f"{given.problem}; or set labels=none.")
         if given.labels is not None:
             return Classes(given.labels, None, _tell(given.labels, given.origin))
     found = tree(images.paths, images.folders)
@@ -40,7 +41,7 @@ def choose_labels(images: Images, labels: str, source: Path) -> Classes:
     if labels == "folders" or are_synsets(found):
         return by_folders(found, str(source))
     if len(places) > 1:
-        raise ValueError(
+        raise UserError(
             f"{source} holds images in {len(places):,} folders, {places[0] or 'its own'} to {places[-1]}: set "
             "labels=folders if each of them is a class, or labels=none if they are not."
         )

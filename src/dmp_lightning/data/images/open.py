@@ -10,6 +10,7 @@ from dmp_lightning.data.images.idx import IdxImages
 from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.images.tar import TarImages
 from dmp_lightning.data.images.zip import ZipImages
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +27,18 @@ def open_images(source: Path, key: str = "source") -> Images:
         key: the setting that names the source, for messages.
 
     Raises:
-        FileNotFoundError: there is no such file, or no image in it.
-        ValueError: an archive is damaged or compressed; it cannot be told what are the images.
+        MissingFileError: there is no such file, or no image in it.
+        UserError: an archive is damaged or compressed; it cannot be told what are the images.
     """
     if not source.exists():
-        raise FileNotFoundError(f"There is nothing at {source}: set {key} to where the images are.")
+        raise MissingFileError(f"There is nothing at {source}: set {key} to where the images are.")
     try:
         images = _open(source)
     except (tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{source} holds a damaged archive ({error}): restore it.") from error
+        raise UserError(f"{source} holds a damaged archive ({error}): restore it.") from error
     left_out = f"left out: {images.left_out}" if +images.left_out else ""
     if not len(images):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There are no images in {source}{left_out and f' ({left_out})'}: set {key} to where they are."
         )
     if left_out:
@@ -53,7 +54,7 @@ def _open(source: Path) -> Images:
             return IdxImages(folder)
     archives, images = sorted(source.glob("*.tar")), FolderImages(source)
     if archives and len(images):
-        raise ValueError(
+        raise UserError(
             f"{source} holds images ({len(images):,}, the first {images.names[0]}) and tars ({len(archives):,}, the "
             f"first {archives[0].name}): leave one or the other in it."
         )
@@ -75,4 +76,4 @@ def _open_archive(source: Path) -> Images:
 def _refuse_compressed(archive: Path) -> None:
     with archive.open("rb") as file:
         if file.read(6).startswith(COMPRESSED):
-            raise ValueError(f"{archive} is compressed, and images are read where they lie in it: unpack it first.")
+            raise UserError(f"{archive} is compressed, and images are read where they lie in it: unpack it first.")

@@ -12,6 +12,7 @@ from dmp_lightning.data.images.given_labels import LABELS, NUMBERS, beside_image
 from dmp_lightning.data.images.masks import masks_among
 from dmp_lightning.data.images.source import Images, fingerprint_of, shown_name
 from dmp_lightning.data.pictures.read import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
+from dmp_lightning.user_error import UserError
 
 Members = dict[str, tarfile.TarInfo]
 
@@ -25,7 +26,7 @@ class TarImages(Images):
     The library of that name only streams; here each image is read where it lies, so that work can go on anywhere.
 
     Raises:
-        ValueError: it cannot be told which of a key's files is the image.
+        UserError: it cannot be told which of a key's files is the image.
     """
 
     def __init__(self, archives: Sequence[Path]) -> None:
@@ -91,7 +92,7 @@ class TarImages(Images):
                 for name in names:
                     self.left_out[name[len(key) :].lower()] += name not in plain
             else:
-                raise ValueError(f"{title} has several images of one key, {names[0]} and {names[1]}: leave one in it.")
+                raise UserError(f"{title} has several images of one key, {names[0]} and {names[1]}: leave one in it.")
         masks = masks_among(chosen)
         self.left_out["mask beside its image"] += len(masks)
         return [name for name in members if name in set(chosen) - masks], others

@@ -11,6 +11,7 @@ from dmp_lightning.data.images.given_labels import DATASET, read_dataset_json
 from dmp_lightning.data.images.masks import masks_among
 from dmp_lightning.data.images.source import Images, fingerprint_of
 from dmp_lightning.data.pictures.read import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
+from dmp_lightning.user_error import UserError
 
 
 class ZipImages(Images):
@@ -55,7 +56,7 @@ def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise OSError(str(error)) from error
     except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
-        raise ValueError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dmp_lightning.data.latents.foreign_checks import AGAIN, check_labels
 from dmp_lightning.data.latents.npy import Header, read_header
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Files:
     def row(self, index: int, mirror: int) -> np.ndarray:
         latent = read_array(self.paths[index])
         if latent.shape != self.shape:
-            raise ValueError(f"{self.paths[index]} has changed to shape {latent.shape} from {self.shape}: {AGAIN}.")
+            raise UserError(f"{self.paths[index]} has changed to shape {latent.shape} from {self.shape}: {AGAIN}.")
         return latent.astype(self.kept, copy=False)
 
     def name(self, index: int) -> str:
@@ -49,16 +50,16 @@ def read_files(features: Path, named: Path) -> Found:
     """Read the headers of all features, and all labels, which lie in the folder `named`.
 
     Raises:
-        ValueError: the folders do not go together, or a file is damaged, or no label.
+        UserError: the folders do not go together, or a file is damaged, or no label.
     """
     paths = sorted(features.glob("*.npy"))
     known = {path.name for path in paths}
     missing = next((name for name in sorted(known) if not (named / name).is_file()), None)
     if missing is not None or not paths:
-        raise ValueError(f"{named} has no {missing or 'files'}, though {features} has: {AGAIN}.")
+        raise UserError(f"{named} has no {missing or 'files'}, though {features} has: {AGAIN}.")
     alone = next((path.name for path in sorted(named.glob("*.npy")) if path.name not in known), None)
     if alone is not None:
-        raise ValueError(f"{features} has no {alone}, though {named} has: {AGAIN}.")
+        raise UserError(f"{features} has no {alone}, though {named} has: {AGAIN}.")
     others = sum(path.suffix != ".npy" for path in features.iterdir())
     if others:
         log.warning("%s: left out %s that are no .npy files.", features, f"{others:,}")
@@ -73,12 +74,12 @@ def read_array(path: Path) -> np.ndarray:
     """The array in a .npy file, without running code from it.
 
     Raises:
-        ValueError: it is damaged.
+        UserError: it is damaged.
     """
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no readable array ({error}): {AGAIN}.") from error
+        raise UserError(f"{path} is no readable array ({error}): {AGAIN}.") from error
 
 
 def _header(path: Path) -> Header:
@@ -87,15 +88,15 @@ def _header(path: Path) -> Header:
             header = read_header(file)
             left = path.stat().st_size - file.tell()
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no readable array ({error}): {AGAIN}.") from error
+        raise UserError(f"{path} is no readable array ({error}): {AGAIN}.") from error
     wanted = math.prod(header.shape) * header.dtype.itemsize
     if not header.dtype.hasobject and left < wanted:
-        raise ValueError(f"{path} is no readable array ({left} of {wanted} bytes are there): {AGAIN}.")
+        raise UserError(f"{path} is no readable array ({left} of {wanted} bytes are there): {AGAIN}.")
     return header
 
 
 def _label(path: Path) -> int | float:
     value = read_array(path)
     if value.size != 1 or value.dtype.kind not in "iuf":
-        raise ValueError(f"{path} holds {value.dtype} of shape {value.shape}, not one label: {AGAIN}.")
+        raise UserError(f"{path} holds {value.dtype} of shape {value.shape}, not one label: {AGAIN}.")
     return value.item()

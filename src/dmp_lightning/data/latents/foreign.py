@@ -20,6 +20,7 @@ from dmp_lightning.data.latents.held_out import draw_held_out
 from dmp_lightning.data.latents.lightningdit import STATISTICS, Pairs, Shard, read_shard, read_statistics
 from dmp_lightning.data.latents.store import Part, Store
 from dmp_lightning.data.latents.vae import Scaling
+from dmp_lightning.user_error import UserError
 
 
 def is_lightningdit(folder: Path) -> bool:
@@ -37,7 +38,7 @@ def open_lightningdit(folder: Path, vae: Scaling) -> Store:
     by the VAE's scale and shift.
 
     Raises:
-        ValueError: a file is damaged, or holds something else; the numbers are not what a model is trained on.
+        UserError: a file is damaged, or holds something else; the numbers are not what a model is trained on.
     """
     paths = sorted(folder.glob("*.safetensors"))
     shards = {path: read_shard(path) for path in paths}
@@ -62,7 +63,7 @@ def open_fast_dit(folder: Path, vae: Scaling) -> Store:
     A file a sample is slow, and opening reads all headers and labels.
 
     Raises:
-        ValueError: the folders do not go together, a file is damaged, or holds something else; the numbers are not what
+        UserError: the folders do not go together, a file is damaged, or holds something else; the numbers are not what
             a model is trained on.
     """
     features = _features(folder)
@@ -84,7 +85,7 @@ def open_fast_dit(folder: Path, vae: Scaling) -> Store:
 def _features(folder: Path) -> Path | None:
     found = sorted(path for path in folder.glob("*_features") if path.is_dir())
     if len(found) > 1:
-        raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}: leave one of them there.")
+        raise UserError(f"{folder} holds both {found[0].name} and {found[1].name}: leave one of them there.")
     return found[0] if found else None
 
 

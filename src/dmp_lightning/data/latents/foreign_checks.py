@@ -11,6 +11,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from dmp_lightning.data.latents.store import Store
+from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +25,12 @@ def common_shape(shapes: Mapping[Path, tuple[int, ...]]) -> tuple[int, ...]:
     """The shape that all files have.
 
     Raises:
-        ValueError: they have several; the sentence names a file with a rare one.
+        UserError: they have several; the sentence names a file with a rare one.
     """
     (common, _), *others = Counter(shapes.values()).most_common()
     if others:
         odd = next(path for path, shape in shapes.items() if shape != common)
-        raise ValueError(f"{odd} holds latents of shape {shapes[odd]}, other files {common}: {AGAIN}.")
+        raise UserError(f"{odd} holds latents of shape {shapes[odd]}, other files {common}: {AGAIN}.")
     return common
 
 
@@ -40,11 +41,11 @@ def common_type(types: Mapping[Path, str]) -> np.dtype:
         types: of the numbers in each file, by the names that numpy and torch have for them.
 
     Raises:
-        ValueError: a file does not hold floating-point numbers.
+        UserError: a file does not hold floating-point numbers.
     """
     for path, name in types.items():
         if not name.startswith(("float", "bfloat")):
-            raise ValueError(f"{path} holds numbers of type {name}: latents are floating-point, {AGAIN}.")
+            raise UserError(f"{path} holds numbers of type {name}: latents are floating-point, {AGAIN}.")
     found = sorted(set(types.values()))
     common = np.dtype(np.float16 if found == ["float16"] else np.float32)
     if found != [common.name]:
@@ -57,12 +58,12 @@ def check_shape(where: Path, shape: tuple[int, ...], channels: int | None) -> No
     """Make sure that a latent, with a first dimension of images, is (1, C, H, W), with as many channels as the VAE's.
 
     Raises:
-        ValueError: it is not.
+        UserError: it is not.
     """
     if len(shape) != 4 or shape[0] != 1 or 0 in shape:
-        raise ValueError(f"{where} holds latents of shape {shape}, not (1, C, H, W): {AGAIN}.")
+        raise UserError(f"{where} holds latents of shape {shape}, not (1, C, H, W): {AGAIN}.")
     if channels is not None and shape[1] != channels:
-        raise ValueError(
+        raise UserError(
             f"{where} holds latents of {shape[1]} channels, the VAE has {channels}: set the VAE that they are from."
         )
 
@@ -74,14 +75,14 @@ def check_labels(values: Num[np.ndarray, " N"], name: Callable[[int], str]) -> I
         name: where the label of this index is.
 
     Raises:
-        ValueError: they are no labels.
+        UserError: they are no labels.
     """
     if values.dtype.kind not in "iuf":
-        raise ValueError(f"{name(0)} holds labels of type {values.dtype}, not whole numbers: {AGAIN}.")
+        raise UserError(f"{name(0)} holds labels of type {values.dtype}, not whole numbers: {AGAIN}.")
     wrong = ~((values >= 0) & (values < MOST_CLASSES) & (np.floor(values) == values))
     if wrong.any():
         first = int(wrong.argmax())
-        raise ValueError(f"{name(first)} holds the label {values[first]}, not a whole number from 0 on: {AGAIN}.")
+        raise UserError(f"{name(first)} holds the label {values[first]}, not a whole number from 0 on: {AGAIN}.")
     if values.dtype.kind == "f":
         log.warning("%s: labels of type %s are read as whole numbers.", name(0), values.dtype)
     return torch.from_numpy(values.astype(np.int64))
@@ -96,7 +97,7 @@ def check_numbers(store: Store, folder: Path, remedy: str) -> None:
         remedy: what to do about another scale.
 
     Raises:
-        ValueError: they are not; the sentence names a file, and what was measured.
+        UserError: they are not; the sentence names a file, and what was measured.
     """
     indices = np.unique(np.linspace(0, len(store) - 1, SAMPLE).astype(int))
     latents = store.scale_for_model(store.gather(indices, np.zeros_like(indices))[:, 0].float())
@@ -104,16 +105,16 @@ def check_numbers(store: Store, folder: Path, remedy: str) -> None:
     size, largest, worst = sizes.median().item(), sizes.max().item(), int(sizes.argmax())
     expected = f"as the model takes them they should be near 1 ({LOW} to {HIGH}). {remedy}"
     if not LOWEST <= size <= HIGH:
-        raise ValueError(f"{folder} holds latents whose numbers have a typical size (RMS) of {size:.3g}: {expected}")
+        raise UserError(f"{folder} holds latents whose numbers have a typical size (RMS) of {size:.3g}: {expected}")
     if size < LOW:
         log.warning("%s holds latents whose numbers have a typical size (RMS) of %.3g: %s", folder, size, expected)
     if largest > HIGH:
         where = store.name(int(indices[worst]))
-        raise ValueError(f"{where} holds a latent of size (RMS) {largest:.3g}, others of {size:.3g}: {expected}")
+        raise UserError(f"{where} holds a latent of size (RMS) {largest:.3g}, others of {size:.3g}: {expected}")
     dead = (latents.transpose(0, 1).flatten(1).std(1) == 0).nonzero().flatten().tolist()
     if dead and latents[:, 0].numel() > 1:
-        raise ValueError(f"{folder} holds latents whose channel {dead[0]} is the same number everywhere: {AGAIN}.")
+        raise UserError(f"{folder} holds latents whose channel {dead[0]} is the same number everywhere: {AGAIN}.")
     if store.mirrors == 2:
         mirrors = store.scale_for_model(store.gather(indices, np.ones_like(indices))[:, 0].float())
         if torch.equal(mirrors, latents):
-            raise ValueError(f"{folder} holds mirrors (latents_flip) that are the latents themselves: {AGAIN}.")
+            raise UserError(f"{folder} holds mirrors (latents_flip) that are the latents themselves: {AGAIN}.")

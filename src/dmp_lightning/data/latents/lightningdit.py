@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmp_lightning.data.latents.foreign_checks import AGAIN
 from dmp_lightning.data.latents.store import read_tensors
+from dmp_lightning.user_error import UserError
 
 STATISTICS = "latents_stats.pt"
 
@@ -45,13 +46,13 @@ def read_shard(path: Path) -> Shard:
     """Open a shard.
 
     Raises:
-        ValueError: it is damaged, or its tensors do not go together.
+        UserError: it is damaged, or its tensors do not go together.
     """
     shard = Shard(*read_tensors(path, ["latents", "latents_flip", "labels"]))
     latents, flipped, labels = shard
     fits = latents.ndim == 4 and latents.shape == flipped.shape and labels.shape == latents.shape[:1]
     if not fits or latents.dtype != flipped.dtype or not len(latents):
-        raise ValueError(
+        raise UserError(
             f"{path} holds latents {_about(latents)}, mirrors {_about(flipped)} and labels {_about(labels)}: they do "
             f"not go together, {AGAIN}."
         )
@@ -66,16 +67,16 @@ def read_statistics(path: Path, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, (C, 1, 1).
 
     Raises:
-        ValueError: the file is damaged, or they are not.
+        UserError: the file is damaged, or they are not.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         mean, std = (found[name].float().reshape(-1, 1, 1) for name in ("mean", "std"))
     except Exception as error:  # what torch raises on damaged files is of many kinds
-        raise ValueError(f"{path} holds no mean and std of latents: remove it, or restore it.") from error
+        raise UserError(f"{path} holds no mean and std of latents: remove it, or restore it.") from error
     for name, value in (("mean", mean), ("std", std)):
         if len(value) != channels:
-            raise ValueError(f"{path} has a {name} of {len(value)} channels, the latents have {channels}: restore it.")
+            raise UserError(f"{path} has a {name} of {len(value)} channels, the latents have {channels}: restore it.")
         if not value.isfinite().all() or (name == "std" and not (value > 0).all()):
-            raise ValueError(f"{path} has a {name} of {value.flatten().tolist()}: remove it, or restore it.")
+            raise UserError(f"{path} has a {name} of {value.flatten().tolist()}: remove it, or restore it.")
     return mean, std

@@ -9,6 +9,7 @@ from typing import Any
 
 from dmp_lightning.files import read_json, write_json
 from dmp_lightning.folders import component
+from dmp_lightning.user_error import UserError
 
 MANIFEST = "manifest.json"
 SHARDS = ".safetensors"  # how their names end
@@ -110,7 +111,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        ValueError: it is damaged, or of another version of the format.
+        UserError: it is damaged, or of another version of the format.
     """
     return _read(path, _manifest)
 
@@ -138,9 +139,9 @@ def _plan(shape: Iterable[int], **rest: Any) -> Plan:
 def _shard(name: str, skipped: Iterable[str], **rest: Any) -> Shard:
     """A shard as a record tells it; it may come from others, so that its name must not leave the store's folder."""
     if not component(name, "name of a shard").endswith(SHARDS):
-        raise ValueError(f"the shard {name!r} does not end in {SHARDS}")
+        raise UserError(f"the shard {name!r} does not end in {SHARDS}")
     if not re.fullmatch(r"[0-9a-f]{64}", str(rest.get("sha256"))):
-        raise ValueError(f"the shard {name!r} has no SHA-256")
+        raise UserError(f"the shard {name!r} has no SHA-256")
     return Shard(name, skipped=tuple(skipped), **rest)
 
 
@@ -149,8 +150,8 @@ def _read(path: Path, build: Any) -> Any:
         content = read_json(path)
         version = content.pop("format")
         if version not in READABLE:
-            raise ValueError(f"format {version}, not {FORMAT}")
+            raise UserError(f"format {version}, not {FORMAT}")
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).rstrip(".")
-        raise ValueError(f"{path} is no readable record of latents ({reason}): restore it, or encode again.") from error
+        raise UserError(f"{path} is no readable record of latents ({reason}): restore it, or encode again.") from error

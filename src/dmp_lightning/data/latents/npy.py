@@ -17,7 +17,7 @@ def read_header(file: IO[Any]) -> Header:
     """Read the header; the file then stands at the first number.
 
     Raises:
-        ValueError: it is no `.npy` file. EOFError: it ends too early.
+        UserError: it is no `.npy` file. EOFError: it ends too early.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

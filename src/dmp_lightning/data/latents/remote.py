@@ -12,6 +12,7 @@ from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import MANIFEST, Shard, read_manifest
 from dmp_lightning.files import replacing
 from dmp_lightning.folders import user_cache
+from dmp_lightning.user_error import MissingFileError, UserError
 
 
 def is_remote(folder: str) -> bool:
@@ -25,8 +26,8 @@ def fetch_store(url: str) -> Path:
     Each shard gets its name only when its checksum is right. The processes of a host wait for one of them to fetch.
 
     Raises:
-        FileNotFoundError: there is no store.
-        ValueError: the storage cannot be reached, or a shard arrives damaged.
+        MissingFileError: there is no store.
+        UserError: the storage cannot be reached, or a shard arrives damaged.
     """
     folder = user_cache() / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def fetch_store(url: str) -> Path:
         except (ValueError, OSError):
             raise
         except Exception as error:  # what clients of storage raise is of many kinds
-            raise ValueError(f"{url} cannot be read: {error}.") from error
+            raise UserError(f"{url} cannot be read: {error}.") from error
     return folder
 
 
@@ -54,14 +55,14 @@ def _is_there(folder: Path, shard: Shard) -> bool:
 def _fetch(system: Any, root: str, name: str, folder: Path, checksum: str | None) -> None:
     source = str(PurePosixPath(root) / name)
     if not system.exists(source):
-        raise FileNotFoundError(f"There is no {source} in the storage: encode the images, and copy all latents there.")
+        raise MissingFileError(f"There is no {source} in the storage: encode the images, and copy all latents there.")
     with replacing(folder / name) as temporary:
         try:
             system.get_file(source, str(temporary))
         except OSError as error:
-            raise ValueError(f"{source} cannot be fetched ({error}): try again.") from error
+            raise UserError(f"{source} cannot be fetched ({error}): try again.") from error
         if checksum not in (None, sha256(temporary)):
-            raise ValueError(f"{source} arrived damaged, its checksum is another: copy it there again.")
+            raise UserError(f"{source} arrived damaged, its checksum is another: copy it there again.")
     if checksum:
         with replacing(_note(folder, name)) as temporary:
             temporary.write_text(checksum)

@@ -20,6 +20,7 @@ from dmp_lightning.data.latents.store import Store, open_store
 from dmp_lightning.data.latents.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Stored
+from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class Latents:
         vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
     Raises:
-        FileNotFoundError: the latents, one of their files, or the VAE is missing.
-        ValueError: a file is damaged, or not of the shape that it should be; on reading: a latent is not finite; on
+        MissingFileError: the latents, one of their files, or the VAE is missing.
+        UserError: a file is damaged, or not of the shape that it should be; on reading: a latent is not finite; on
             decoding: the VAE is another.
     """
 
@@ -70,7 +71,7 @@ class Latents:
         try:
             x = self.store.gather(chosen, mirrors)
         except ValueError as error:
-            raise ValueError(f"{error} in {self.folder}: encode again.") from error
+            raise UserError(f"{error} in {self.folder}: encode again.") from error
         return Stored(x, Condition(self.store.labels[torch.from_numpy(chosen)]))
 
     def draw(
@@ -97,7 +98,7 @@ class Latents:
 
     def _tell_held_out(self) -> None:
         if not len(self):
-            raise ValueError(
+            raise UserError(
                 f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
                 "or encode with labels=none."
             )
@@ -114,7 +115,7 @@ class Latents:
         vae = load_vae(self.vae)
         found = weights_hash(vae)
         if self.store.vae_sha256 not in (None, found):
-            raise ValueError(f"The VAE {self.vae} is not the one that the latents in {self.folder} are from: set that.")
+            raise UserError(f"The VAE {self.vae} is not the one that the latents in {self.folder} are from: set that.")
         return vae, found
 
 
@@ -138,4 +139,4 @@ def _check_prepared(folder: Path, vae: str) -> None:
             "there in diffusers' format, or set data.train.vae to its folder."
         )
     if missing:
-        raise FileNotFoundError("\n       ".join(missing))
+        raise MissingFileError("\n       ".join(missing))

@@ -14,6 +14,7 @@ from torch import Tensor
 from dmp_lightning.data.latents.checksums import check_shards
 from dmp_lightning.data.latents.held_out import HELD_OUT, last
 from dmp_lightning.data.latents.manifest import MANIFEST, Manifest, read_manifest
+from dmp_lightning.user_error import UserError
 
 
 @runtime_checkable
@@ -80,7 +81,7 @@ class Store:
         """The latents at `indices`, or, where `mirrored` is 1, of their mirrors, as they are stored.
 
         Raises:
-            ValueError: one is not finite; the sentence gives its index and file.
+            UserError: one is not finite; the sentence gives its index and file.
         """
         starts = np.cumsum([0, *map(len, self.parts)])
         parts = np.searchsorted(starts, indices, side="right") - 1
@@ -95,7 +96,7 @@ class Store:
             finite = latents.isfinite().flatten(1).all(1)
             if not finite.all():
                 index = int(indices[int(finite.int().argmin())])
-                raise ValueError(f"Latent {index} ({self.name(index)}) is not finite")
+                raise UserError(f"Latent {index} ({self.name(index)}) is not finite")
         return latents
 
 
@@ -119,8 +120,8 @@ def open_store(folder: Path) -> Store:
     """The store that `python -m dmp_lightning.encode` wrote into `folder`.
 
     Raises:
-        FileNotFoundError: a shard is missing.
-        ValueError: the manifest or a shard is damaged.
+        MissingFileError: a shard is missing.
+        UserError: the manifest or a shard is damaged.
     """
     manifest = read_manifest(folder / MANIFEST)
     check_shards(folder, manifest.shards)
@@ -147,13 +148,13 @@ def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
     """Tensors of a safetensors file, memory-mapped.
 
     Raises:
-        ValueError: the file is damaged, or has no such tensors.
+        UserError: the file is damaged, or has no such tensors.
     """
     try:
         with safe_open(path, "pt") as file:
             return [file.get_tensor(name) for name in names]
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no readable shard of latents ({error}): restore it, or encode again.") from error
+        raise UserError(f"{path} is no readable shard of latents ({error}): restore it, or encode again.") from error
 
 
 def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Tensor]:
@@ -161,11 +162,11 @@ def _open_shard(path: Path, count: int, manifest: Manifest) -> tuple[Moments, Te
     plan = manifest.plan
     expected = (count, plan.mirrors, plan.moments, *plan.shape)
     if tuple(moments.shape) != expected or len(labels) != count:
-        raise ValueError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
+        raise UserError(f"{path} has shape {tuple(moments.shape)}, not {expected}: encode again.")
     if moments.dtype != torch.float16:
-        raise ValueError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
+        raise UserError(f"{path} holds {moments.dtype}, not half-precision numbers: encode again.")
     if labels.is_floating_point() or not ((labels >= 0) & (labels < plan.num_classes)).all():
-        raise ValueError(f"{path} holds labels that are not whole numbers below {plan.num_classes}: encode again.")
+        raise UserError(f"{path} holds labels that are not whole numbers below {plan.num_classes}: encode again.")
     return Moments(path, moments.numpy()), labels.long()
 
 
@@ -176,7 +177,7 @@ def _held_out(manifest: Manifest, folder: Path) -> tuple[np.ndarray, bool]:
         return last(min(HELD_OUT, count // 10) if apart is None else apart, count), apart is None
     known = all(type(index) is int and 0 <= index < count for index in manifest.held_out)
     if not known or sorted(set(manifest.held_out)) != list(manifest.held_out):
-        raise ValueError(f"{folder / MANIFEST} holds out images that there are not, or out of order: encode again.")
+        raise UserError(f"{folder / MANIFEST} holds out images that there are not, or out of order: encode again.")
     return np.array(manifest.held_out, np.int64), False
 
 

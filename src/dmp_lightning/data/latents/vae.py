@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dmp_lightning.files import hash_tensors
+from dmp_lightning.user_error import MissingFileError, UserError
 
 HUB = "hf://"
 """Before the name of a VAE on the hub, hf://ORGANISATION/NAME; all else are folders."""
@@ -33,12 +34,12 @@ def load_vae(vae: str, download: bool = False) -> Any:
     """The AutoencoderKL `vae`, frozen, in float32.
 
     Raises:
-        FileNotFoundError: there is none; with `download` it is looked for on the hub too, which has to be in reach.
-        ValueError: its files are damaged, or of another model.
+        MissingFileError: there is none; with `download` it is looked for on the hub too, which has to be in reach.
+        UserError: its files are damaged, or of another model.
     """
     download = download and vae.startswith(HUB) and not has_vae(vae)
     if not download and not has_vae(vae):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There is no VAE at {vae}: set vae to a folder in diffusers' format, or {HUB}stabilityai/sd-vae-ft-ema."
         )
     name = vae.removeprefix(HUB)
@@ -48,11 +49,11 @@ def load_vae(vae: str, download: bool = False) -> Any:
 
     try:
         if AutoencoderKL.load_config(name, local_files_only=not download).get("quantization_config"):
-            raise ValueError("its config.json names a quantiser, which would choose other code")
+            raise UserError("its config.json names a quantiser, which would choose other code")
         model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
     except Exception as error:  # what diffusers, the hub and safetensors raise is of many kinds
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
+        raise UserError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
     return model.float().eval().requires_grad_(False)
 
 
@@ -63,7 +64,7 @@ def _reach_hub(name: str) -> None:
     except (HfHubHTTPError, HFValidationError):
         pass  # the hub has answered, or need not be asked: loading says what is wrong
     except Exception as error:  # of many kinds: of requests or httpx, by the hub's version
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"The hub cannot be reached for {HUB}{name} ({error}), and its cache has none: set vae to a folder in "
             "diffusers' format, or copy the cache (HF_HOME) from where there is a network."
         ) from error

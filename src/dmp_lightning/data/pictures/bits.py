@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from dmp_lightning.user_error import UserError
+
 SCALED = "scaled to 8 bits"
 
 DEPTHS, PHOTOMETRIC, PLANAR = 258, 262, 284
@@ -32,7 +34,7 @@ def to_eight_bits(image: Image.Image, raw: str, reopen: Callable[[], ImageFile])
         image: a loaded one, raw: its `raw_mode`, reopen: gives it once more, not loaded.
 
     Raises:
-        ValueError: its values have no range that a viewer would show.
+        UserError: its values have no range that a viewer would show.
     """
     values, largest = _values(image, raw, reopen)
     if values is None:
@@ -60,15 +62,15 @@ def _values(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tu
     tags = getattr(image, "tag_v2", {})
     mode, one = image.mode, lambda: np.asarray(image)[..., None]
     if tags.get(PLANAR) == 2 and any(bits > 8 for bits in tags.get(DEPTHS, ())):
-        raise ValueError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it anew")
+        raise UserError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it anew")
     if mode == "F":
         if not (one().min() >= 0 and one().max() <= 1):  # nor numbers at all
-            raise ValueError("it holds floating-point values outside of 0 to 1: save it in 8 or 16 bits")
+            raise UserError("it holds floating-point values outside of 0 to 1: save it in 8 or 16 bits")
         return one(), 1
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
         return one().astype(np.uint32), 4095 if raw == "I;12" else 65535
     if mode == "I":
-        raise ValueError("it holds signed or 32-bit integers, of no range that is shown: save it in 8 or 16 bits")
+        raise UserError("it holds signed or 32-bit integers, of no range that is shown: save it in 8 or 16 bits")
     name, _, bits = raw.partition(";")
     if name in ("RGB", "RGBX", "RGBA", "LA") and bits[:2] == "16":
         return _of_16_bits(np.asarray(image).astype(np.uint32), name, bits, reopen), 65535

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from dmp_lightning.data.pictures.read import Picture
+from dmp_lightning.user_error import UserError
 
 CROP = "ADM centre crop"
 ENLARGED = "enlarged"
@@ -26,7 +27,7 @@ def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Te
         shape: (C, H, W), C being 1 for grey, 3 for colour: the set that it belongs to is of one kind.
 
     Raises:
-        ValueError: it is of another size, and H is not W.
+        UserError: it is of another size, and H is not W.
     """
     (channels, height, width), image, notes = shape, picture.image, list(picture.notes)
     mode = "L" if channels == 1 else "RGB"
@@ -37,7 +38,7 @@ def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Te
     image = image.convert(mode)
     if image.size != (width, height):
         if height != width:
-            raise ValueError(f"it has {image.width} x {image.height} pixels, not {width} x {height}")
+            raise UserError(f"it has {image.width} x {image.height} pixels, not {width} x {height}")
         if min(image.size) < height:
             notes.append(ENLARGED)
         image = centre_crop(image, height)

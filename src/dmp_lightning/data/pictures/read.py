@@ -13,6 +13,7 @@ from PIL.ImageFile import ImageFile
 
 from dmp_lightning.data.pictures.bits import raw_mode, to_eight_bits
 from dmp_lightning.data.pictures.colours import compose, to_srgb
+from dmp_lightning.user_error import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "QOI")
 """Pillow's names of what is read. Others it knows are not shown alike everywhere, or run a program (EPS)."""
@@ -99,10 +100,10 @@ def check_bytes(size: int) -> None:
     """Refuse a file of more than `MAX_BYTES`.
 
     Raises:
-        ValueError: it is.
+        UserError: it is.
     """
     if size > MAX_BYTES:
-        raise ValueError(f"it has {size:,} bytes, and a picture may have {MAX_BYTES:,}")
+        raise UserError(f"it has {size:,} bytes, and a picture may have {MAX_BYTES:,}")
 
 
 def decode_picture(content: bytes) -> Picture:
@@ -116,7 +117,7 @@ def decode_picture(content: bytes) -> Picture:
         OSError, ValueError: they hold none that can be read, or one that is too large.
     """
     if not content:
-        raise ValueError("the file is empty")
+        raise UserError("the file is empty")
     check_bytes(len(content))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow: of sizes, which are checked here, and of odd metadata
@@ -140,11 +141,11 @@ def _open(content: bytes) -> ImageFile:
     try:
         image = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if suffixes() and name in Image.OPEN])
     except Image.DecompressionBombError as error:
-        raise ValueError(f"it claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, {too_large}") from error
+        raise UserError(f"it claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, {too_large}") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"it is none of {', '.join(FORMATS)}, or is damaged") from error
+        raise UserError(f"it is none of {', '.join(FORMATS)}, or is damaged") from error
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"it has {image.width:,} x {image.height:,} pixels, {too_large}")
+        raise UserError(f"it has {image.width:,} x {image.height:,} pixels, {too_large}")
     return image
 
 

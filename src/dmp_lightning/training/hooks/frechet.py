@@ -79,7 +79,7 @@ class Generation(L.Callback):
         """Make sure that this model can be sampled so, before any work.
 
         Raises:
-            ValueError: the sampler does not fit the process, or the guidance the model.
+            UserError: the sampler does not fit the process, or the guidance the model.
         """
         self.sampler.prepare(module.process)
         self._guided(module)
