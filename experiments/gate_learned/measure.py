@@ -76,8 +76,8 @@ def measure(run: Path) -> Results:
             outcome = evaluation.outcome()
             found[name] = {
                 evaluation.generation.frechet.name: outcome.frechet,
-                "loss_difference": [part.item() for part in outcome.comparison.overall],
-                "loss_difference_by_stratum": outcome.comparison.by_stratum.mean.tolist(),
+                "loss_difference": outcome.comparison.overall.interval,
+                "loss_difference_by_stratum": [each.mean for each in outcome.comparison.by_stratum],
             }
     return Results(
         record.name, record.method, record.config, record.seeds | {"permutations": PERMUTATIONS}, found, {}, [],

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
+from dmp_lightning.intervals import Interval, over_seeds
 from dmp_lightning.metrics.counts import Counts
 from dmp_lightning.reports.ablation import headline, markdown, word
 from dmp_lightning.reports.axes import build_axes
@@ -17,7 +18,6 @@ from dmp_lightning.reports.comparison import build_lines
 from dmp_lightning.reports.configs import REPEATED, flatten
 from dmp_lightning.reports.cost_chart import cost_chart
 from dmp_lightning.reports.lines import Base, Line
-from dmp_lightning.reports.statistics import OWN, SEEDS, Interval, estimate
 from dmp_lightning.runs.records import read_folder
 from tests.reports.made import make_runs, record, write
 
@@ -43,9 +43,9 @@ def test_runs_that_differ_in_the_seed_alone_are_one_line(tmp_path: Path) -> None
     linear = found["mixture of prompts (DMP) · gate linear"]
     assert [run.seed for run in linear.runs] == [1, 2, 3]
     assert linear.change is not None
-    assert (linear.change.over, linear.change.interval.mean) == (SEEDS, -5)
+    assert linear.change.mean == -5
     alone = found["plain prompt tuning"].change
-    assert alone == ((-3.0, -4.0, -2.0), OWN)
+    assert alone == (-3.0, -4.0, -2.0)
 
 
 def test_what_was_measured_otherwise_is_never_put_together(tmp_path: Path) -> None:
@@ -89,13 +89,13 @@ def test_tables_and_plots_have_one_interval(tmp_path: Path) -> None:
         for quantity, found, changes in ((DISTANCE, line.change, line.changes), (LOSS, line.loss, line.losses)):
             assert found is not None
             (mean,) = [row for row in change_rows(line, quantity) if row["kind"] == "mean"]
-            assert (mean["mean"], mean["low"], mean["high"]) == found.interval
-            assert found == estimate(changes)
+            assert (mean["mean"], mean["low"], mean["high"]) == found
+            assert found == over_seeds(changes)
         for index, row in enumerate(row for row in gains_rows(line) if row["kind"] == "mean"):
             strata = [run.record.paired["by_stratum"] for run in line.runs]
-            expected = estimate([Interval(*(part[end][index] for end in ("mean", "low", "high"))) for part in strata])
+            expected = over_seeds([Interval(*(part[end][index] for end in ("mean", "low", "high"))) for part in strata])
             assert expected is not None
-            assert (row["mean"], row["low"], row["high"]) == expected.interval
+            assert (row["mean"], row["low"], row["high"]) == expected
 
 
 def test_the_same_config_and_seed_counts_once(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_axes_are_those_of_the_sweep(tmp_path: Path) -> None:
     axes = {axis.name: axis for axis in build_axes(lines)}
     assert axes["gate"].values == ["linear", "topk"]
     (series,) = axes["gate"].series
-    assert [(value, line.change and line.change.interval.mean) for value, line in series.points] == [
+    assert [(value, line.change and line.change.mean) for value, line in series.points] == [
         ("linear", pytest.approx(-5)),
         ("topk", pytest.approx(0.1)),
     ]

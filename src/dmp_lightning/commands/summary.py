@@ -11,8 +11,8 @@ from rich.console import Console
 from torch import nn
 
 from dmp_lightning.data.stream import DiffusionData
+from dmp_lightning.intervals import Interval
 from dmp_lightning.metrics.counts import Counts
-from dmp_lightning.reports.statistics import Interval
 from dmp_lightning.reports.tables import Row, print_table, verdict
 from dmp_lightning.runs.record import Results, provenance, read_results, write_results
 from dmp_lightning.training.outcome import Evaluation, Outcome
@@ -49,7 +49,7 @@ def summarise(
     last = measured[-1].outcome
     metrics = {name: last.frechet, "loss": last.loss, "validation_seconds": last.validation_seconds}
     if last.comparison is not None:
-        metrics["loss_difference"] = last.comparison.overall.mean.item()
+        metrics["loss_difference"] = last.comparison.overall.interval.mean
     if not trainer.is_global_zero:
         return metrics
     container = OmegaConf.to_container(config, resolve=True)
@@ -72,8 +72,7 @@ def summarise(
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     print_table([*rows, *committed(config.controls)], console)
     if last.frechet_change is not None and last.comparison is not None:
-        loss = Interval(*(part.item() for part in last.comparison.overall))
-        change = Interval(*last.frechet_change[:3])
+        change, loss = last.frechet_change.interval, last.comparison.overall.interval
         print(verdict(measured[-1].label, _features(name), change, loss, counts.samples, counts.too_few))
     print(f"Training took {last.training_seconds:.0f} s, validation {last.validation_seconds:.0f} s more.")
     print(f"Pictures, results.json and weights: {run_dir}")
@@ -99,7 +98,7 @@ def committed(folder: str | None) -> list[Row]:
 
 def _row(entry: Measured, name: str, base: int, counts: Counts) -> Row:
     comparison, outcome = entry.outcome.comparison, entry.outcome
-    difference = comparison and Interval(*(part.item() for part in comparison.overall))
+    difference = comparison and comparison.overall.interval
     frechet: dict[str, float | None] = {_features(name): outcome.frechet}
     seconds, memory = outcome.training_seconds, outcome.memory
     return Row(entry.label, "this run", frechet, difference, entry.trained, base, seconds, memory, counts.too_few)
@@ -108,7 +107,7 @@ def _row(entry: Measured, name: str, base: int, counts: Counts) -> Row:
 def _metrics(outcome: Outcome, name: str) -> dict[str, object]:
     return {
         name: outcome.frechet,
-        f"{name}_change": outcome.frechet_change and outcome.frechet_change._asdict(),
+        f"{name}_change": outcome.frechet_change and outcome.frechet_change.plain(),
         "loss": outcome.loss,
         "training_seconds": outcome.training_seconds,
         "validation_seconds": outcome.validation_seconds,
@@ -121,7 +120,8 @@ def _paired(outcome: Outcome) -> dict[str, object]:
     found = outcome.comparison
     if found is None:
         return {}
-    return {"overall": found.overall._asdict() | {"groups": found.groups}, "by_stratum": found.by_stratum._asdict()}
+    strata = dict(zip(Interval._fields, zip(*found.by_stratum, strict=True), strict=True))
+    return {"overall": found.overall.plain(), "by_stratum": strata}
 
 
 def _features(name: str) -> str:

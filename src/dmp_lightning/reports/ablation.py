@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dmp_lightning.intervals import direction
 from dmp_lightning.reports.configs import ABSENT, value_at
-from dmp_lightning.reports.formatting import alone_text, count, estimate_text, number, spread_text
+from dmp_lightning.reports.formatting import alone_text, count, interval_text, number, spread_text
 from dmp_lightning.reports.lines import Base, Line, grouped
-from dmp_lightning.reports.statistics import SEEDS, direction
 from dmp_lightning.reports.tables import FEW, FEW_NOTE
 from dmp_lightning.runs.records import Run
 from dmp_lightning.runs.texts import as_code, cut, in_csv, in_markdown
@@ -28,7 +28,7 @@ def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
         return [marked]
     if not known:
         return [f"{count(len(bases), 'base')} measured, and nothing patched that could be compared with them."]
-    found = [direction(line.change.interval) for line in known if line.change]
+    found = [direction(line.change) for line in known if line.change]
     better, worse, open_ = (found.count(value) for value in (-1, 1, 0))
     told = f"{count(len(known), 'trained line')} on {count(len({line.base.id for line in known}), 'base')}"
     sentences = [
@@ -36,7 +36,7 @@ def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
         f"interval over seeds and samples for {better} (better), above for {worse} (worse), and for {open_} the "
         "interval holds zero."
     ]
-    losses = [direction(line.loss.interval) for line in known if line.loss]
+    losses = [direction(line.loss) for line in known if line.loss]
     both = [line for line in known if _directions(line) == (-1, -1)]
     against = [line for line in known if _directions(line) in ((-1, 1), (1, -1))]
     if losses:
@@ -45,7 +45,7 @@ def headline(bases: Sequence[Base], lines: Sequence[Line]) -> list[str]:
             f"The paired validation loss lies below the control's in the same way for {losses.count(-1)}, above it for "
             f"{losses.count(1)}; both measures are better for {len(both)}{contradict}."
         )
-    alone = sum(line.change is not None and line.change.over != SEEDS for line in known)
+    alone = sum(len(line.runs) == 1 for line in known)
     if few:
         sentences.append(marked)
     if alone:
@@ -66,14 +66,14 @@ def word(line: Line) -> str:
     """What the interval of its distance's change says, in a word or two."""
     if line.base.too_few:
         return TOO_FEW
-    return "" if line.change is None else WORDS[direction(line.change.interval)]
+    return "" if line.change is None else WORDS[direction(line.change)]
 
 
 def interval_over(line: Line) -> str:
     """What the interval of its distance's change is over."""
     if line.change is None:
         return ABSENT
-    return f"{len(line.runs)} seeds, and samples" if line.change.over == SEEDS else "samples, one seed"
+    return f"{len(line.runs)} seeds, and samples" if len(line.runs) > 1 else "samples, one seed"
 
 
 def markdown(lines: Sequence[Line], bases: Sequence[Base]) -> str:
@@ -194,8 +194,8 @@ def _markdown_table(bases: Sequence[Base], lines: Mapping[str, Sequence[Line]]) 
         )
         for line in lines.get(base.id, []):
             name = f"+ {in_markdown(line.name)}"
-            rows.append([name, str(len(line.runs)), spread_text(line.distance), estimate_text(line.change)])
-            rows[-1] += [interval_over(line), estimate_text(line.loss), parameters_text(line)]
+            rows.append([name, str(len(line.runs)), spread_text(line.distance), interval_text(line.change)])
+            rows[-1] += [interval_over(line), interval_text(line.loss), parameters_text(line)]
             rows[-1] += [spread_text(line.seconds, ",.0f"), spread_text(line.memory, ",.0f")]
     return _lines(rows) + (f"\n{FEW_NOTE}\n" if bases[0].too_few else "")
 
@@ -211,4 +211,4 @@ def parameters_text(line: Line) -> str:
 
 
 def _directions(line: Line) -> tuple[int, ...]:
-    return tuple(direction(found.interval) if found else 0 for found in (line.change, line.loss))
+    return tuple(direction(found) if found else 0 for found in (line.change, line.loss))

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dmp_lightning.intervals import spread
 from dmp_lightning.reports.configs import Flat, flatten, part, value_at, without
 from dmp_lightning.reports.lines import Base, Line, grouped
 from dmp_lightning.reports.names import name_bases, name_lines, name_methods, named
-from dmp_lightning.reports.statistics import spread
 from dmp_lightning.reports.tables import FEW
 from dmp_lightning.runs.record_shape import is_distance
 from dmp_lightning.runs.records import Run

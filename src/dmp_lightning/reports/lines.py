@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from dmp_lightning.intervals import Interval, Spread, over_seeds, spread
 from dmp_lightning.reports.configs import Flat
-from dmp_lightning.reports.statistics import Estimate, Interval, Spread, estimate, spread
 from dmp_lightning.runs.records import Run
 
 Item = TypeVar("Item")
@@ -71,9 +71,9 @@ class Line:
         return [as_interval(change) for change in found]
 
     @cached_property
-    def change(self) -> Estimate | None:
+    def change(self) -> Interval | None:
         """Change of the distance from the base."""
-        return estimate(self.changes)
+        return over_seeds(self.changes)
 
     @cached_property
     def losses(self) -> list[Interval | None]:
@@ -82,9 +82,9 @@ class Line:
         return [as_interval(change) for change in found]
 
     @cached_property
-    def loss(self) -> Estimate | None:
+    def loss(self) -> Interval | None:
         """Paired validation loss minus the base's."""
-        return estimate(self.losses)
+        return over_seeds(self.losses)
 
     @property
     def parameters(self) -> int:

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dmp_lightning.reports.comparison import build_lines
-from dmp_lightning.reports.formatting import alone_text, estimate_text, spread_text
+from dmp_lightning.reports.formatting import alone_text, interval_text, spread_text
 from dmp_lightning.reports.lines import Line
-from dmp_lightning.reports.statistics import SEEDS
 from dmp_lightning.runs.record import read_results
 from dmp_lightning.runs.records import RESULTS, Run
 from dmp_lightning.runs.texts import visible
@@ -68,7 +67,7 @@ def _run(folder: Path) -> Run | None:
 def _cells(line: Line) -> Iterator[str]:
     yield spread_text(line.distance)
     for found in (line.change, line.loss):
-        yield estimate_text(found) + ("*" if found and found.over != SEEDS else "")
+        yield interval_text(found) + ("*" if found and len(line.runs) == 1 else "")
     yield spread_text(line.seconds, ",.0f")
 
 

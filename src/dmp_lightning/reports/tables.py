@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dmp_lightning.reports.statistics import Interval, direction, estimate
+from dmp_lightning.intervals import Interval, direction, over_seeds
 
 THIS_RUN = "this run"
 ABSENT = "–"
@@ -143,8 +143,8 @@ def _distance(seeds: list[Row], name: str) -> str:
 
 def _difference(changes: list[Interval | None]) -> str:
     """The change with its interval: of several seeds that over seeds and samples, of one its own."""
-    found = estimate(changes)
-    return ABSENT if found is None else _change(found.interval)
+    found = over_seeds(changes)
+    return ABSENT if found is None else _change(found)
 
 
 def _spread(values: Sequence[float | None], form: str) -> str:

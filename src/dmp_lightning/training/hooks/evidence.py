@@ -63,7 +63,7 @@ class Pictures(L.Callback):
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
             centres = pl_module.process.centres(pl_module.strata).numpy()
-            lines = (part.numpy() for part in interval)
+            lines = np.array(interval).T
             path = folder / "loss_difference.png"
             drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
         for logger in trainer.loggers:
