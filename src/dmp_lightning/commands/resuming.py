@@ -6,40 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.commands.earlier import ELSEWHERE, differences, settings_of, write_settings
+from dmp_lightning.commands.earlier import differences, settings_of, write_settings
 from dmp_lightning.runs.folder import BEGUN, RUN, read_begun, read_results_config, saved_in
+from dmp_lightning.runs.identity import RESUMABLE
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
-
-STEPS = ("recipe.max_steps", "trainer.max_steps")
-CONTENT = ("backbone.weights", "data.train.folder", "data.train.vae", "data.validation.folder", "data.validation.vae")
-"""Files that may have been moved: fingerprints tell whether their content is the same."""
-
-RESUMABLE = (
-    *ELSEWHERE,
-    *STEPS,
-    *CONTENT,
-    "activation_checkpointing",
-    "compile",
-    "data.workers",
-    "evaluation.batch_size",
-    "evaluation.shown",
-    "label",
-    "method.betas",  # of earlier versions: a copy of diffusion.betas
-    "method.process",  # a copy of diffusion
-    "recipe.checkpoint_every",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.detect_anomaly",
-    "trainer.deterministic",
-    "trainer.enable_model_summary",
-    "trainer.enable_progress_bar",
-    "trainer.inference_mode",
-    "trainer.log_every_n_steps",
-    "trainer.profiler",
-)
-"""Keys that a resumed run may change: they do not change what it finds, or are looked at by themselves."""
 
 SHOWN = 12  # differences in a sentence
 ENDS = ("T_max", "total_steps")  # of schedules of the rate that turn, or stop, at their end
@@ -59,7 +31,7 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
     if there is None:
         log.warning("The settings that %s was made with are not known, so they could not be compared.", path)
     else:
-        found = list(differences(there, here, RESUMABLE))
+        found = [sentence for _, sentence in differences(there, here, RESUMABLE)]
         if found:
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise UserError(
