@@ -29,6 +29,8 @@ CHECKSUM = "checksum"
 BLANK = "0" * 64
 """Stands in the place of a checksum while it is computed."""
 
+NUMBERS = re.compile(r'\[\n\s*([^][{}"]+?)\s*\n\s*\]')  # in JSON; no text within it has a line end
+
 TAIL = b"checksum:"
 """Before the checksum at the end of a zip archive, in what the format calls its comment."""
 
@@ -70,9 +72,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(content: dict[str, Any], path: Path, indent: int = 2) -> None:
-    """Write `content` as JSON, with its checksum as the first key."""
+    """Write `content` as JSON, with its checksum as the first key, and each list of numbers on one line."""
     plain = json.loads(json.dumps(content))
     text = json.dumps({CHECKSUM: _json_checksum(plain)} | content, indent=indent, ensure_ascii=False) + "\n"
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -29,4 +29,4 @@ def drawn_lines(lines: Sequence[Line], warnings: list[str]) -> list[Line]:
 
 
 def _fall(line: Line) -> float:
-    return line.change.interval.mean if line.change else float("inf")
+    return line.change.mean if line.change else float("inf")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -112,7 +111,7 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
         gallery.samples.append(_samples(line, run, tensors))
         alike = _alike(found, warnings)
         if alike:
-            gallery.gates.append(_maps(line, run, alike[0], run.record.config))
+            gallery.gates.append(_maps(line, run, alike[0]))
             gallery.usage.extend(_usage(line, alike))
     return gallery
 
@@ -144,11 +143,11 @@ def _samples(line: Line, run: Run, tensors: Mapping[str, np.ndarray]) -> Samples
     return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small)
 
 
-def _maps(line: Line, run: Run, gates: Gates, config: Mapping[str, Any]) -> GateMaps:
+def _maps(line: Line, run: Run, gates: Gates) -> GateMaps:
     alike = similarity(gates)
     scale, alike_scale = scale_of(gates.weights), (min(0.99, float(alike.min())), 1.0)
     shown = shown_timesteps(gates.timesteps)
-    grid = gates.grid or grid_of_earlier(gates.weights.shape[-1], config)
+    grid = gates.grid or grid_of_earlier(gates.weights.shape[-1], line.config)
     grids = None if grid is None else on_grid(gates.weights[:, shown], grid)
     blocks = [
         Block(

@@ -14,6 +14,7 @@ from dmp_lightning.user_error import MissingFileError, UserError
 log = logging.getLogger(__name__)
 
 RESULTS, BEGUN = "results.json", "begun.json"  # of a run's folder
+TOLD_SCHEMA = 1  # of files that hold what a job was told: begun.json, failed.json
 FOLDER = "checkpoints"
 PATTERN, NAME = "step-*.ckpt", r"step-(\d+)\.ckpt"
 RUN, EVALUATION, SAMPLES = "run", "evaluation", "samples"  # kinds of jobs with a folder of their own
