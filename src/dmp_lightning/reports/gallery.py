@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dmp_lightning.reports.bitmaps import heat_map, mosaic, scale_of
 from dmp_lightning.reports.evidence import read_evidence
 from dmp_lightning.reports.figures import gates_figure, samples_figure
 from dmp_lightning.reports.gate_usage import (
@@ -19,6 +18,7 @@ from dmp_lightning.reports.gate_usage import (
     usage,
 )
 from dmp_lightning.reports.lines import Line
+from dmp_lightning.reports.pictures import heat_map, mosaic, scale_of
 from dmp_lightning.runs.records import Run
 from dmp_lightning.runs.texts import visible
 
