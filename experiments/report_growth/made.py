@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dmp_lightning.files import save_tensors
+from dmp_lightning.tensors import save_tensors
 
 SOURCE = Path(__file__).parents[1] / "gate_type/results/digits/linear-1.json"
 BLOCKS, TIMESTEPS, PROMPTS, SAMPLES = 3, 50, 16, (24, 8, 8)

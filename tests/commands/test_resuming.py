@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from dmp_lightning.commands.train import train
-from dmp_lightning.files import save_tensors
 from dmp_lightning.runs.folder import latest_run
+from dmp_lightning.tensors import save_tensors
 from tests.configs import small
 
 TINY = [

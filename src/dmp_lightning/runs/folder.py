@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import DamagedError, check_zip, read_json
+from dmp_lightning.files import DamagedError, read_json
 from dmp_lightning.folders import TakenError, check_free
+from dmp_lightning.runs.sealing import check_zip
 from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
