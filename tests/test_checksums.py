@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dmp_lightning.data.latents.manifest import Shard, read_shard, write_record
-from dmp_lightning.files import load_tensors, read_json, save_tensors, write_json
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.methods import read_patch, save_patch
 from dmp_lightning.metrics.chunks import CHUNK, Chunks
 from dmp_lightning.metrics.features import Pixels
 from dmp_lightning.metrics.frechet import FrechetDistance
 from dmp_lightning.runs.folder import FOLDER, checkpoint_to_resume, latest_in
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.training.checkpoint_io import StreamedCheckpointIO
 
 FLIPS = 60

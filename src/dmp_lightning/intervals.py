@@ -53,6 +53,12 @@ def change_of(plain: Mapping[str, Any]) -> Change:
     return Change(interval, [float(value) for value in plain.get("groups") or ()])
 
 
+def as_interval(plain: Mapping[str, Any] | None) -> Interval | None:
+    """A change in a record; None where there is none, or a run found no number."""
+    mean, low, high = ((plain or {}).get(end) for end in Interval._fields)
+    return None if mean is None or low is None or high is None else Interval(mean, low, high)
+
+
 def spread(values: Sequence[float | None]) -> Spread | None:
     """Mean and deviation of what seeds found; None where there is nothing, or a number is missing."""
     known = [value for value in values if value is not None]

@@ -93,7 +93,9 @@ def test_seeds_with_a_record_are_done(run: ModuleType, tmp_path: Path, monkeypat
 
 def test_what_the_search_found_is_what_its_records_say(run: ModuleType) -> None:
     told = {
-        (cell, rate): run.read_results(run.SEARCHED.with_suffix("") / cell / f"{rate}.json").paired["overall"]["mean"]
+        (cell, rate): run.read_results(run.SEARCHED.with_suffix("") / cell / f"{rate}.json").metrics["final"][
+            "loss_difference"
+        ]["mean"]
         for cell, losses in run.searched().items()
         for rate in losses
     }

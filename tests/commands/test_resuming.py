@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from dmp_lightning.commands.train import train
-from dmp_lightning.files import save_tensors
 from dmp_lightning.runs.folder import latest_run
+from dmp_lightning.tensors import save_tensors
 from tests.configs import small
 
 TINY = [
@@ -95,7 +95,7 @@ def test_more_steps_at_a_constant_rate_are_those_of_a_longer_run(run_dir: Path, 
     one, two = (load_file(folder / "patch.safetensors") for folder in (tmp_path / "whole", run_dir))
     assert all(torch.equal(one[name], two[name]) for name in one)
     record = json.loads((run_dir / "results.json").read_text())
-    assert (record["config"]["recipe"]["max_steps"], record["method"]) == (7, "mine")
+    assert (record["config"]["recipe"]["max_steps"], record["method"]["label"]) == (7, "mine")
     assert rows(run_dir, "val/loss_difference_mean") == ["1", "3", "5", "7"]  # the last after the end
 
 

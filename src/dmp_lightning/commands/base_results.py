@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from dmp_lightning.commands.earlier import settings_of
 from dmp_lightning.data.stream import DiffusionData
-from dmp_lightning.files import DamagedError, load_tensors, save_tensors
+from dmp_lightning.files import DamagedError
 from dmp_lightning.runs.identity import MEASURED, settings
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation, Outcome
 

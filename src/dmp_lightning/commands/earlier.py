@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.files import read_json, write_json
-from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, latest_in, started
+from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, TOLD_SCHEMA, latest_in, started
 from dmp_lightning.runs.identity import Role, role_of
 from dmp_lightning.runs.record import read_results
 from dmp_lightning.user_error import UserError
@@ -30,8 +30,9 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
         _check_same(given or record.config, settings, folder)  # a budget turns keys of the record
         if "final" not in record.metrics:
             raise UserError(f"{folder / RESULTS} is not the record of a training: delete it.")
-        numbers = {name: value for name, value in record.metrics["final"].items() if isinstance(value, float)}
-        paired = record.paired.get("overall")
+        final = record.metrics["final"]
+        numbers = {name: value for name, value in final.items() if isinstance(value, float)}
+        paired = final.get("loss_difference")
         return numbers | ({"loss_difference": paired["mean"]} if paired else {})
     if given and latest_in(folder) is not None:
         _check_same(given, settings, folder)
@@ -104,5 +105,5 @@ def begin(folder: Path, config: DictConfig, kind: str = RUN, resuming: bool = Fa
 def write_settings(path: Path, settings: dict[str, Any], **more: str) -> None:
     """Write down what a job was told, with the command, and `more`."""
     command = shlex.join(["python", *sys.orig_argv[1:]])
-    content = {"schema": 1, "name": settings.get("name"), "config": settings, **more, "command": command}
+    content = {"schema": TOLD_SCHEMA, "name": settings.get("name"), "config": settings, **more, "command": command}
     write_json(content, path)

@@ -29,6 +29,7 @@ from dmp_lightning.reports.tables import print_metrics
 from dmp_lightning.runs.folder import EVALUATION, check_folder
 from dmp_lightning.runs.identity import SAMPLED, settings
 from dmp_lightning.runs.record import Results, provenance, write_results
+from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod, base_name, in_sweep, parts
 from dmp_lightning.training.ctrl_c import promise
 from dmp_lightning.user_error import UserError
 
@@ -88,7 +89,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
             if config.npz:
                 chunks.write_npz(folder / f"{name}.npz")
     if _rank() == 0:
-        _report(config, sampling, metrics, known | {"reference_images": len(reference), "too_few": few})
+        _report(config, sampling, metrics, known, len(reference), few)
     return metrics
 
 
@@ -126,20 +127,28 @@ def _complete(chunks: Chunks, make: Make, what: str, device: torch.device) -> No
 
 
 def _report(
-    config: DictConfig, sampling: Sampling, metrics: dict[str, dict[str, float]], known: dict[str, Any]
+    config: DictConfig,
+    sampling: Sampling,
+    metrics: dict[str, dict[str, float]],
+    known: dict[str, str],
+    images: int,
+    few: list[str],
 ) -> None:
+    plain, method = settings_of(config), list(sampling.models.values())[-1]
+    said, parameters = parts(plain), sum(weight.numel() for weight in sampling.models["base"].backbone.parameters())
     results = Results(
         name=config.name,
-        method=list(sampling.models.values())[-1].label,
-        config=settings_of(config),
+        base=SaidBase(base_name(plain), parameters, said.base),
+        measure=SaidMeasure(None, images, None, few, said.measure),
+        method=SaidMethod(method.label, method.label, method.size, said.method),
+        **in_sweep(plain),
+        config=plain,
         seeds={"evaluation": config.evaluation.seed},
         metrics=metrics | {"depend_on": known},
-        paired={},
-        rows=[],
         **provenance(str(sampling.device)),
     )
     path = write_results(results, Path(config.run_dir) / "results.json")
-    print_metrics(metrics, known["too_few"])
+    print_metrics(metrics, few)
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 
 

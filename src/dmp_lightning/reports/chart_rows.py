@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from dmp_lightning.intervals import Interval, around, over_seeds
-from dmp_lightning.reports.configs import value_at
+from dmp_lightning.intervals import Interval, around, as_interval, over_seeds
 from dmp_lightning.reports.drawn import SEEDS
-from dmp_lightning.reports.lines import Base, Line, as_interval
+from dmp_lightning.reports.lines import STRATA, Base, Line
 
 DISTANCE, LOSS = "distance", "loss"
 FREE = "none (the base)"
@@ -20,7 +19,7 @@ def change_rows(line: Line, quantity: str) -> list[dict[str, Any]]:
 
 def cost_rows(line: Line, cost: str) -> list[dict[str, Any]]:
     """Fréchet distance with its deviation over seeds, and the cost: `parameters` or `seconds`."""
-    values = [run.record.metrics["final"].get(line.base.metric) for run in line.runs]
+    values = [run.final.get(line.base.metric) for run in line.runs]
     whole = line.distance
     deviated = whole and around(whole.mean, whole.deviation or 0)
     seconds = line.seconds
@@ -40,12 +39,12 @@ def free_rows(base: Base) -> list[dict[str, Any]]:
 def gains_rows(line: Line) -> list[dict[str, Any]]:
     """Loss minus the base's at each stratum of timesteps, in the middle of it, with its 95% interval over all seeds,
     and that of each of the first seeds."""
-    found = [(run, run.record.paired["by_stratum"]) for run in line.runs if run.record.paired.get("by_stratum")]
+    found = [(run, strata) for run in line.runs if (strata := run.final.get(STRATA))]
     if not found:
         return []
     count = len(found[0][1]["mean"])
-    said = value_at(line.runs[0].record.config, "diffusion.betas.steps")
-    steps = said if type(said) is int and 0 < said < 2**31 else STEPS
+    said = line.config.get("diffusion.betas.steps", "")
+    steps = int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 2**31 else STEPS
     rows: list[dict[str, Any]] = []
     for index in range(count):
         t = (index + 0.5) * steps / count

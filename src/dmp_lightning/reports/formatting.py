@@ -3,7 +3,7 @@
 import math
 
 from dmp_lightning.intervals import Interval, Spread
-from dmp_lightning.reports.configs import ABSENT
+from dmp_lightning.reports.settings import ABSENT
 
 MOST = 8  # decimals
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmp_lightning.reports.configs import ABSENT, differing, short
 from dmp_lightning.reports.lines import Base, Line, grouped
+from dmp_lightning.reports.settings import ABSENT, differing, short
 from dmp_lightning.runs.records import Run
 
 

@@ -42,7 +42,7 @@ def print_jobs(jobs: Sequence[tuple[str, Path]], console: Console | None = None)
     for name in ("distance", "change [95%]", "loss − base [95%]", "training seconds"):
         table.add_column(name, justify="right")
     for base in bases:
-        frozen = Counter(states[run.path] for run in base.runs if len(run.record.rows) == 1)
+        frozen = Counter(states[run.path] for run in base.runs if not run.record.trained)
         table.add_row(Text(visible(f"{base.name} (base): {base.measure}")), _counted(frozen), alone_text(base.distance))
         for line in (line for line in lines if line.base is base):
             table.add_row(

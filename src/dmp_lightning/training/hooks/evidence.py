@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.loggers import WandbLogger
 
-from dmp_lightning.files import save_tensors
 from dmp_lightning.methods import DMP
+from dmp_lightning.tensors import save_tensors
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
 from dmp_lightning.training.module import DiffusionModule
