@@ -35,7 +35,7 @@ SEEDS = ("1", "2", "3")
 
 
 def settings(data: str, cell: Cell) -> list[str]:
-    """What the runs of a value are told, besides where they belong."""
+    """The overrides of the runs of a value, besides those that say where they belong."""
     return [
         *EXPERIMENT[data],
         "controls=null",

@@ -66,7 +66,7 @@ def base_key(config: Mapping[str, Any], base: str, features: str, data: Diffusio
 
 
 def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | None:
-    """What was found, or None where there is nothing, or not of all held-out samples and all generated ones."""
+    """The kept measurements, or None where there are none of all held-out samples and all generated ones."""
     try:
         state = load_tensors(path) if path.is_file() else None
     except DamagedError as error:

@@ -68,7 +68,7 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
 
 
 def run_of_record(record: Results) -> Run:
-    """What the run of a record has logged to W&B, by the record alone."""
+    """The run of a record as W&B has it, by the record alone."""
     keys = {f"val/{name}" for name in record.metrics["final"] if is_distance(name)}
     if record.trained:
         keys |= {"val/loss_difference_mean", "val/loss_difference", "val/samples"}

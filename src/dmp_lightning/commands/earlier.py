@@ -1,4 +1,4 @@
-"""What runs leave in their folders when they begin, and how the jobs of a sweep are known again by it."""
+"""Each job stores its config in its folder, so that a restarted sweep recognises finished jobs."""
 
 import json
 import shlex

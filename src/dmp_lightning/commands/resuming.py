@@ -63,7 +63,7 @@ def keep_settings(run_dir: Path) -> None:
 
 
 def _told(run_dir: Path, here: dict[str, Any]) -> dict[str, Any] | None:
-    """What a run's folder says of its settings: all that was told, or what was recorded, less what a budget turned."""
+    """The settings that a run's folder says: all that was told, or what was recorded, less what a budget turned."""
     begun = read_begun(run_dir)
     if begun:
         return begun["config"]

@@ -92,7 +92,7 @@ def committed(folder: str | None) -> list[Row]:
 
 
 def _metrics(outcome: Outcome, name: str) -> dict[str, object]:
-    """What was found of a model; the changes only of what was compared with the base."""
+    """The numbers of a model; changes are only of one that was compared with the base."""
     found: dict[str, object] = {name: outcome.frechet}
     if outcome.frechet_change is not None:
         found[f"{name}_change"] = outcome.frechet_change.plain()

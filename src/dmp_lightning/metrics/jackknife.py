@@ -1,4 +1,4 @@
-"""How sure a change of the Fréchet distance is: a jackknife over groups of samples made from the same noise."""
+"""The change of the Fréchet distance, with a jackknife over groups of samples made from the same noise."""
 
 import torch
 from jaxtyping import Float

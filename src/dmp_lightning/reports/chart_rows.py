@@ -1,4 +1,4 @@
-"""What the plots of a report show, as rows: means over seeds with what lies to either side, and each seed."""
+"""The rows that plots draw: means over seeds with their intervals or deviations, and each seed."""
 
 from typing import Any
 

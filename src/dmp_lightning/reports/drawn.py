@@ -1,4 +1,4 @@
-"""What of a large report is drawn, so that its cost stays in proportion to the records and its page opens."""
+"""The choice of what is drawn of a large report: its cost stays in proportion to the records, and its page opens."""
 
 from collections.abc import Sequence
 

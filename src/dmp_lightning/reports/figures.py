@@ -74,7 +74,7 @@ def loss_difference_figure(
     high: Float[np.ndarray, " S"],
     path: str | Path,
 ) -> Path:
-    """How much the validation loss differs from the base's at each timestep, with its 95% band; below zero is better.
+    """Difference of the validation loss from the base's at each timestep, with its 95% band; below zero is better.
 
     Args:
         timesteps: centres of the strata. difference, low, high: paired loss minus the base's, and its interval's ends.

@@ -1,4 +1,4 @@
-"""What the gates of a run did: use of the prompts, likeness of timesteps, and where on the picture prompts act."""
+"""Measures of the gates of a run: use of the prompts, likeness of timesteps, and prompts' places on the picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Usage:
-    """How the prompts of each block are used.
+    """The use of the prompts of each block.
 
     `entropy` is that of the use over all timesteps, divided by log P: 1 is all alike, 0 one prompt alone. `effective`
     is exp of the entropy, the number of prompts that would have it if they were used alike; `at_once` the same at a

@@ -1,4 +1,4 @@
-"""What can be said of all lines together, and of each in a word."""
+"""The conclusions of a report: sentences on all lines together, and a word on each."""
 
 from collections.abc import Sequence
 

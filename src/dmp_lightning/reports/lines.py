@@ -104,7 +104,7 @@ class Line:
 
 
 def groups_of(change: Mapping[str, Any] | None) -> list[float]:
-    """What a change in a record is without each group of samples in turn; empty where that is not known."""
+    """A change in a record without each group of samples in turn; empty where that is not known."""
     groups = (change or {}).get("groups") or []
     return [] if None in groups else groups
 

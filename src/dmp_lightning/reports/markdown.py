@@ -65,7 +65,7 @@ def evaluation_table(run: Run) -> str:
 
 
 def parameters_text(line: Line) -> str:
-    """How many, and their share of the base's."""
+    """The number of trained parameters, and their share of the base's."""
     return f"{line.parameters:,} ({100 * line.parameters / line.base.parameters:.2f}%)"
 
 

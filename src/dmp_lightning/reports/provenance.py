@@ -1,4 +1,4 @@
-"""How the runs of a report were made: settings that differ, versions, commits, machines and commands."""
+"""The making of the runs of a report: settings that differ, versions, commits, machines and commands."""
 
 from collections import Counter
 from collections.abc import Sequence

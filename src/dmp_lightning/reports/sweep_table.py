@@ -57,7 +57,7 @@ def print_jobs(jobs: Sequence[tuple[str, Path]], console: Console | None = None)
 
 
 def _run(folder: Path) -> Run | None:
-    """What a job measured; None where its record is gone or damaged since."""
+    """The record of a job; None where it is gone or damaged since."""
     try:
         return Run(folder / RESULTS, read_results(folder / RESULTS), None)
     except (OSError, ValueError):

@@ -52,7 +52,7 @@ def rows_of(record: Results, origin: str = THIS_RUN) -> list[Row]:
 
 
 def features_of(metric: str) -> str:
-    """What a Fréchet distance was measured on, as the table names it."""
+    """The features that a Fréchet distance was measured on, as the table names them."""
     return "Inception-v3: FID" if metric == "fid" else metric.removeprefix("frechet_").replace("_", " ")
 
 

@@ -51,7 +51,7 @@ def started(run_dir: Path) -> float:
 
 
 def read_begun(run_dir: Path) -> dict[str, Any]:
-    """What a run, or a job of another `kind`, said when it began: its `config`, its `command`, when it was `started`.
+    """The file that a run, or a job of another `kind`, wrote when it began: `config`, `command`, `started` (a time).
 
     Empty where there is nothing, or something else.
     """

@@ -111,7 +111,7 @@ class Machine(Shape):
 
 
 class Common(Shape):
-    """What the records of all commands have; of a config each reader looks at no more than it needs."""
+    """The fields that the records of all commands have; each reader looks at as much of a config as it needs."""
 
     name: str
     base: Base

@@ -66,7 +66,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Records:
-    """What a folder holds; `evaluations` are at full length, `warnings` say what could not be read."""
+    """The content of a folder; `evaluations` are at full length, `warnings` say what could not be read."""
 
     runs: list[Run] = field(default_factory=list)
     evaluations: list[Run] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _read(path: Path, found: Records) -> None:
 
 
 def _content(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         if not path.is_file():
             raise UserError("is a link to nothing" if path.is_symlink() else "is no file")

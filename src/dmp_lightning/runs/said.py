@@ -55,7 +55,7 @@ class SaidMeasure:
 
 @dataclass(frozen=True)
 class SaidMethod:
-    """What was done to the base: a `label` for tables, the `kind` of method that it is, parameters that it trained."""
+    """The method: a `label` for tables, its `kind` whatever its settings, and how many `parameters` it trained."""
 
     label: str
     kind: str
@@ -98,7 +98,7 @@ def parts(config: Mapping[str, Any]) -> Parts:
 
 
 def base_name(config: Mapping[str, Any]) -> str:
-    """What tables call a base: the name of the file of its weights."""
+    """The name of a base in tables: that of the file of its weights."""
     weights = config["backbone"].get("weights")
     return "random weights" if weights is None else cut(Path(weights).stem)
 
