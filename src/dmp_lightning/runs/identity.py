@@ -119,6 +119,18 @@ def role_of(key: str) -> Role | None:
     return None
 
 
+def known_role(key: str) -> Role:
+    """The role of a dotted key.
+
+    Raises:
+        UserError: the table does not cover it.
+    """
+    role = role_of(key)
+    if role is None:
+        raise UserError(f"The config has a key {key} of no known use: write its value where it is used.")
+    return role
+
+
 def settings(config: Mapping[str, Any], roles: Collection[Role]) -> dict[str, Any]:
     """The values of a resolved config, in plain containers, at all keys that have one of these roles.
 
@@ -127,13 +139,11 @@ def settings(config: Mapping[str, Any], roles: Collection[Role]) -> dict[str, An
             measurements depend on: then two that differ would be taken for one.
     """
     values = dict(leaves(config))
-    for key in values:
-        if role_of(key) is None:
-            raise UserError(f"The config has a key {key} of no known use: leave it out.")
+    held = {key: known_role(key) for key in values}
     for key, role in ROLES.items():
-        if role in MEASURED and not any(f"{held}.".startswith(f"{key}.") for held in values):
+        if role in MEASURED and not any(f"{each}.".startswith(f"{key}.") for each in values):
             raise UserError(f"The config lacks {key}, which what is measured depends on: give it.")
-    return {key: value for key, value in sorted(values.items()) if role_of(key) in roles}
+    return {key: values[key] for key, role in sorted(held.items(), key=lambda item: item[0]) if role in roles}
 
 
 def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dmp_lightning.runs.identity import Role, leaves, role_of
+from dmp_lightning.runs.identity import Role, known_role, leaves
 from dmp_lightning.runs.texts import cut
-from dmp_lightning.user_error import UserError
 
 Flat = dict[str, str]
 """Settings as texts by dotted key; what a `_target_` names stands at the key of its parent, and null is left out."""
@@ -80,10 +79,7 @@ def parts(config: Mapping[str, Any]) -> Parts:
     flat: Flat = {}
     for key, value in leaves(config):
         name = key.removesuffix("._target_")
-        role = role_of(name)
-        if role is None:
-            raise UserError(f"The config has a key {key} of no known use: leave it out.")
-        if role not in UNSAID and value is not None and not key.endswith("._partial_"):
+        if known_role(name) not in UNSAID and value is not None and not key.endswith("._partial_"):
             flat[cut(name)] = str(value).rpartition(".")[2] if key != name else as_text(value)
     for key, source in REPEATED.items():
         if key in flat and flat[key] == flat.get(source):
@@ -92,7 +88,7 @@ def parts(config: Mapping[str, Any]) -> Parts:
     found = Parts({}, {}, {})
     for key, text in sorted(flat.items()):
         group = key.partition(".")[0]
-        part = found.base if group in MODEL else found.method if role_of(key) in TRAINED else found.measure
+        part = found.base if group in MODEL else found.method if known_role(key) in TRAINED else found.measure
         part[key] = text
     return found
 
