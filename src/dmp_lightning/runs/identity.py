@@ -143,7 +143,7 @@ def settings(config: Mapping[str, Any], roles: Collection[Role]) -> dict[str, An
     for key, role in ROLES.items():
         if role in MEASURED and not any(f"{each}.".startswith(f"{key}.") for each in values):
             raise UserError(f"The config lacks {key}, which what is measured depends on: give it.")
-    return {key: values[key] for key, role in sorted(held.items(), key=lambda item: item[0]) if role in roles}
+    return {key: values[key] for key, role in sorted(held.items()) if role in roles}
 
 
 def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
