@@ -1,5 +1,6 @@
 """The table of config keys: it covers every config, and what kept measurements depend on cannot get lost."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from dmp_lightning.commands.base_results import base_key
+from dmp_lightning.commands.cli import CONFIG_DIR
 from dmp_lightning.commands.earlier import elsewhere, settings_of
 from dmp_lightning.runs.identity import MEASURED, ROLES, Role, leaves, role_of, settings
 from dmp_lightning.user_error import UserError
-from tests.commands.test_configs import ADDED, GROUPS
 from tests.configs import config
 
 DATA: Any = SimpleNamespace(
@@ -39,12 +40,16 @@ def test_every_key_of_a_command_has_a_role(command: str) -> None:
     assert not [key for key, _ in leaves(settings_of(composed)) if role_of(key) is None]
 
 
-@pytest.mark.parametrize(("group", "name"), GROUPS, ids="/".join)
-def test_every_key_of_every_value_of_a_group_has_a_role(group: str, name: str) -> None:
-    sized = ["backbone.weights=w.pt", "backbone.model.heads=2"] if name in ("own_images", "from_file") else []
-    composed = config(f"{'+' if group in ADDED else ''}{group}={name}", *sized, "run_dir=runs/test")
-    plain = OmegaConf.to_container(composed, resolve=False)
-    assert not [key for key, _ in leaves(plain) if role_of(key) is None]
+@pytest.mark.parametrize(
+    "path", sorted(Path(CONFIG_DIR).glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_key_of_every_file_of_a_group_has_a_role(path: Path) -> None:
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    found = (
+        {} if content is None else {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
+    )
+    placed = found if "@package _global_" in path.read_text() else {path.parent.name: found}
+    assert not [key for key, _ in leaves(placed) if role_of(key) is None]
 
 
 def test_every_key_of_the_table_is_in_a_config() -> None:

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dmp_lightning.intervals import Interval, as_interval, direction, over_seeds
+from dmp_lightning.reports.settings import ABSENT
 from dmp_lightning.runs.record import Results
 
 THIS_RUN = "this run"
 BASE = "pre-trained"
-ABSENT = "–"
 FEW = " †"
 FEW_NOTE = "† No more samples or reference images than features: nothing can be concluded from this distance."
 
