@@ -40,16 +40,17 @@ def test_every_key_of_a_command_has_a_role(command: str) -> None:
     assert not [key for key, _ in leaves(settings_of(composed)) if role_of(key) is None]
 
 
-@pytest.mark.parametrize(
-    "path", sorted(Path(CONFIG_DIR).glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
-def test_every_key_of_every_file_of_a_group_has_a_role(path: Path) -> None:
+FILES = sorted(str(path.relative_to(CONFIG_DIR)) for path in Path(CONFIG_DIR).glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_of_every_file_of_a_group_has_a_role(name: str) -> None:
+    path = Path(CONFIG_DIR, name)
     content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    found = (
-        {} if content is None else {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-    )
+    assert isinstance(content, dict)
+    found = {str(key): value for key, value in content.items() if key not in ("defaults", "hydra")}
     placed = found if "@package _global_" in path.read_text() else {path.parent.name: found}
-    assert not [key for key, _ in leaves(placed) if role_of(key) is None]
+    assert not [key for key, _ in leaves(placed) if key and role_of(key) is None]
 
 
 def test_every_key_of_the_table_is_in_a_config() -> None:
