@@ -144,3 +144,11 @@ def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert read_patch(tmp_path / "old.safetensors").base == "ab"
     (tmp_path / "old.json").write_text('{"schema": 1}')
     assert read_json(tmp_path / "old.json") == {"schema": 1}
+
+
+def test_lists_of_numbers_stand_on_one_line_and_texts_stay_as_they_are(tmp_path: Path) -> None:
+    content = {"curve": [1, -2.5e-7, None], "text": "[ 1,\n 2 ]", "grid": [[1, 2], [3, 4]], "names": ["a b", "c"]}
+    write_json(content, tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json") == content
+    lines = [line.strip() for line in (tmp_path / "a.json").read_text().splitlines()]
+    assert {'"curve": [1, -2.5e-07, null],', "[1, 2],", "[3, 4]"} <= set(lines)
