@@ -63,7 +63,6 @@ def test_the_jackknife_is_the_closed_form() -> None:
 def test_a_change_comes_back_from_what_is_written_down() -> None:
     change = Change(Interval(-1.0, -2.0, 0.5), [-1.5, -0.5])
     assert change_of(change.plain()) == change
-    assert change_of({"mean": -1.0, "low": -2.0, "high": 0.5, "groups": None}) == (change.interval, [])
 
 
 def test_one_seed_has_its_own_interval_and_none_none() -> None:

@@ -28,7 +28,6 @@ class Change(NamedTuple):
     """A change from the base (below zero is better), and what it is without each group of samples in turn.
 
     Of two patches of one base, group by group, the difference of `groups` is that of the patches: the base cancels.
-    `groups` is empty where an earlier version has not kept it.
     """
 
     interval: Interval
@@ -48,9 +47,8 @@ class Spread(NamedTuple):
 
 
 def change_of(plain: Mapping[str, Any]) -> Change:
-    """The change that `Change.plain` gave; its numbers may be tensors, as in checkpoints of earlier versions."""
-    interval = Interval(*(float(plain[end]) for end in Interval._fields))
-    return Change(interval, [float(value) for value in plain.get("groups") or ()])
+    """The change that `Change.plain` gave."""
+    return Change(Interval(*(plain[end] for end in Interval._fields)), plain["groups"])
 
 
 def as_interval(plain: Mapping[str, Any] | None) -> Interval | None:

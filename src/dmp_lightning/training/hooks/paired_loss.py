@@ -53,10 +53,6 @@ class PairedValidation(L.Callback):
         return {"loss": self.loss, "comparison": parts, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.loss, self.step, parts = state_dict["loss"], state_dict.get("step"), state_dict["comparison"]
-        self.comparison = None
-        if parts:
-            # An earlier version kept tensors, and the groups beside the two.
-            overall = change_of({"groups": parts.get("groups")} | parts["overall"])
-            ends = ([float(value) for value in parts["by_stratum"][end]] for end in Interval._fields)
-            self.comparison = Comparison(overall, [Interval(*found) for found in zip(*ends, strict=True)])
+        self.loss, self.step, parts = state_dict["loss"], state_dict["step"], state_dict["comparison"]
+        strata = parts and zip(*(parts["by_stratum"][end] for end in Interval._fields), strict=True)
+        self.comparison = parts and Comparison(change_of(parts["overall"]), [Interval(*found) for found in strata])
