@@ -1,7 +1,7 @@
 """The table of config keys: it covers every config, and what kept measurements depend on cannot get lost."""
 
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +10,11 @@ from omegaconf import OmegaConf
 from dmp_lightning.commands.base_results import base_key
 from dmp_lightning.commands.cli import CONFIG_DIR
 from dmp_lightning.commands.earlier import elsewhere, settings_of
+from dmp_lightning.data.digits import Digits
+from dmp_lightning.data.stream import DiffusionData
 from dmp_lightning.runs.identity import MEASURED, ROLES, Role, leaves, role_of, settings
 from dmp_lightning.user_error import UserError
 from tests.configs import config
-
-DATA: Any = SimpleNamespace(
-    train=SimpleNamespace(fingerprint="train"), validation=SimpleNamespace(fingerprint="held out")
-)
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +22,13 @@ def told() -> dict[str, Any]:
     return settings_of(config("run_dir=runs/test"))
 
 
+@cache
+def data() -> DiffusionData:
+    return DiffusionData(Digits(True), Digits(False), batch_size=1, workers=0, seed=0)
+
+
 def key_of(told: dict[str, Any]) -> str:
-    return base_key(told, "base", "features", DATA)
+    return base_key(told, "base", "features", data())
 
 
 def changed(told: dict[str, Any], key: str, value: Any = "another") -> dict[str, Any]:
@@ -54,8 +57,16 @@ def test_every_key_of_every_file_of_a_group_has_a_role(name: str) -> None:
 
 
 def test_every_key_of_the_table_is_in_a_config() -> None:
-    """An entry that names nothing would hide a misspelt one. Of Lightning's options not all are given."""
-    typed = {"experiment", "trainer.benchmark", "trainer.detect_anomaly", "trainer.deterministic", "trainer.profiler"}
+    """An entry that names nothing would hide a misspelt one. Of Lightning's options not all are given, and
+    some groups are only chosen."""
+    typed = {
+        "experiment",
+        "launcher",
+        "trainer.benchmark",
+        "trainer.detect_anomaly",
+        "trainer.deterministic",
+        "trainer.profiler",
+    }
     typed |= {"trainer.inference_mode", "trainer.enable_progress_bar"}
     held = {key for command in ("train", "evaluate", "sample", "export") for key in _keys(name=command)}
     held |= set(_keys("data=ffhq"))
