@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dmp_lightning.commands.resuming import keep_settings
 from dmp_lightning.commands.sweeps import job_dir
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
@@ -82,9 +81,7 @@ def checked(kind: str) -> bool:
     if first and HydraConfig.initialized():  # it is not where a config is only shown
         job = HydraConfig.get()
         option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
-        folder = Path(job.runtime.output_dir)
-        check_folder(folder, job.job.name, kind, option)
-        keep_settings(folder)
+        check_folder(Path(job.runtime.output_dir), job.job.name, kind, option)
     return False
 
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, distributed
 
-from dmp_lightning.files import DamagedError, load_tensors, replacing, save_tensors
+from dmp_lightning.files import DamagedError, replacing
 from dmp_lightning.metrics.features import Features, Images
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from dmp_lightning.files import hash_tensors
+from dmp_lightning.tensors import hash_tensors
 from dmp_lightning.user_error import MissingFileError, UserError
 
 Images = UInt8[Tensor, "N C H W"]

@@ -13,9 +13,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from dmp_lightning.files import DamagedError, load_tensors, save_tensors
+from dmp_lightning.files import DamagedError
 from dmp_lightning.metrics.features import Features, Images
 from dmp_lightning.metrics.moments import Moments, Reference
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)

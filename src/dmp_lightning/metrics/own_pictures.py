@@ -11,9 +11,10 @@ from tqdm import tqdm, trange
 
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Source
-from dmp_lightning.files import DamagedError, load_tensors, save_tensors
+from dmp_lightning.files import DamagedError
 from dmp_lightning.metrics.features import Features, Images, centred
 from dmp_lightning.metrics.frechet import one_at_a_time
+from dmp_lightning.tensors import load_tensors, save_tensors
 
 SIDE = 48  # pixels, to which pictures are resized
 PICTURES = 2_048  # to train on, at most

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dmp_lightning.files import replacing, seal_zip
+from dmp_lightning.files import replacing
+from dmp_lightning.runs.sealing import seal_zip
 from dmp_lightning.user_error import UnwritableError
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Float
 from torch import Tensor
 
-from dmp_lightning.files import hash_tensors
+from dmp_lightning.tensors import hash_tensors
 from dmp_lightning.user_error import MissingFileError, UserError
 
 HUB = "hf://"

@@ -14,11 +14,12 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
+from dmp_lightning.intervals import Change, change_of
 from dmp_lightning.metrics.counts import Counts
 from dmp_lightning.metrics.drawn import generate
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.frechet import FrechetDistance
-from dmp_lightning.metrics.jackknife import Change, frechet_change
+from dmp_lightning.metrics.jackknife import frechet_change
 from dmp_lightning.training.collect import gather_in_order
 from dmp_lightning.training.module import DiffusionModule
 
@@ -69,7 +70,7 @@ class Generation(L.Callback):
             return
         self.change = frechet_change(self.frechet.compared_with, self.base_features, features)
         for name in ("mean", "low", "high"):
-            pl_module.log(f"val/{self.frechet.name}_change_{name}", getattr(self.change, name))
+            pl_module.log(f"val/{self.frechet.name}_change_{name}", getattr(self.change.interval, name))
 
     def counts(self, reference_images: int) -> Counts:
         """How many images and features the distance is of."""
@@ -85,11 +86,11 @@ class Generation(L.Callback):
         self._guided(module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"distance": self.distance, "change": self.change and self.change._asdict()}
+        return {"distance": self.distance, "change": self.change and self.change.plain()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.distance, change = state_dict["distance"], state_dict["change"]
-        self.change = Change(**change) if change else None
+        self.change = change_of(change) if change else None
 
     def _prepare_reference(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._has_reference:
