@@ -53,6 +53,8 @@ class DMP(Method):
     """
 
     label = "mixture of prompts (DMP)"
+    strength = 1.0
+    """How many times the prompts count."""
 
     def __init__(
         self,
@@ -89,7 +91,10 @@ class DMP(Method):
         return "prompts" if name.startswith("mixture.") else None
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        return self.mixture.weigh(self._seen(t, embeddings), noise)
+        mixture = self.mixture.weigh(self._seen(t, embeddings), noise)
+        if self.strength == 1:
+            return mixture
+        return mixture._replace(prompts=tuple(self.strength * prompts for prompts in mixture.prompts))
 
     def _seen(self, t: Num[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
         if self.condition == "log_snr":

@@ -1,6 +1,7 @@
 """What a patch file says about its method is parsed, never composed: it builds what is known, from plain values."""
 
 import json
+import re
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
@@ -16,11 +17,11 @@ from safetensors.torch import save_file
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.build import build_backbone
-from dmp_lightning.commands.trust import trusted
-from dmp_lightning.commands.trust.patched import described, patched
-from dmp_lightning.commands.trust.trusted import build
+from dmp_lightning.commands.trust.trusted import TRUSTED, build
 from dmp_lightning.methods import DMP, save_patch
 from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.patching import description, own_code
+from dmp_lightning.patching.parse import described, patched
 from dmp_lightning.prompts import LinearGate
 from tests.commands.test_trusted import BESIDE, MARK, MARKS, WAYS
 from tests.configs import config
@@ -63,6 +64,12 @@ EARLIER = {name: value for name, value in GOOD.items() if name != "process"} | {
 def process(**changes: Any) -> Any:
     """The description with another process."""
     return GOOD | {"process": GOOD["process"] | changes}
+
+
+def test_what_a_file_may_name_is_what_a_config_may_build() -> None:
+    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|schedule|weighting))\."
+    trusted = {name for name in TRUSTED if re.match(homes, name)}
+    assert set().union(description.METHODS, *description.PARTS.values()) == trusted
 
 
 def test_what_earlier_versions_wrote_is_built_as_today() -> None:
@@ -193,18 +200,18 @@ def test_a_description_is_refused_in_one_sentence_or_built(changes: dict[str, An
 
 
 def test_a_gate_of_ones_own_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = GOOD | {"gate": {"_target_": "tests.commands.test_patched.OwnGate", "_partial_": True, "top_k": 0.5}}
+    own = GOOD | {"gate": {"_target_": "tests.patching.test_parse.OwnGate", "_partial_": True, "top_k": 0.5}}
     backbone = base()
     with pytest.raises(ValueError, match="set DMP_TRUSTED to its package"):
         described(own)
-    monkeypatch.setattr(trusted, "OWN", ("tests.commands.test_patched.",))
+    monkeypatch.setattr(own_code, "OWN", ("tests.patching.test_parse.",))
     method = described(own)(backbone=backbone)
     assert isinstance(method, DMP)
     assert isinstance(method.mixture.gate, OwnGate)
     for other in (
-        "tests.commands.test_patched.DMP",
-        "tests.commands.test_patched.written",
-        "tests.commands.test_patched.REFUSED",
+        "tests.patching.test_parse.DMP",
+        "tests.patching.test_parse.written",
+        "tests.patching.test_parse.REFUSED",
     ):
         with pytest.raises(ValueError, match=r"is not known here|cannot be found"):
             described(GOOD | {"gate": {"_target_": other}})

@@ -7,7 +7,6 @@ from copy import deepcopy
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,29 +19,14 @@ from pydantic import (
 )
 from torch import Tensor
 
-from dmp_lightning import methods, prompts
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.commands.trust.trusted import TRUSTED, is_own
-from dmp_lightning.diffusion import ddpm, schedule, weighting
 from dmp_lightning.diffusion.process import Process
-from dmp_lightning.methods import Method, load_patch, read_patch
-from dmp_lightning.methods.patches import check_shapes
+from dmp_lightning.methods import Method, read_patch
+from dmp_lightning.methods.patches import PatchFile, check_shapes, put_on
+from dmp_lightning.patching.description import BETAS, GATES, METHODS, PARTS, PROCESSES, Constructors
+from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.prompts import Gate
 from dmp_lightning.user_error import UserError
-
-Constructors = dict[str, Callable[..., Any]]
-
-
-def _known(module: ModuleType) -> Constructors:
-    """What a config may build of a module, by name."""
-    prefix = f"{module.__name__}."
-    return {name: getattr(module, name.removeprefix(prefix)) for name in sorted(TRUSTED) if name.startswith(prefix)}
-
-
-METHODS, GATES = _known(methods), _known(prompts)
-PROCESSES, BETAS, WEIGHTS = _known(ddpm), _known(schedule), _known(weighting)
-PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEIGHTS}
-"""Constructors that a description may name for an argument, by the argument's name."""
 
 GIVEN = {"backbone", "width", "prompts", "snr"}
 """Arguments that a description does not give: the base's, those of the method for its gate, the process's own."""
@@ -59,30 +43,39 @@ def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
     Raises:
         UserError: the file does not say how it was made, describes what is not known, or was made for another base.
     """
-    found = read_patch(patch)
+    return from_file(backbone, patch, read_patch(patch), strength)
+
+
+def from_file(
+    backbone: Backbone, path: Path, found: PatchFile, strength: float = 1.0, own: Constructors | None = None
+) -> Method:
+    """As `patched`, of a file that was read; `own` are gates from the caller, by the names that files may use."""
     settings = found.about.get("method")
     if settings is None:
-        raise UserError(f"{patch} does not say which method it is of: export it with python -m dmp_lightning.export.")
+        raise UserError(f"{path} does not say which method it is of: export it with python -m dmp_lightning.export.")
     try:
-        build = described(settings)
+        build = described(settings, own)
         if not _holds_own(settings):
             with torch.device("meta"):  # before memory is taken for what the file only claims to hold
-                check_shapes(build(backbone=backbone).exported(), found.tensors, patch)
+                check_shapes(build(backbone=backbone).exported(), found.tensors, path)
         method = build(backbone=backbone)
         if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
             method = build(backbone=deepcopy(backbone))
     except ValueError as error:
-        raise UserError(f"The patch {patch} cannot be used: {error}") from error
-    return load_patch(method, patch, strength)
+        raise UserError(f"The patch {path} cannot be used: {error}") from error
+    return put_on(method, found, path, strength)
 
 
-def described(settings: object) -> Callable[..., Method]:
-    """What builds the method on a `backbone`; the description comes from a file, and nothing in it is taken on trust.
+def described(settings: object, own: Constructors | None = None) -> Callable[..., Method]:
+    """The function that builds the method on a `backbone`. The description is a file's: none of it is taken on trust.
+
+    Args:
+        own: gates that may be named besides ours, given by the caller.
 
     Raises:
         UserError: it names a class, or an option of one, that is not known, or a value of another type.
     """
-    return _constructor(_of_today(settings), METHODS, "method")
+    return _constructor(_of_today(settings), METHODS, "method", own or {})
 
 
 def _of_today(settings: object) -> object:
@@ -95,13 +88,13 @@ def _of_today(settings: object) -> object:
     return {name: value for name, value in settings.items() if name != "betas"} | {"process": process}
 
 
-def _constructor(settings: object, known: Constructors, where: str) -> Callable[..., Any]:
+def _constructor(settings: object, known: Constructors, where: str, own: Constructors) -> Callable[..., Any]:
     if not isinstance(settings, dict):
         raise UserError(f"{where}={_short(settings)} is no mapping of options.")
     target = settings.get("_target_")
     constructor = known.get(target) if isinstance(target, str) else None
     if constructor is None:
-        constructor = _own(target, known, where)
+        constructor = _own(target, known, where, own)
     takes = {name: each for name, each in inspect.signature(constructor).parameters.items() if name not in GIVEN}
     rest = next((each for each in takes.values() if each.kind is each.VAR_KEYWORD), None)
     arguments = {}
@@ -112,20 +105,22 @@ def _constructor(settings: object, known: Constructors, where: str) -> Callable[
                 raise UserError(
                     f"{where}.{_short(name)} is no option of {target}: it has {', '.join(takes) or 'none'}."
                 )
-            arguments[name] = _value(value, name, parameter, f"{where}.{name}")
+            arguments[name] = _value(value, name, parameter, f"{where}.{name}", own)
     missing = [name for name, each in takes.items() if each.default is each.empty and name not in arguments]
     if missing and rest is None:
         raise UserError(f"{where} lacks {', '.join(missing)}, which {target} needs.")
     return partial(constructor, **arguments)
 
 
-def _value(value: Any, name: str, parameter: inspect.Parameter, where: str) -> Any:
+def _value(value: Any, name: str, parameter: inspect.Parameter, where: str, own: Constructors) -> Any:
     if isinstance(value, dict) and "_target_" in value:
-        part = _constructor(value, PARTS.get(name, GATES | BETAS), where)
+        part = _constructor(value, PARTS.get(name, GATES | BETAS), where, own)
         value = part if name in ("gate", "loss_weight") or value.get("_partial_") is True else part()
     else:
         _check_plain(value, where)
     if name == "betas":
+        if isinstance(value, list) and all(isinstance(each, float) for each in value):
+            value = torch.tensor(value, dtype=torch.float64)
         if not _is_schedule(value) and (value is not None or parameter.default is not None):
             raise UserError(f"{where} is no schedule of numbers between 0 and 1.")
         return value
@@ -163,14 +158,15 @@ def _is_schedule(value: object) -> bool:
     return isinstance(value, Tensor) and value.ndim == 1 and len(value) > 0 and bool(((value > 0) & (value < 1)).all())
 
 
-def _own(target: object, known: Constructors, where: str) -> Callable[..., Any]:
-    """The class `target` of the user's own packages: a method or a gate, where one of these is wanted."""
-    if isinstance(target, str) and is_own(f"{where}._target_", target):
+def _own(target: object, known: Constructors, where: str, own: Constructors) -> Callable[..., Any]:
+    """The class `target` of the user's: a gate that the caller gave, or a gate or method of a trusted package."""
+    kind = Method if known is METHODS else Gate if known is GATES else object
+    found: Any = own.get(target) if isinstance(target, str) else None
+    if found is None and isinstance(target, str) and is_own(f"{where}._target_", target):
         module, _, name = target.rpartition(".")
         found = getattr(import_module(module), name)
-        kind = Method if known is METHODS else Gate if known is GATES else object
-        if callable(found) and (kind is object or (isinstance(found, type) and issubclass(found, kind))):
-            return found
+    if callable(found) and (kind is object or (isinstance(found, type) and issubclass(found, kind))):
+        return found
     raise UserError(
         f"{where}._target_={_short(target)} is not known here: choose from {', '.join(known)}; for code of your own, "
         "set DMP_TRUSTED to its package."
