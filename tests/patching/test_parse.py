@@ -78,6 +78,8 @@ def test_what_earlier_versions_wrote_is_built_as_today() -> None:
     t = torch.arange(1000)
     assert torch.equal(earlier.process.log_snr(t), method.process.log_snr(t))
     assert described(EARLIER | {"betas": None})(backbone=base()).process is None
+    for text, count in {"tokens": 16, "tokens/4": 4, "2*tokens": 32, "4*tokens/16": 4}.items():
+        assert described(GOOD | {"prompt_count": text})(backbone=base()).prompt_count == count
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_what_earlier_versions_wrote_is_built_as_today() -> None:
     [
         *([f"method={name}"] for name in METHODS),
         *(["method=dmp", f"gate={name}"] for name in GATES),
-        ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2*tokens"],
+        ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2.0"],
         ["method=dmp", "method.condition=log_snr", "diffusion=cosine"],
         ["method=dmp", "method.prompt_count=4", "method.injection=first:1/2", "+gate.weight_scale=mean"],
     ],
@@ -149,6 +151,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a text for a number": (LORA | {"rank": "8"}, r"method\.rank=8 is of the wrong type: it takes int"),
     "a truth for a number": (LORA | {"rank": True}, r"method\.rank=True is of the wrong type"),
     "a fraction for a number": (LORA | {"rank": 1.5}, r"method\.rank=1.5 is of the wrong type"),
+    "no text of an earlier version": (
+        GOOD | {"prompt_count": "tokens*2"},
+        r"method\.prompt_count=.* is of the wrong type",
+    ),
+    "a huge share": (GOOD | {"prompt_count": 1e300}, r"method\.prompt_count=.* is too large"),
     "a huge number": (LORA | {"rank": 10**300}, r"method\.rank=.* is too large"),
     "no number": (GOOD | {"balance": {"importance": float("nan"), "load": 1.0}}, r"method\.balance"),
     "a part for a number": (LORA | {"rank": BETAS}, r"method\.rank=.* is of the wrong type"),
@@ -224,7 +231,7 @@ def test_the_sentence_names_the_file(tmp_path: Path) -> None:
         patched(backbone, file)
 
 
-@pytest.mark.parametrize("claim", [GOOD | {"prompt_count": "60000000*tokens"}, LORA | {"rank": 900_000}])
+@pytest.mark.parametrize("claim", [GOOD | {"prompt_count": 60_000.0}, LORA | {"rank": 900_000}])
 def test_no_memory_is_taken_for_what_the_file_does_not_hold(claim: dict, tmp_path: Path) -> None:
     if "rank" in claim:
         pytest.importorskip("peft")

@@ -1,4 +1,4 @@
-"""The interface of all methods: what they train, and what they do to the tokens that enter a block."""
+"""The interface of all methods: they choose the parameters to train, and change the tokens that enter a block."""
 
 from typing import Any, NamedTuple
 
@@ -21,11 +21,11 @@ class Method(nn.Module):
     """A backbone and what is trained on it.
 
     A subclass says in `group` which parameters it trains; freezing, saving and the optimiser all follow from that.
-    What it does to the tokens it says in `prepare` and `enter`.
+    In `prepare` and `enter` it changes the tokens.
     """
 
     label: str
-    """What is done to the base, as a table says it."""
+    """Its name in tables."""
     noise_shape: tuple[int, int] | None = None
     """Shape of the standard normal noise that one sample takes in training, or None."""
     prompt_count: int | None = None
@@ -43,7 +43,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Any:
-        """What `enter` and `auxiliary` need to know of a batch at timesteps `t`; called once in each pass."""
+        """A value for `enter` and `auxiliary`, from a batch at timesteps `t`; called once in each pass."""
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Any) -> Float[Tensor, "B N2 D"]:
         """The tokens as they enter the block of that index; others before them need `backbone.takes_more_tokens`."""
@@ -89,7 +89,7 @@ class Method(nn.Module):
         return self.backbone.state_dict()
 
     def exported(self) -> dict[str, Tensor]:
-        """What others need to use the result, by name."""
+        """The tensors that others need to use the result, by name."""
         return {name: value.detach() for name, value in self.trained().items() if name not in self.training_only}
 
     def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Building the method that a patch file describes. The description is data: Hydra and OmegaConf never see it."""
 
 import inspect
+import re
 import reprlib
 from collections.abc import Callable
 from copy import deepcopy
@@ -34,7 +35,7 @@ GIVEN = {"backbone", "width", "prompts", "snr"}
 DMP, DDPM = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
 
 LARGEST = 1_000_000
-"""Of whole numbers: many more than there are prompts, ranks or steps."""
+"""Of numbers: many more than there are prompts, ranks or steps."""
 
 
 def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
@@ -79,10 +80,13 @@ def described(settings: object, own: Constructors | None = None) -> Callable[...
 
 
 def _of_today(settings: object) -> object:
-    """The description, where an earlier version wrote the `betas` of a DMP's process, not the process."""
-    if not isinstance(settings, dict) or settings.get("_target_") != DMP:
+    """The description, where an earlier version wrote `tokens/4` for a number of prompts, or a DMP's `betas` alone."""
+    if not isinstance(settings, dict):
         return settings
-    if "betas" not in settings or "process" in settings:
+    share = re.fullmatch(r"(?:(\d{1,6})\*)?tokens(?:/([1-9]\d{0,5}))?", str(settings.get("prompt_count")))
+    if share is not None:
+        settings = settings | {"prompt_count": int(share[1] or 1) / int(share[2] or 1)}
+    if settings.get("_target_") != DMP or "betas" not in settings or "process" in settings:
         return settings
     process = None if settings["betas"] is None else {"_target_": DDPM, "betas": settings["betas"]}
     return {name: value for name, value in settings.items() if name != "betas"} | {"process": process}
@@ -146,7 +150,7 @@ def _check_plain(value: object, where: str, depth: int = 4) -> None:
         raise UserError(f"{where} is nested too deeply.")
     if isinstance(value, str) and "${" in value:
         raise UserError(f"{where}={_short(value)} is an interpolation: a patch holds values.")
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int | float) and abs(value) > LARGEST:
         raise UserError(f"{where}={_short(value)} is too large.")
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         if key == "_target_":
