@@ -78,4 +78,4 @@ def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), 
             raise UserError(f"{path} holds no prompts ({method.label}): sample it with python -m dmp_lightning.sample.")
         return method
 
-    return Patch(base, build, process, found.about["method"])
+    return Patch(base, build, process, found.about.get("method"))

@@ -28,9 +28,7 @@ class Patch:
         process: the diffusion process whose loss the patch is trained on.
     """
 
-    def __init__(
-        self, base: Backbone, build: Callable[[], DMP], process: Process | None, about: dict[str, Any]
-    ) -> None:
+    def __init__(self, base: Backbone, build: Callable[[], DMP], process: Process | None, about: Any) -> None:
         """For `attach` and `load`: `build` makes the method, whose description is `about`."""
         flags = {name: each.requires_grad for name, each in base.named_parameters()}
         self._flags: dict[str, bool] = base.patches[0]._flags if base.patches else flags
@@ -41,7 +39,8 @@ class Patch:
         except Exception:
             self._thaw()
             raise
-        self.process = process or self.method.process or DDPM(linear_betas())
+        known = process or self.method.process
+        self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
         self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
         base.patches = (*base.patches, self)
 
