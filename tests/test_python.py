@@ -71,7 +71,7 @@ patch.save("x.safetensors")
 patch.remove()
 dmp.load(base, "x.safetensors").strength = 0.5
 [getattr(dmp, name) for name in dmp.__all__]
-absent = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "diffusers")
+absent = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "torchmetrics", "diffusers")  # timm imports wandb
 print([name for name in absent if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
