@@ -1,7 +1,9 @@
 """A base from a file of weights, of the sizes that the weights have."""
 
 from pathlib import Path
+from typing import Any
 
+from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.dit import DiT
 from dmp_lightning.backbones.families import check_prediction
 from dmp_lightning.backbones.sizes import in_weights, null_label
@@ -19,7 +21,7 @@ def load_base(
     predicts: str | None = None,
     timestep_frequencies: str = "release",
     dtype: str = "float32",
-) -> DiT:
+) -> Backbone:
     """A DiT with the weights in a file (`.pt`, `.safetensors`) or a folder of diffusers, in eval mode.
 
     The sizes are read from the weights. The two that are not in them are guessed where they are None.
@@ -38,7 +40,7 @@ def load_base(
     dropout = null_label(name, part) if class_dropout_prob is None else class_dropout_prob
     given = {} if heads is None else {"heads": heads}
     sizes = {key: in_weights(key, name, part, dropout) for key in READ if key not in given} | given
-    other = {"class_dropout_prob": dropout, "timestep_frequencies": timestep_frequencies}
+    other: dict[str, Any] = {"class_dropout_prob": dropout, "timestep_frequencies": timestep_frequencies}
     base = in_dtype(dtype, lambda: DiT(**sizes, **other))
     load_weights(base, path, part, predicts=predicts)
     check_prediction(base, path)

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.diffusion.ddpm import DDPM
-from dmp_lightning.methods import DMP, read_patch
-from dmp_lightning.patching.description import describe_gate, describe_process, qualified
+from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.description import Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
 from dmp_lightning.prompts import Gate
-from dmp_lightning.user_error import UserError
 
 BALANCE = {"importance": 1.0, "load": 1.0}
 """Weights of the balance losses in the paper."""
@@ -70,12 +69,6 @@ def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), 
             that is not known.
     """
     path = Path(path)
-    found, own = read_patch(path), {qualified(gate): gate for gate in gates}
-
-    def build() -> DMP:
-        method = from_file(base, path, found, own=own)
-        if not isinstance(method, DMP):
-            raise UserError(f"{path} holds no prompts ({method.label}): sample it with python -m dmp_lightning.sample.")
-        return method
-
-    return Patch(base, build, process, found.about.get("method"))
+    found = read_patch(path)
+    own: Constructors = {qualified(gate): gate for gate in gates}
+    return Patch(base, lambda: from_file(base, path, found, own=own), process, found.about.get("method"))

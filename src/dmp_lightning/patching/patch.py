@@ -13,7 +13,7 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.process import Process
 from dmp_lightning.diffusion.schedule import linear_betas
-from dmp_lightning.methods import DMP, save_patch
+from dmp_lightning.methods import DMP, Method, save_patch
 from dmp_lightning.methods.base import Pass
 from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.patching.objective import Loss, draw, draw_gates, loss_of
@@ -28,17 +28,22 @@ class Patch:
         process: the diffusion process whose loss the patch is trained on.
     """
 
-    def __init__(self, base: Backbone, build: Callable[[], DMP], process: Process | None, about: Any) -> None:
+    def __init__(self, base: Backbone, build: Callable[[], Method], process: Process | None, about: Any) -> None:
         """For `attach` and `load`: `build` makes the method, whose description is `about`."""
         flags = {name: each.requires_grad for name, each in base.named_parameters()}
         self._flags: dict[str, bool] = base.patches[0]._flags if base.patches else flags
         self._last: Pass | None = None
         self.base, self._about = base, about
         try:
-            self.method = build().to(next(base.parameters()).device)
+            method = build().to(next(base.parameters()).device)
+            if not isinstance(method, DMP):
+                raise UserError(
+                    f"{method.label} has no prompts to attach: sample it with python -m dmp_lightning.sample."
+                )
         except Exception:
             self._thaw()
             raise
+        self.method = method
         known = process or self.method.process
         self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
         self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
