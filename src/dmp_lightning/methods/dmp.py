@@ -53,7 +53,7 @@ class DMP(Method):
     """
 
     label = "mixture of prompts (DMP)"
-    strength = 1.0
+    strength: int | float = 1
     """How many times the prompts count."""
 
     def __init__(

@@ -59,6 +59,8 @@ def attach(
 def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: DDPM | None = None) -> Patch:
     """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
 
+    It can be trained further; how far the gate's noise has been learned is not in a file, and starts anew.
+
     Args:
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
         process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).

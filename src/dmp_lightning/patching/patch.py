@@ -77,12 +77,12 @@ class Patch:
         return self.method.auxiliary(self._last.prepared)
 
     @property
-    def strength(self) -> float:
+    def strength(self) -> int | float:
         """How many times the prompts count, 1 at first; 0 is the base, to the bit. It can be set at any time."""
         return self.method.strength
 
     @strength.setter
-    def strength(self, value: float) -> None:
+    def strength(self, value: int | float) -> None:
         if self.method.mixture.position == "prepend" and value not in (0, 1):
             raise UserError(f"strength={value}: prepended prompts are all or nothing, choose 0 or 1.")
         self.method.strength = value
