@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import reprlib
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -11,21 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import (
-    ConfigDict,
-    PydanticSchemaGenerationError,
-    PydanticUndefinedAnnotation,
-    TypeAdapter,
-    ValidationError,
-)
-from torch import Tensor
 
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import Method, read_patch
 from dmp_lightning.methods.patches import PatchFile, check_shapes, put_on
 from dmp_lightning.patching.description import BETAS, GATES, METHODS, PARTS, PROCESSES, Constructors
 from dmp_lightning.patching.own_code import is_own
+from dmp_lightning.patching.values import check_plain, fitting, short
 from dmp_lightning.prompts import Gate
 from dmp_lightning.user_error import UserError
 
@@ -33,9 +24,6 @@ GIVEN = {"backbone", "width", "prompts", "snr"}
 """Arguments that a description does not give: the base's, those of the method for its gate, the process's own."""
 
 DMP, DDPM = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
-
-LARGEST = 1_000_000
-"""Of numbers: many more than there are prompts, ranks or steps."""
 
 
 def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
@@ -94,7 +82,7 @@ def _of_today(settings: object) -> object:
 
 def _constructor(settings: object, known: Constructors, where: str, own: Constructors) -> Callable[..., Any]:
     if not isinstance(settings, dict):
-        raise UserError(f"{where}={_short(settings)} is no mapping of options.")
+        raise UserError(f"{where}={short(settings)} is no mapping of options.")
     target = settings.get("_target_")
     constructor = known.get(target) if isinstance(target, str) else None
     if constructor is None:
@@ -106,9 +94,7 @@ def _constructor(settings: object, known: Constructors, where: str, own: Constru
         if name not in ("_target_", "_partial_"):
             parameter = takes.get(name, rest)
             if parameter is None:
-                raise UserError(
-                    f"{where}.{_short(name)} is no option of {target}: it has {', '.join(takes) or 'none'}."
-                )
+                raise UserError(f"{where}.{short(name)} is no option of {target}: it has {', '.join(takes) or 'none'}.")
             arguments[name] = _value(value, name, parameter, f"{where}.{name}", own)
     missing = [name for name, each in takes.items() if each.default is each.empty and name not in arguments]
     if missing and rest is None:
@@ -121,45 +107,8 @@ def _value(value: Any, name: str, parameter: inspect.Parameter, where: str, own:
         part = _constructor(value, PARTS.get(name, GATES | BETAS), where, own)
         value = part if name in ("gate", "loss_weight") or value.get("_partial_") is True else part()
     else:
-        _check_plain(value, where)
-    if name == "betas":
-        if isinstance(value, list) and all(isinstance(each, float) for each in value):
-            value = torch.tensor(value, dtype=torch.float64)
-        if not _is_schedule(value) and (value is not None or parameter.default is not None):
-            raise UserError(f"{where} is no schedule of numbers between 0 and 1.")
-        return value
-    if name == "process":
-        if value is not None and not isinstance(value, Process):
-            raise UserError(f"{where} is no diffusion process.")
-        return value
-    try:
-        kind: TypeAdapter = TypeAdapter(parameter.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
-    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):  # only of a class of the user's own
-        return value
-    try:
-        kind.validate_python(value)
-    except ValidationError as error:
-        takes = inspect.formatannotation(parameter.annotation).replace("collections.abc.", "")
-        raise UserError(f"{where}={_short(value)} is of the wrong type: it takes {takes}.") from error
-    return value
-
-
-def _check_plain(value: object, where: str, depth: int = 4) -> None:
-    """Make sure that a value is of numbers, texts and containers of these, none of them beyond all measure."""
-    if depth == 0:
-        raise UserError(f"{where} is nested too deeply.")
-    if isinstance(value, str) and "${" in value:
-        raise UserError(f"{where}={_short(value)} is an interpolation: a patch holds values.")
-    if isinstance(value, int | float) and abs(value) > LARGEST:
-        raise UserError(f"{where}={_short(value)} is too large.")
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        if key == "_target_":
-            raise UserError(f"{where} describes a part, where a value is expected.")
-        _check_plain(item, f"{where}.{_short(key)}", depth - 1)
-
-
-def _is_schedule(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 1 and len(value) > 0 and bool(((value > 0) & (value < 1)).all())
+        check_plain(value, where)
+    return fitting(value, name, parameter, where)
 
 
 def _own(target: object, known: Constructors, where: str, own: Constructors) -> Callable[..., Any]:
@@ -172,7 +121,7 @@ def _own(target: object, known: Constructors, where: str, own: Constructors) -> 
     if callable(found) and (kind is object or (isinstance(found, type) and issubclass(found, kind))):
         return found
     raise UserError(
-        f"{where}._target_={_short(target)} is not known here: choose from {', '.join(known)}; for code of your own, "
+        f"{where}._target_={short(target)} is not known here: choose from {', '.join(known)}; for code of your own, "
         "set DMP_TRUSTED to its package."
     )
 
@@ -180,7 +129,3 @@ def _own(target: object, known: Constructors, where: str, own: Constructors) -> 
 def _holds_own(settings: dict[str, Any]) -> bool:
     parts = [settings, *(value for value in settings.values() if isinstance(value, dict) and "_target_" in value)]
     return not all(part["_target_"] in METHODS | GATES | PROCESSES | BETAS for part in parts)
-
-
-def _short(value: object) -> str:
-    return value if isinstance(value, str) and len(value) < 80 else reprlib.repr(value)
