@@ -28,7 +28,7 @@ from dmp_lightning.commands.checks.plain_kinds import (
 PARTIAL = constant(True, "as it is built later")
 BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
 INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
-PROMPT_COUNT = number(0, 1_000_000, above=True)
+PROMPT_COUNT = Kind("a whole number, or times the tokens as 0.25 or 2.0", number(0, 1_000_000, above=True).take)
 """As it is: 2 is two prompts, 2.0 two for each token."""
 LABEL = integer()
 
