@@ -38,11 +38,11 @@ class DDPM(Process):
         betas: Float[Tensor, " steps"],
         loss_weight: Callable[[Float[Tensor, " steps"]], Float[Tensor, " steps"]] = constant,
     ) -> None:
-        self.schedule = Schedule(betas)
+        self.schedule, self.loss_weight = Schedule(betas), loss_weight
         self._weights = loss_weight(self.schedule.snr).float()
         self._log_snr = self.schedule.log_snr.float()  # a compiled model reads it: no cache that changes under it
 
-    def draw(self, count: int, source: torch.Generator, device: torch.device) -> Int[Tensor, " B"]:
+    def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Int[Tensor, " B"]:
         return torch.randint(self.schedule.steps, (count,), generator=source, device=device)
 
     def in_strata(self, offsets: Float[Tensor, "N S"]) -> Int[Tensor, "N S"]:

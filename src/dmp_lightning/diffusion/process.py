@@ -24,7 +24,7 @@ class Process(ABC):
     """A process and its objective. Times are numbers of its own: nothing else may count with them."""
 
     @abstractmethod
-    def draw(self, count: int, source: torch.Generator, device: torch.device) -> Times:
+    def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Times:
         """The times of a training batch."""
 
     @abstractmethod
