@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
-from dmp_lightning.metrics.counts import Counts
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.reports.ablation import headline, markdown, word
 from dmp_lightning.reports.axes import build_axes
 from dmp_lightning.reports.axis_chart import axis_chart

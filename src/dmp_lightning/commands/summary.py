@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from dmp_lightning.data.stream import DiffusionData
-from dmp_lightning.metrics.counts import Counts
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.reports.statistics import Interval
 from dmp_lightning.reports.tables import Row, print_table, verdict
 from dmp_lightning.runs.record import Results, provenance, read_results, write_results
