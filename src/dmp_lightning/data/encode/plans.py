@@ -17,7 +17,7 @@ from dmp_lightning.data.latents.manifest import (
     read_shard,
     write_record,
 )
-from dmp_lightning.data.latents.store import read_tensors
+from dmp_lightning.data.latents.parts import read_tensors
 from dmp_lightning.files import UNFINISHED
 from dmp_lightning.user_error import UserError
 

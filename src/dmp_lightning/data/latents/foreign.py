@@ -12,7 +12,8 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from dmp_lightning.data.latents.held_out import draw_held_out
-from dmp_lightning.data.latents.store import Part, Store
+from dmp_lightning.data.latents.parts import Part
+from dmp_lightning.data.latents.store import Store
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.data.latents.foreign import AGAIN, Found, checked_store
-from dmp_lightning.data.latents.store import Planes, Store, read_tensors
+from dmp_lightning.data.latents.parts import Planes, read_tensors
+from dmp_lightning.data.latents.store import Store
 from dmp_lightning.data.latents.vae import Scaling
 from dmp_lightning.user_error import UserError
 
