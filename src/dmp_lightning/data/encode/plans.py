@@ -25,9 +25,11 @@ RECORDS = ".encoding"
 """Folder of a store with the plan, and a record and a lock for each shard."""
 
 
-def record_path(out: Path, number: int) -> Path:
-    """The record of a shard, which is there once the shard is whole."""
-    return out / RECORDS / f"shard-{number:05d}.json"
+def shards_of(plan: Plan, out: Path) -> list[tuple[Path, range]]:
+    """Each shard's record, which is there once the shard is whole, and the images of the shard."""
+    images, size = range(plan.images), plan.shard_images
+    starts = range(0, plan.images, size)
+    return [(out / RECORDS / f"shard-{n:05d}.json", images[start : start + size]) for n, start in enumerate(starts)]
 
 
 def plan_path(out: Path) -> Path:
@@ -82,12 +84,6 @@ def _others_at_work(out: Path) -> bool:
     return False
 
 
-def shard_ranges(plan: Plan) -> list[range]:
-    """The images of each shard."""
-    images = range(plan.images)
-    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
-
-
 def finish(plan: Plan, out: Path) -> bool:
     """Write the manifest if all shards are there. Any process may do so: they write the same.
 
@@ -96,7 +92,7 @@ def finish(plan: Plan, out: Path) -> bool:
     Raises:
         UserError: no image could be read.
     """
-    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
+    records = [record for record, _ in shards_of(plan, out)]
     if not all(record.exists() for record in records):
         return False
     shards = [read_shard(record) for record in records]

@@ -11,15 +11,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from dmp_lightning.data.encode.images import Work
-from dmp_lightning.data.encode.plans import (
-    changing_plan,
-    clear,
-    finish,
-    plan_path,
-    record_path,
-    shard_ranges,
-    write_plan,
-)
+from dmp_lightning.data.encode.plans import changing_plan, clear, finish, plan_path, shards_of, write_plan
 from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import Shard, read_plan, write_record
 from dmp_lightning.files import replacing
@@ -42,7 +34,7 @@ def fill_store(work: Work, out: Path) -> bool:
         OSError: the store cannot be written.
     """
     write_plan(work.plan, out)
-    shards = [(record_path(out, number), span) for number, span in enumerate(shard_ranges(work.plan))]
+    shards = shards_of(work.plan, out)
     done = sum(len(span) for record, span in shards if record.exists())
     bar = tqdm(total=work.plan.images, initial=done, desc="Encoding", unit="image", smoothing=0.05)
     with bar, torch.inference_mode():
