@@ -26,9 +26,9 @@ def checked(mean: np.ndarray, covariance: np.ndarray, names: tuple[str, str], pa
         UserError: they are not in single or double precision, or are not the mean and the covariance of any features.
     """
     at_mean, at_covariance = (f"{path}: {name}" for name in names)
-    for at, value in ((at_mean, mean), (at_covariance, covariance)):
-        if value.dtype.kind != "f" or value.dtype.itemsize < 4:
-            raise UserError(f"{at} is of type {value.dtype}, not of floating-point numbers: {AGAIN}.")
+    for at, given in ((at_mean, mean), (at_covariance, covariance)):
+        if given.dtype.kind != "f" or given.dtype.itemsize < 4:
+            raise UserError(f"{at} is of type {given.dtype}, not of floating-point numbers: {AGAIN}.")
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape or not len(mean):
         shapes = f"{mean.shape} and {names[1]} {covariance.shape}"
         raise UserError(f"{at_mean} has shape {shapes}, not (F,) and (F, F): {AGAIN}.")

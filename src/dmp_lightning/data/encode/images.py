@@ -67,9 +67,9 @@ class Work:
     workers: int
     skip: bool
 
-    def batches(self, span: range) -> Iterator[tuple[list[Item | str], range]]:
+    def batches(self, span: range) -> Iterator[tuple[list[Item | str], list[int]]]:
         """The images in `span`, read, with their indices."""
-        batches = [span[start : start + self.batch_size] for start in range(0, len(span), self.batch_size)]
+        batches = [list(span[start : start + self.batch_size]) for start in range(0, len(span), self.batch_size)]
         loader: DataLoader = DataLoader(
             Pixels(self.images, self.plan.resolution, self.model.config.in_channels),
             batch_sampler=batches,

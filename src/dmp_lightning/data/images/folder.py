@@ -17,8 +17,9 @@ class FolderImages(Images):
     """All images in a folder and those under it, by name. Links are followed, also those to folders."""
 
     def __init__(self, folder: Path) -> None:
-        self.left_out, self.folders = LeftOut(), list[str]()
-        found = {name: (path, size) for name, path, size in self._found(folder)}
+        self.left_out, folders = LeftOut(), list[str]()
+        found = {name: (path, size) for name, path, size in self._found(folder, folders)}
+        self.folders = folders
         listed = folder / DATASET
         self._list({name: size for name, (_, size) in found.items()}, _read(listed) if listed.is_file() else None)
         self.files = [found[name][0] for name in self.names]
@@ -26,8 +27,8 @@ class FolderImages(Images):
     def read(self, index: int) -> Picture:
         return decode_picture(_read(self.files[index]))
 
-    def _found(self, source: Path) -> Iterator[tuple[str, str, int]]:
-        """Name, path and size of each image. A link to one of the folders above it is not followed."""
+    def _found(self, source: Path, folders: list[str]) -> Iterator[tuple[str, str, int]]:
+        """Name, path and size of each image; all `folders` are listed. A link to a folder above it is not followed."""
         ahead: list[tuple[str, str, tuple[Identity, ...]]] = [(str(source), "", (_identity(source.stat()),))]
         while ahead:
             folder, below, above = ahead.pop()
@@ -39,7 +40,7 @@ class FolderImages(Images):
                     elif _identity(status) in above:
                         self.left_out["link to a folder above it"] += 1
                     else:
-                        self.folders.append(name)
+                        folders.append(name)
                         ahead.append((entry.path, f"{name}/", (*above, _identity(status))))
                 elif not stat.S_ISREG(status.st_mode):
                     self.left_out["special file"] += 1

@@ -19,13 +19,13 @@ class ZipImages(Images):
     by_content = True
 
     def __init__(self, archive: Path) -> None:
-        self.files, self.left_out, self.folders = [archive], LeftOut(), list[str]()
+        self.files, self.left_out, folders = [archive], LeftOut(), list[str]()
         members: dict[str, zipfile.ZipInfo] = {}
         opened = _open_zip(archive, os.getpid())
         for member in opened.infolist():
             name = member.filename.replace("\\", "/")  # which some programs for Windows write
             if member.is_dir():
-                self.folders += [] if is_hidden(name) else [name]
+                folders += [] if is_hidden(name) else [name]
             elif stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["link"] += 1
             elif is_picture(name):
@@ -34,6 +34,7 @@ class ZipImages(Images):
             else:
                 self.left_out.add_file(name)
         listed = _unpack(opened, DATASET) if DATASET in opened.NameToInfo else None
+        self.folders = folders
         self._list({name: member.CRC for name, member in members.items()}, listed)
         self.members = [members[name].filename for name in self.names]
 

@@ -55,10 +55,10 @@ def checked_store(found: Found, channels: int | None) -> Store:
         UserError: they are not floating-point (1, C, H, W) with a label each, finite, and of the scale that models are
             trained on.
     """
-    (_, *shape), labels = _common_shape(found, channels), _labels(found)
+    shape, labels = _common_shape(found, channels), _labels(found)
     store = Store(
         parts=found.parts,
-        shape=(1, *shape),
+        shape=shape,
         dtype=_common_type(found),
         labels=labels,
         num_classes=int(labels.max()) + 1,
@@ -73,7 +73,7 @@ def checked_store(found: Found, channels: int | None) -> Store:
     return store
 
 
-def _common_shape(found: Found, channels: int | None) -> tuple[int, ...]:
+def _common_shape(found: Found, channels: int | None) -> tuple[int, int, int, int]:
     (common, _), *others = Counter(found.shapes.values()).most_common()
     if others:
         odd, shape = next((path, shape) for path, shape in found.shapes.items() if shape != common)
@@ -85,7 +85,8 @@ def _common_shape(found: Found, channels: int | None) -> tuple[int, ...]:
             f"{found.folder} holds latents of {common[1]} channels, the VAE has {channels}: set the VAE that they are "
             "from."
         )
-    return common
+    _, c, h, w = common
+    return 1, c, h, w
 
 
 def _common_type(found: Found) -> np.dtype:

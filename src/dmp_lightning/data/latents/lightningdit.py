@@ -31,10 +31,13 @@ def open_lightningdit(folder: Path, vae: Scaling) -> Store:
     shards = [_read_shard(path) for path in paths]
     labels = torch.cat([labels for _, _, labels in shards])
     files = [path for path, shard in zip(paths, shards, strict=True) for _ in shard[2]]
-    statistics, (mean, std) = folder / STATISTICS, (vae.shift, 1 / vae.scale)
+    statistics = folder / STATISTICS
+    mean: float | Tensor = vae.shift
+    std: float | Tensor = 1 / vae.scale
     source = f"The VAE scales by {vae.scale:.6g}"
     if statistics.is_file():
-        (mean, std), source = _read_statistics(statistics, shards[0][0].shape[1]), f"{statistics} is of other latents"
+        mean, std = _read_statistics(statistics, shards[0][0].shape[1])
+        source = f"{statistics} is of other latents"
     found = Found(
         folder=folder,
         parts=[
