@@ -27,32 +27,28 @@ def open_lightningdit(folder: Path, vae: Scaling) -> Store:
     Raises:
         UserError: a file is damaged, its tensors do not belong together, or as of `checked_store`.
     """
-    paths = sorted(folder.glob("*.safetensors"))
-    shards = [_read_shard(path) for path in paths]
-    labels = torch.cat([labels for _, _, labels in shards])
-    files = [path for path, shard in zip(paths, shards, strict=True) for _ in shard[2]]
+    shards = {path: _read_shard(path) for path in sorted(folder.glob("*.safetensors"))}
+    labels = torch.cat([labels for _, _, labels in shards.values()])
+    files = [path for path, (_, _, labels) in shards.items() for _ in range(len(labels))]
     statistics = folder / STATISTICS
     mean: float | Tensor = vae.shift
     std: float | Tensor = 1 / vae.scale
     source = f"The VAE scales by {vae.scale:.6g}"
     if statistics.is_file():
-        mean, std = _read_statistics(statistics, shards[0][0].shape[1])
+        mean, std = _read_statistics(statistics, next(iter(shards.values()))[0].shape[1])
         source = f"{statistics} is of other latents"
     found = Found(
         folder=folder,
-        parts=[
-            Planes(path, [latents[:, None], flipped[:, None]])
-            for path, (latents, flipped, _) in zip(paths, shards, strict=True)
-        ],
-        shapes={path: (1, *latents.shape[1:]) for path, (latents, _, _) in zip(paths, shards, strict=True)},
-        types={path: _type(latents) for path, (latents, _, _) in zip(paths, shards, strict=True)},
+        parts=[Planes(path, [latents[:, None], flipped[:, None]]) for path, (latents, flipped, _) in shards.items()],
+        shapes={path: (1, *latents.shape[1:]) for path, (latents, _, _) in shards.items()},
+        types={path: _type(latents) for path, (latents, _, _) in shards.items()},
         labels=(labels.double() if labels.is_floating_point() else labels).numpy(),
         label_file=lambda index: files[index],
         scale=1 / std,
         shift=mean,
         scaled=False,
         remedy=f"{source}: put the right {STATISTICS} beside them, or set the VAE they are from.",
-        digest=",".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths),
+        digest=",".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in shards),
     )
     return checked_store(found, vae.channels)
 
