@@ -23,8 +23,7 @@ from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.metrics.chunks import Chunks, Make
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.metrics import measure, of_too_few
-from dmp_lightning.metrics.reference_pictures import PictureReference
-from dmp_lightning.metrics.references import Reference, SourceImages, check_reference, open_reference
+from dmp_lightning.metrics.references import PictureReference, Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.reports.tables import print_metrics
 from dmp_lightning.runs.folder import EVALUATION, check_folder
 from dmp_lightning.runs.identity import SAMPLED, settings
@@ -77,7 +76,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
     if isinstance(reference, PictureReference):
-        reference.tell()
+        reference.log_changes()
     compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)

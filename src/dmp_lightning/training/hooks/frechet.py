@@ -11,15 +11,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.pixels import to_uint8
+from dmp_lightning.data.pixels import all_images, to_uint8
 from dmp_lightning.diffusion.guidance import Model, guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.intervals import Change, change_of
-from dmp_lightning.metrics.counts import Counts
 from dmp_lightning.metrics.drawn import generate
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.frechet import FrechetDistance
 from dmp_lightning.metrics.jackknife import frechet_change
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.training.collect import gather_in_order
 from dmp_lightning.training.module import DiffusionModule
 
@@ -96,7 +96,7 @@ class Generation(L.Callback):
         if self._has_reference:
             return
         source = trainer.datamodule.train  # type: ignore[attr-defined]
-        images = (batch.to(pl_module.device) for batch in source.images(self.batch_size))
+        images = (batch.to(pl_module.device) for batch in all_images(source, self.batch_size))
         self.frechet.to(pl_module.device).reference(images, source.fingerprint, source.cache)
         self._has_reference = True
 
