@@ -71,7 +71,7 @@ def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
         method = build(backbone=backbone)
         if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
             method = build(backbone=deepcopy(backbone))
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"The patch {patch} cannot be used: {error}") from error
     return load_patch(method, patch, strength)
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,37 +15,16 @@ from dmp_lightning.user_error import UserError
 
 OURS = """
 backbones.DiT
-data.digits.Digits
-data.fashion_mnist.FashionMNIST
-data.latents.source.Latents
-data.stream.DiffusionData
-data.synthetic.SyntheticLatents
-diffusion.ddpm.DDPM
-diffusion.sampler.Sampler
-diffusion.schedule.cosine_betas
-diffusion.schedule.linear_betas
-diffusion.weighting.constant
-diffusion.weighting.min_snr
+data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
+data.stream.DiffusionData data.synthetic.SyntheticLatents
+diffusion.ddpm.DDPM diffusion.sampler.Sampler diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas diffusion.weighting.constant diffusion.weighting.min_snr
 diffusion.weighting.p2
-metrics.classifiers.DigitsClassifier
-metrics.classifiers.FashionClassifier
-metrics.features.Inception
-metrics.features.Pixels
-metrics.own_pictures.OwnPictures
-methods.AdaLN
-methods.DMP
-methods.Frozen
-methods.FullFinetune
-methods.LoRA
-methods.PromptTuning
-prompts.ConstantGate
-prompts.HardGate
-prompts.LinearGate
-prompts.MLPGate
-prompts.SigmoidGate
-training.csv_log.CSVLog
-training.loggers.wandb_logger
-training.sharding.FrozenShards
+metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
+metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
+methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
+prompts.ConstantGate prompts.HardGate prompts.LinearGate prompts.MLPGate prompts.SigmoidGate
+training.csv_log.CSVLog training.loggers.wandb_logger training.sharding.FrozenShards
 """
 
 LIGHTNING = """
@@ -88,6 +68,9 @@ LOGGERS = {
 }
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
+LIBRARIES = ("lightning.", "torch.", "diffusers.")
+"""Where one of these raises an error, of whatever kind, its arguments are wrong."""
+
 SWITCHES = ("_partial_", "_recursive_")
 
 
@@ -102,12 +85,12 @@ OWN = own_packages()
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """What a node of the config describes, with more `arguments`; None where there is none.
+    """Build what a node of the config describes, with more `arguments`; None where there is none.
 
     The node is resolved once, and what is checked is what is built: no interpolation is left in it.
 
     Raises:
-        UserError: it names something that is not trusted.
+        UserError: it names something that is not trusted; or a class of another library refuses its arguments.
     """
     if node is None:
         return None
@@ -117,7 +100,13 @@ def build(node: Any, **arguments: Any) -> Any:
         )
     plain = OmegaConf.to_container(node, resolve=True)
     check_node(plain, node._get_full_key(None))
-    return instantiate(OmegaConf.create(plain), **arguments)
+    try:
+        return instantiate(OmegaConf.create(plain), **arguments)
+    except InstantiationException as error:
+        target = plain.get("_target_", "") if isinstance(plain, dict) else ""
+        if target.startswith(LIBRARIES) and not isinstance(error.__cause__, UserError):
+            raise UserError(f"{node._get_full_key(None)} cannot be built so: {error.__cause__}") from error
+        raise
 
 
 def check_targets(config: DictConfig) -> None:
