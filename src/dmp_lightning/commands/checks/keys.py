@@ -78,7 +78,10 @@ SOMETIMES: dict[str, Kind] = {
     "sampler.respaced": BOOLEAN,
     "sampler.scheduler.clip_sample": BOOLEAN,
     "sampler.scheduler.solver_order": integer(1, 3),
-    "sampler.scheduler.variance_type": TEXT,
+    "sampler.scheduler.prediction_type": choice("epsilon"),
+    "sampler.scheduler.variance_type": choice(
+        "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"
+    ),
     "recipe.learning_rates.*": WEIGHT,
     "recipe.lr_scheduler.T_max": COUNT,
     "recipe.lr_scheduler.eta_min": WEIGHT,
