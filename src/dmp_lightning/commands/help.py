@@ -68,10 +68,9 @@ def help_text(command: str, folders: Sequence[Path], width: int) -> str:
 def _table(rows: Mapping[str, str], width: int) -> Iterator[str]:
     """Names with their texts beside them, wrapped to `width` characters."""
     column = min(WIDEST, max(map(len, rows))) + 2
+    wrapper = textwrap.TextWrapper(width, "  ", " " * (column + 2), break_on_hyphens=False, break_long_words=False)
     for name, text in rows.items():
-        indents = {"initial_indent": "  ", "subsequent_indent": " " * (column + 2)}
-        row = f"{name}  ".ljust(column) + text
-        yield from textwrap.wrap(row, width, **indents, break_on_hyphens=False, break_long_words=False)
+        yield from wrapper.wrap(f"{name}  ".ljust(column) + text)
 
 
 def head(command: str) -> tuple[str, list[str]]:
