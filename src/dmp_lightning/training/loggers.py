@@ -113,8 +113,11 @@ def _told() -> Iterator[None]:
     """
     try:
         yield
-    except (wandb.Error, ValidationError) as error:
-        raise UserError(f"W&B cannot begin the run: {' '.join(str(error).split())}. {REMEDY}") from error
+    except wandb.Error as error:
+        raise UserError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UserError(f"W&B refuses {told}. Change logger.wandb, or the variable WANDB_....") from error
 
 
 def _tags_of_environment() -> list[str]:
