@@ -26,7 +26,7 @@ OF_GROUPS = {
     "export": ("backbone.weights",),
 }
 """Keys in groups that matter most to a command. Those in its own file are shown before them, if they have comments."""
-LEFT_OUT = ("base_results", "controls", "matmul_precision", "sweep")
+LEFT_OUT = ("activation_checkpointing", "base_results", "controls", "matmul_precision", "sweep")
 
 OPTIONS = {
     "-m, --multirun": "run all combinations of values that commas separate",
