@@ -69,7 +69,7 @@ LOGGERS = {
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
 LIBRARIES = ("lightning.", "torch.", "diffusers.")
-"""Where one of these raises an error, of whatever kind, its arguments are wrong."""
+"""Where nothing else is built, an error of whatever kind says that the arguments are wrong."""
 
 SWITCHES = ("_partial_", "_recursive_")
 
@@ -103,8 +103,8 @@ def build(node: Any, **arguments: Any) -> Any:
     try:
         return instantiate(OmegaConf.create(plain), **arguments)
     except InstantiationException as error:
-        target = plain.get("_target_", "") if isinstance(plain, dict) else ""
-        if target.startswith(LIBRARIES) and not isinstance(error.__cause__, UserError):
+        built = [str(value) for _, key, value in _leaves(plain, "") if key == "_target_"]
+        if all(target.startswith(LIBRARIES) for target in built) and not isinstance(error.__cause__, UserError):
             raise UserError(f"{node._get_full_key(None)} cannot be built so: {error.__cause__}") from error
         raise
 
