@@ -104,8 +104,9 @@ def build(node: Any, **arguments: Any) -> Any:
         return instantiate(OmegaConf.create(plain), **arguments)
     except InstantiationException as error:
         built = [str(value) for _, key, value in _leaves(plain, "") if key == "_target_"]
-        if all(target.startswith(LIBRARIES) for target in built) and not isinstance(error.__cause__, UserError):
-            raise UserError(f"{node._get_full_key(None)} cannot be built so: {error.__cause__}") from error
+        cause = error.__cause__
+        if cause and not isinstance(cause, UserError) and all(target.startswith(LIBRARIES) for target in built):
+            raise UserError(f"{node._get_full_key(None)} cannot be built so: {cause}") from error
         raise
 
 
