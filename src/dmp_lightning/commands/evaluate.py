@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dmp_lightning.commands.build import check_features
 from dmp_lightning.commands.earlier import begin, settings_of
-from dmp_lightning.commands.models import Sampling, build_sampling, draw
+from dmp_lightning.commands.models import Sampling, build_sampling
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.folders import component
@@ -30,7 +30,6 @@ from dmp_lightning.runs.identity import SAMPLED, settings
 from dmp_lightning.runs.record import Results, provenance, write_results
 from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod, base_name, in_sweep, parts
 from dmp_lightning.training.ctrl_c import promise
-from dmp_lightning.user_error import UserError
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
@@ -42,8 +41,6 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         MissingFileError: one sentence for each file that has to be prepared.
         UserError: the parts do not go together.
     """
-    if config.evaluation.samples < 1 or config.evaluation.batch_size < 1:
-        raise UserError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
         if _rank() == 0:
@@ -80,7 +77,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
-        _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
+        _complete(chunks, _samples_of(sampling, name, config.evaluation.seed), f"Sampling {name}", sampling.device)
         if _rank() == 0:
             found = chunks.load()
             metrics[name] = measure(found, compared, reference.statistics, features.name)
@@ -110,11 +107,11 @@ def fingerprints(config: DictConfig, sampling: Sampling, features: Features, ref
     return found if vae is None else found | {"vae": vae}
 
 
-def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:
+def _samples_of(sampling: Sampling, name: str, seed: int) -> Make:
     """Images of the samples of these numbers."""
 
     def make(part: range) -> Iterator[Tensor]:
-        for _, samples in draw(config, sampling, name, part, config.evaluation.seed):
+        for _, samples in sampling.drawing.draw(sampling.models[name], sampling.conditions, part, seed):
             yield to_uint8(samples)
 
     return make
