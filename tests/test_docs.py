@@ -20,6 +20,7 @@ from dmp_lightning.commands.checks.quoting import readable
 from dmp_lightning.commands.checks.values import check_values
 from dmp_lightning.commands.cli import CONFIG_DIR
 from dmp_lightning.commands.errors import check_order, check_top_level
+from dmp_lightning.commands.help import head
 from dmp_lightning.commands.trust.trusted import check_targets
 from dmp_lightning.metrics.references import open_reference
 from dmp_lightning.report import with_folder
@@ -58,7 +59,16 @@ def runs(arguments: list[str]) -> list[list[str]]:
     return [[each[run % len(each)] for each in options] for run in range(max(map(len, options), default=1))]
 
 
-@pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def examples() -> list[tuple[str, list[str]]]:
+    """The two commands that each `--help` shows."""
+    shown = [(name, head(name)[1]) for name in ("train", "sample", "evaluate", "encode", "report", "export")]
+    assert all(len(lines) == 2 and all(f"dmp_lightning.{name} " in line for line in lines) for name, lines in shown)
+    return [(name, shlex.split(line)[3:]) for name, lines in shown for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), commands() + examples(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if "backbone.weights=my_dit.pt" in arguments:  # the sizes are read from it

@@ -202,10 +202,10 @@ def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path)
     third = command(tmp_path, line)
     assert third.stdout.splitlines()[-1] == "runs/digits/sweep-injection_depth: 1 done, 1 skipped, 0 failed."
     assert (bad / "metrics.csv").read_bytes() == log  # it went on from its last checkpoint
-    assert read_results(bad / "results.json").paired == record.paired
+    assert read_results(bad / "results.json").metrics == record.metrics
 
     config = OmegaConf.create(record.config)
-    assert earlier_metrics(config, bad)["loss_difference"] == record.paired["overall"]["mean"]
+    assert earlier_metrics(config, bad)["loss_difference"] == record.metrics["final"]["loss_difference"]["mean"]
     config.recipe.batch_size, config.resume = 7, None
     with pytest.raises(ValueError, match=r"other settings \(recipe.batch_size is 32 there, 7 here\): delete it, or"):
         earlier_metrics(config, bad)

@@ -11,8 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dmp_lightning.commands.resuming import keep_settings
-from dmp_lightning.commands.sweeps import job_dir
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.user_error import MissingFileError, UserError
@@ -34,10 +32,10 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("checked", checked, replace=True)
     OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
-    OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+    OmegaConf.register_new_resolver("job_dir", _late("commands.sweeps", "job_dir"), replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
-    OmegaConf.register_new_resolver("in_weights", _of_weights("in_weights"), replace=True)
-    OmegaConf.register_new_resolver("null_label", _of_weights("null_label"), replace=True)
+    OmegaConf.register_new_resolver("in_weights", _late("backbones.sizes", "in_weights"), replace=True)
+    OmegaConf.register_new_resolver("null_label", _late("backbones.sizes", "null_label"), replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 
 
@@ -82,9 +80,7 @@ def checked(kind: str) -> bool:
     if first and HydraConfig.initialized():  # it is not where a config is only shown
         job = HydraConfig.get()
         option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
-        folder = Path(job.runtime.output_dir)
-        check_folder(folder, job.job.name, kind, option)
-        keep_settings(folder)
+        check_folder(Path(job.runtime.output_dir), job.job.name, kind, option)
     return False
 
 
@@ -101,9 +97,9 @@ def prompts(
     return tokens if count is None else counted(count, tokens)
 
 
-def _of_weights(name: str) -> Callable[..., Any]:
-    """A function of `backbones.sizes`, imported when it is called first, as it imports torch."""
-    return lambda *arguments: getattr(import_module("dmp_lightning.backbones.sizes"), name)(*arguments)
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called first, as that takes a while."""
+    return lambda *arguments: getattr(import_module(f"dmp_lightning.{module}"), name)(*arguments)
 
 
 def _now() -> str:

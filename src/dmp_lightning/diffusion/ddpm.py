@@ -25,7 +25,7 @@ class Posterior(NamedTuple):
 class DDPM(Process):
     """A Markov chain of noise, and a model that predicts epsilon and a learned-range variance.
 
-    Times are the chain's timesteps, whole numbers from 0. Epsilon is taught by `mse`, its mean squared error, and the
+    Times are the chain's timesteps, whole numbers from 0. Epsilon is trained by `mse`, its mean squared error, and the
     variance by `vb`, the variational bound in bits per dimension.
 
     Args:
@@ -69,7 +69,7 @@ class DDPM(Process):
         return prepared(build, self.schedule.betas, steps, respaced)
 
     def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
-        """Epsilon, and the variance's interpolation where the scheduler asks for it."""
+        """Epsilon, and the variance's interpolation if the scheduler takes it."""
         learns = scheduler.config.get("variance_type") == "learned_range"
         return output if learns else output.chunk(2, dim=1)[0]
 

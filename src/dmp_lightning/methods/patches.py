@@ -10,8 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dmp_lightning.files import CHECKSUM, check_tensors, hash_tensors, save_tensors
+from dmp_lightning.files import CHECKSUM
 from dmp_lightning.methods.base import Method
+from dmp_lightning.tensors import check_tensors, hash_tensors, save_tensors
 from dmp_lightning.user_error import MissingFileError, UserError
 
 UNSEALED = frozenset({"base", "method", "name", "seed", "step"})

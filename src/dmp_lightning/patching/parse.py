@@ -50,7 +50,7 @@ def from_file(
         method = build(backbone=backbone)
         if method.backbone is backbone and any(name.startswith("backbone.") for name in method.trained()):
             method = build(backbone=deepcopy(backbone))
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"The patch {path} cannot be used: {error}") from error
     return put_on(method, found, path, strength)
 

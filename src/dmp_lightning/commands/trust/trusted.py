@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,37 +14,16 @@ from dmp_lightning.user_error import UserError
 
 OURS = """
 backbones.DiT
-data.digits.Digits
-data.fashion_mnist.FashionMNIST
-data.latents.source.Latents
-data.stream.DiffusionData
-data.synthetic.SyntheticLatents
-diffusion.ddpm.DDPM
-diffusion.sampler.Sampler
-diffusion.schedule.cosine_betas
-diffusion.schedule.linear_betas
-diffusion.weighting.constant
-diffusion.weighting.min_snr
+data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
+data.stream.DiffusionData data.synthetic.SyntheticLatents
+diffusion.ddpm.DDPM diffusion.sampler.Sampler diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas diffusion.weighting.constant diffusion.weighting.min_snr
 diffusion.weighting.p2
-metrics.classifiers.DigitsClassifier
-metrics.classifiers.FashionClassifier
-metrics.features.Inception
-metrics.features.Pixels
-metrics.own_pictures.OwnPictures
-methods.AdaLN
-methods.DMP
-methods.Frozen
-methods.FullFinetune
-methods.LoRA
-methods.PromptTuning
-prompts.ConstantGate
-prompts.HardGate
-prompts.LinearGate
-prompts.MLPGate
-prompts.SigmoidGate
-training.csv_log.CSVLog
-training.loggers.wandb_logger
-training.sharding.FrozenShards
+metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
+metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
+methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
+prompts.ConstantGate prompts.HardGate prompts.LinearGate prompts.MLPGate prompts.SigmoidGate
+training.csv_log.CSVLog training.loggers.wandb_logger training.sharding.FrozenShards
 """
 
 LIGHTNING = """
@@ -87,16 +67,19 @@ LOGGERS = {
 }
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
+LIBRARIES = ("lightning.", "torch.", "diffusers.")
+"""Where nothing else is built, an error of whatever kind says that the arguments are wrong."""
+
 SWITCHES = ("_partial_", "_recursive_")
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """What a node of the config describes, with more `arguments`; None where there is none.
+    """Build what a node of the config describes, with more `arguments`; None where there is none.
 
     The node is resolved once, and what is checked is what is built: no interpolation is left in it.
 
     Raises:
-        UserError: it names something that is not trusted.
+        UserError: it names something that is not trusted; or a class of another library refuses its arguments.
     """
     if node is None:
         return None
@@ -106,7 +89,14 @@ def build(node: Any, **arguments: Any) -> Any:
         )
     plain = OmegaConf.to_container(node, resolve=True)
     check_node(plain, node._get_full_key(None))
-    return instantiate(OmegaConf.create(plain), **arguments)
+    try:
+        return instantiate(OmegaConf.create(plain), **arguments)
+    except InstantiationException as error:
+        built = [str(value) for _, key, value in _leaves(plain, "") if key == "_target_"]
+        cause = error.__cause__
+        if cause and not isinstance(cause, UserError) and all(target.startswith(LIBRARIES) for target in built):
+            raise UserError(f"{node._get_full_key(None)} cannot be built so: {cause}") from error
+        raise
 
 
 def check_targets(config: DictConfig) -> None:
