@@ -1,4 +1,6 @@
-"""What each claim compares: a list of small sweeps, one for each value, which `experiments/run.py` runs over seeds.
+"""The claims: each is a list of small sweeps, one for each value, which `experiments/run.py` runs over seeds.
+
+Values are those of conf/sweep where it has them; here are the ones that depend on the size of these models.
 
 `search` comes first. It tries as many rates for each method as for any other, on each base and schedule, and for each
 gate, with one seed each, and the paired validation loss decides. It is made on the digits; Fashion-MNIST takes the same
@@ -10,6 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 HERE = Path(__file__).parent
 SEARCHED = HERE / "search" / "results" / "digits.json"
@@ -36,7 +41,6 @@ BASES = {
 EXPERIMENT = {"digits": [], "fashion_mnist": ["+experiment=fashion_mnist_latents"]}
 SCHEDULES = {"annealed": [], "constant": ["recipe.lr_scheduler=null"]}
 AVERAGES = {"last": [], "ema": ["recipe.ema_decay=0.995"]}  # over a fifth of the steps, as DiT's 0.9999 of 50,000
-GATES = ("linear", "linear_mean", "topk", "hard", "sigmoid", "mlp", "uniform", "none")
 VARIANTS = {
     "sum": ["gate=linear"],
     "sum, rates times P": ["gate=linear", "recipe.rates_times_prompt_count=[prompts]"],
@@ -46,17 +50,7 @@ VARIANTS = {
 }
 COUNTS = {"digits": ("1", "4", "16", "32", "64"), "fashion_mnist": ("1", "49", "98", "196")}
 DEPTHS = ("all", "first:1", "first:2", "last:1", "last:2", "every:2")
-BALANCES = {weight: f"{{importance:{weight},load:{weight}}}" for weight in ("0", "0.1", "1", "10")} | {
-    "released": "released"
-}
 POSITIONS = (("add", "null"), ("prepend", "1"), ("prepend", "4"), ("prepend", "null"))
-CONDITIONS_INITS = (
-    ("timestep", "zero"),
-    ("timestep_and_label", "zero"),
-    ("log_snr", "zero"),
-    ("timestep", "normal"),
-    ("timestep", "xavier"),
-)
 LENGTHS = (250, 1_000, 4_000)
 
 
@@ -74,6 +68,13 @@ def cell(name: str, axes: dict[str, str], *overrides: list[str], turning: str = 
     return Cell(name, axes, [text for part in overrides for text in part], turning)
 
 
+def turned(sweep: str, key: str) -> list[str]:
+    """The values that conf/sweep has for a key, as they are typed."""
+    config = OmegaConf.load(HERE.parent / "conf" / "sweep" / f"{sweep}.yaml")
+    override = OverridesParser.create().parse_override(f"{key}={config.hydra.sweeper.params[key]}")
+    return list(override.sweep_string_iterator())
+
+
 def rate(method: str, value: float | str) -> list[str]:
     return [f"method={method}", f"recipe.learning_rates.{GROUPS[method]}={value}"]
 
@@ -89,7 +90,7 @@ def search(data: str) -> Iterator[Cell]:
         given = weights(data, base) + SCHEDULES[schedule] + rate(method, RATES[GROUPS[method]])
         turning = f"recipe.learning_rates.{GROUPS[method]}"
         yield cell(f"{base}/{schedule}/{method}", {}, small, given, turning=turning)
-    for gate in GATES:
+    for gate in turned("gate_type", "gate"):
         given = [f"gate={gate}", *rate("dmp", GATE_RATES)]
         yield cell(f"gates/{gate}", {}, small, given, turning="recipe.learning_rates.prompts")
 
@@ -131,7 +132,7 @@ def equal_seconds(data: str) -> Iterator[Cell]:
 
 
 def gate_type(data: str) -> Iterator[Cell]:
-    for gate in GATES:
+    for gate in turned("gate_type", "gate"):
         yield cell(gate, {"gate": gate}, rate("dmp", best(f"gates/{gate}")), [f"gate={gate}"])
 
 
@@ -152,7 +153,8 @@ def injection_depth(data: str) -> Iterator[Cell]:
 
 
 def balance_position(data: str) -> Iterator[Cell]:
-    for name, value in BALANCES.items():
+    for value in turned("balance", "method.balance"):
+        name = value.strip("{}").partition(",")[0].removeprefix("importance:")
         yield cell(f"balance_{name}", {"balance": name}, [f"method.balance={value}"])
     for position, count in POSITIONS:
         given = [f"method.position={position}", f"method.prompt_count={count}"]
@@ -161,7 +163,9 @@ def balance_position(data: str) -> Iterator[Cell]:
 
 
 def condition_init(data: str) -> Iterator[Cell]:
-    for condition, init in CONDITIONS_INITS:
+    zero, *others = turned("init", "method.init")
+    conditions = turned("condition", "method.condition")
+    for condition, init in [(each, zero) for each in conditions] + [(conditions[0], each) for each in others]:
         axes = {"condition": condition, "init": init}
         yield cell(f"{condition}/{init}", axes, [f"method.condition={condition}", f"method.init={init}"])
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from claims import CLAIMS, EXPERIMENT, HERE, SEARCHED, Cell, searched
@@ -24,15 +25,17 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
-from dmp_lightning.reports.configs import Flat, flatten
-from dmp_lightning.runs.record import read_results
+from dmp_lightning.files import read_json
+from dmp_lightning.runs.record import Results, read_results, write_results
+from dmp_lightning.runs.record import record_of as record_of_file
+from dmp_lightning.runs.said import Parts, parts
 
 ROOT = HERE.resolve().parent
 SEEDS = ("1", "2", "3")
 
 
 def settings(data: str, cell: Cell) -> list[str]:
-    """What the runs of a value are told, besides where they belong."""
+    """The overrides of the runs of a value, besides those that say where they belong."""
     return [
         *EXPERIMENT[data],
         "controls=null",
@@ -72,11 +75,13 @@ def seeds_left(claim: str, data: str, cell: Cell, again: bool = False) -> list[s
     return [seed for seed in SEEDS if not record_of(claim, data, cell, seed).exists()]
 
 
-def known(data: str) -> Iterator[tuple[str, Flat, Path]]:
+def known(data: str) -> Iterator[tuple[str, Parts, Path]]:
     """Seed, settings and file of each record that a claim has."""
     for claim in CLAIMS:
         for path in sorted((HERE / claim / "results" / data).rglob("*-?.json")):
-            yield path.stem[-1], flatten(read_results(path).config), path
+            record = read_results(path)
+            said = Parts(record.base.settings, record.measure.settings, record.method.settings)
+            yield path.stem[-1], said, path
 
 
 def take_over(claim: str, data: str, cells: list[Cell]) -> None:
@@ -90,14 +95,12 @@ def take_over(claim: str, data: str, cells: list[Cell]) -> None:
     for cell in (cell for cell in cells if cell.name in left):
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
             config = OmegaConf.to_container(compose("train", [*settings(data, cell), "run_dir=."]), resolve=True)
-        mine = flatten(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
+        mine = parts(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
         for seed in left[cell.name]:
             twin = next((path for other, theirs, path in others if other == seed and theirs == mine), None)
             if twin is not None:
-                record = json.loads(twin.read_text(encoding="utf-8"))
-                record["config"]["sweep"] = {"name": claim, "axes": cell.axes}
-                text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-                write(text, twin.with_suffix(".safetensors"), record_of(claim, data, cell, seed))
+                record = replace(read_results(twin), sweep=claim, axes=cell.axes)
+                write(record, twin.with_suffix(".safetensors"), record_of(claim, data, cell, seed))
 
 
 def run(claim: str, data: str, cell: Cell, again: bool) -> int:
@@ -118,10 +121,9 @@ def records(claim: str, data: str, cell: Cell) -> Iterator[tuple[str, Path]]:
         yield path.parent.name.partition("-")[2], path
 
 
-def write(record: str, evidence: Path, target: Path) -> None:
+def write(record: Results, evidence: Path, target: Path) -> None:
     """Put a record among the results, that of seed 1 with its evidence."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(record, encoding="utf-8")
+    write_results(record, target)
     if target.stem.endswith("-1"):
         shutil.copy(evidence, target.with_suffix(".safetensors"))
 
@@ -133,9 +135,9 @@ def collect(claim: str, data: str, cells: list[Cell]) -> None:
             write(here(path), path.with_name("evidence.safetensors"), record_of(claim, data, cell, seed))
 
 
-def here(path: Path) -> str:
+def here(path: Path) -> Results:
     """A record with paths from the root of the project."""
-    return path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
+    return record_of_file(json.loads(json.dumps(read_json(path)).replace(f"{ROOT}/", "")))
 
 
 def collect_search(cells: list[Cell]) -> None:
@@ -143,7 +145,7 @@ def collect_search(cells: list[Cell]) -> None:
     losses = searched()
     for cell in cells:
         for value, path in records("search", "digits", cell):
-            losses.setdefault(cell.name, {})[value] = read_results(path).paired["overall"]["mean"]
+            losses.setdefault(cell.name, {})[value] = read_results(path).metrics["final"]["loss_difference"]["mean"]
             write(
                 here(path),
                 path.with_name("evidence.safetensors"),

@@ -15,19 +15,19 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dmp_lightning.reports.ablation import parameters_text
+from dmp_lightning.intervals import Interval, combined, direction, jackknife
 from dmp_lightning.reports.comparison import build_lines
-from dmp_lightning.reports.configs import by_value
-from dmp_lightning.reports.formatting import alone_text, estimate_text, spread_text
-from dmp_lightning.reports.lines import Base, Line, grouped, groups_of
-from dmp_lightning.reports.statistics import SEEDS, Estimate, Interval, combined, direction, jackknife
+from dmp_lightning.reports.formatting import alone_text, interval_text, spread_text
+from dmp_lightning.reports.lines import LOSS, Base, Line, grouped, groups_of
+from dmp_lightning.reports.markdown import parameters_text
+from dmp_lightning.reports.settings import by_value
 from dmp_lightning.runs.records import Run, read_folder
 
 Show = Callable[[Line], str]
 
 
 def loss(line: Line) -> str:
-    return estimate_text(line.loss)
+    return interval_text(line.loss)
 
 
 def seconds(line: Line) -> str:
@@ -35,7 +35,7 @@ def seconds(line: Line) -> str:
 
 
 def distance(line: Line) -> str:
-    unknown = line.change is not None and direction(line.change.interval) == 0
+    unknown = line.change is not None and direction(line.change) == 0
     return spread_text(line.distance, ".2f") + (" ≈" if unknown else "")
 
 
@@ -80,16 +80,16 @@ def against(values: list[str], lines: list[Line]) -> dict[str, Show]:
             differences = [known for pair in pairs if (known := difference(*pair, alone=alone))]
             if line is other or len(differences) < 2:
                 return ""
-            return estimate_text(Estimate(combined(differences), SEEDS))
+            return interval_text(combined(differences))
 
         return f"{measure} − that of {value} [95%{', seeds alone' if alone else ''}]", show
 
     def distance_of(run: Run) -> Found:
-        final, metric = run.record.metrics["final"], other.base.metric
-        return Found(final.get(metric), groups_of(final.get(f"{metric}_change")))
+        metric = other.base.metric
+        return Found(run.final.get(metric), groups_of(run.final.get(f"{metric}_change")))
 
     def loss_of(run: Run) -> Found:
-        return Found(run.record.metrics["final"].get("loss"), groups_of(run.record.paired.get("overall")))
+        return Found(run.final.get("loss"), groups_of(run.final.get(LOSS)))
 
     return dict([column("distance", distance_of), column("loss", loss_of)])
 

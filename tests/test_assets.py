@@ -47,7 +47,7 @@ def test_the_controls_are_those_of_the_default_and_of_three_seeds_each() -> None
     seeds: dict[str, set[int]] = {}
     for record in CONTROLS:
         assert record.config["evaluation"] == CONTROLS[0].config["evaluation"]
-        seeds.setdefault(record.rows[-1]["label"], set()).add(record.seeds["training"])
+        seeds.setdefault(record.method.label, set()).add(record.seeds["training"])
         assert "-dirty" not in record.commit
     assert seeds.pop("pre-trained, EMA weights") == {1}  # nothing is trained there
     assert {

@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dmp_lightning.data.latents.manifest import Shard, read_shard, write_record
-from dmp_lightning.files import load_tensors, read_json, save_tensors, write_json
+from dmp_lightning.files import read_json, write_json
 from dmp_lightning.methods import read_patch, save_patch
 from dmp_lightning.metrics.chunks import CHUNK, Chunks
 from dmp_lightning.metrics.features import Pixels
 from dmp_lightning.metrics.frechet import FrechetDistance
 from dmp_lightning.runs.folder import FOLDER, checkpoint_to_resume, latest_in
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.training.saving import StreamedCheckpointIO
 
 FLIPS = 60
@@ -143,3 +144,11 @@ def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert read_patch(tmp_path / "old.safetensors").base == "ab"
     (tmp_path / "old.json").write_text('{"schema": 1}')
     assert read_json(tmp_path / "old.json") == {"schema": 1}
+
+
+def test_lists_of_numbers_stand_on_one_line_and_texts_stay_as_they_are(tmp_path: Path) -> None:
+    content = {"curve": [1, -2.5e-7, None], "text": "[ 1,\n 2 ]", "grid": [[1, 2], [3, 4]], "names": ["a b", "c"]}
+    write_json(content, tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json") == content
+    lines = [line.strip() for line in (tmp_path / "a.json").read_text().splitlines()]
+    assert {'"curve": [1, -2.5e-07, null],', "[1, 2],", "[3, 4]"} <= set(lines)

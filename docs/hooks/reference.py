@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +15,17 @@ CONF = Path(__file__).parents[2] / "conf"
 ADDED = ("experiment", "mode", "sweep")  # groups that no default chooses
 INTRODUCTION = """# Configuration { .keys }
 
-All keys that the commands take, with their defaults, and what the files in `conf/` say of them. A group is chosen with
-`GROUP=OPTION`, a key set with `KEY=VALUE`, dotted from the top: `method=dmp method.injection=first:2`. What a file does
-not name it has from those that it starts from. `python -m dmp_lightning.train --cfg job --resolve` prints the whole.
+All keys of the commands, with their defaults and comments, from the files in `conf/`. `GROUP=OPTION` chooses an option
+of a group, and `KEY=VALUE` sets a key by its whole dotted name: `method=dmp method.injection=first:2`. Keys that a file
+does not set come from the files that it starts from. `python -m dmp_lightning.train --cfg job --resolve` prints all
+values.
 """
 
 
 class Entry(NamedTuple):
-    """A key, dotted, with its default as it is written, and the comment beside it.
+    """A dotted key, its default as written, and its comment.
 
-    Or a choice: a group, empty for that of the file itself, its option, and the comment.
+    Or a choice: a group (empty for the file's own group), its option, and the comment.
     """
 
     key: str
@@ -32,10 +34,11 @@ class Entry(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A file: the comment at its top, the files and groups that it chooses, and its keys."""
+    """A file: its head comment, the examples in it, the files and groups that it chooses, and its keys."""
 
     name: str
     about: str
+    examples: list[str]
     defaults: list[Entry]
     entries: list[Entry]
 
@@ -57,19 +60,16 @@ def reference(conf: Path) -> str:
 
 
 def read(path: Path) -> Option:
-    """What a file of the configuration says."""
+    """Read a file of the configuration."""
     text = path.read_text(encoding="utf-8")
-    about = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            about.append(line.removeprefix("#").strip())
+    head = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    about = [line for line in head if not line.startswith((" ", "@package"))]
+    examples = [line.strip() for line in head if line.startswith(" ")]
     root = yaml.compose(text, yaml.SafeLoader)
     nodes = root.value if isinstance(root, yaml.MappingNode) else []
     defaults = [item for key, value in nodes if key.value == "defaults" for item in _defaults(value, text)]
     entries = [entry for pair in nodes if pair[0].value != "defaults" for entry in _entries(*pair, "", text)]
-    return Option(path.stem, " ".join(about), defaults, entries)
+    return Option(path.stem, " ".join(about), examples, defaults, entries)
 
 
 def _entries(key: yaml.Node, value: yaml.Node, prefix: str, text: str) -> Iterator[Entry]:
@@ -111,7 +111,8 @@ def _command(command: Option) -> str:
     ]
     title = f"## {command.name} {{ #command-{command.name} }}"
     about = re.sub(r"^(python -m \S+):", r"`\1`:", command.about)
-    return "\n\n".join([title, about, *starts, _table(groups + _rows(command))])
+    examples = "\n".join(["```bash", *command.examples, "```"])
+    return "\n\n".join([title, about, examples, *starts, _table(groups + _rows(command))])
 
 
 def _group(folder: Path, chosen: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ images of the run itself. Writes results/DATA/BASE-SEED.json, and skips what has
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -76,13 +77,11 @@ def measure(run: Path) -> Results:
             outcome = evaluation.outcome()
             found[name] = {
                 evaluation.generation.frechet.name: outcome.frechet,
-                "loss_difference": [part.item() for part in outcome.comparison.overall],
-                "loss_difference_by_stratum": outcome.comparison.by_stratum.mean.tolist(),
+                "loss_difference": outcome.comparison.overall.interval,
+                "loss_difference_by_stratum": [each.mean for each in outcome.comparison.by_stratum],
             }
-    return Results(
-        record.name, record.method, record.config, record.seeds | {"permutations": PERMUTATIONS}, found, {}, [],
-        **provenance(str(trainer.strategy.root_device)),
-    )  # fmt: skip
+    seeds = record.seeds | {"permutations": PERMUTATIONS}
+    return replace(record, seeds=seeds, metrics=found, **provenance(str(trainer.strategy.root_device)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dmp_lightning.reports.report import build_report
+from dmp_lightning.reports.written import draw, texts
 from dmp_lightning.runs.record import provenance
 from dmp_lightning.runs.records import read_folder
 
@@ -36,10 +37,10 @@ def measure(name: str, count: int) -> dict[str, float]:
         times.append(time.process_time())
         report = build_report(records, "made")
         times.append(time.process_time())
-        for file, text in report.texts():
+        for file, text in texts(report):
             (output / file).write_text(text, encoding="utf-8")
         times.append(time.process_time())
-        report.draw(output / "figures")
+        draw(report, output / "figures")
         times.append(time.process_time())
         spent = [1000 * (after - before) / count for before, after in pairwise(times)]
         found = dict(zip(PARTS, spent, strict=True)) | {"all": sum(spent)}

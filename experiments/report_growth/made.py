@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dmp_lightning.files import save_tensors
+from dmp_lightning.tensors import save_tensors
 
 SOURCE = Path(__file__).parents[1] / "gate_type/results/digits/linear-1.json"
 BLOCKS, TIMESTEPS, PROMPTS, SAMPLES = 3, 50, 16, (24, 8, 8)
@@ -52,20 +52,20 @@ def make(folder: Path, count: int, shape: Shape) -> Path:
 def record(source: dict[str, Any], line: int, seed: int, shape: Shape, chance: random.Random) -> dict[str, Any]:
     """The record of one seed of a line; each line has its place on a grid of two settings."""
     made = copy.deepcopy(source)
-    config, final = made["config"], made["metrics"]["final"]
+    final, said = made["metrics"]["final"], made["method"]["settings"]
     base, place = divmod(line, shape.on_base) if shape.on_base else (0, line)
     settings = {"rate": (1 + place // VALUES) / 1000, "top_k": (1 + place % VALUES) / VALUES}
-    config["recipe"]["learning_rates"]["prompts"] = settings["rate"]
-    config["method"]["gate"]["top_k"] = settings["top_k"]
-    config["backbone"]["weights"] = f"weights/base_{base}.safetensors"
-    config["sweep"] = {"name": "made", "axes": settings} if shape.swept else None
-    config["seed"] = made["seeds"]["training"] = seed
+    said |= {"recipe.learning_rates.prompts": str(settings["rate"]), "method.gate.top_k": str(settings["top_k"])}
+    made["base"]["name"] = f"base_{base}"
+    made["base"]["settings"]["backbone.weights"] = f"weights/base_{base}.safetensors"
+    made["sweep"], made["axes"] = ("made", settings) if shape.swept else (None, {})
+    made["seeds"]["training"] = seed
     change = chance.gauss(0, 1)
     final["frechet_digits_classifier_change"] = {"mean": change, "low": change - 1, "high": change + 1}
-    made["rows"][-1]["seconds"] = chance.uniform(10, 100)
-    made["paired"]["overall"] = _interval(chance.gauss(0, 1e-3))
-    strata = [_interval(chance.gauss(0, 1e-3)) for _ in made["paired"]["by_stratum"]["mean"]]
-    made["paired"]["by_stratum"] = {end: [each[end] for each in strata] for end in ("mean", "low", "high")}
+    final["training_seconds"] = chance.uniform(10, 100)
+    final["loss_difference"] = _interval(chance.gauss(0, 1e-3))
+    strata = [_interval(chance.gauss(0, 1e-3)) for _ in final["loss_difference_by_stratum"]["mean"]]
+    final["loss_difference_by_stratum"] = {end: [each[end] for each in strata] for end in ("mean", "low", "high")}
     return made
 
 

@@ -80,8 +80,7 @@ def test_a_dry_run_of_a_full_size_model(experiment: str, tmp_path: Path) -> None
     assert f"Base: {base} parameters." in result.stdout
     assert f"trains {trained} ({share} of the base)" in result.stdout
     (record,) = tmp_path.rglob("results.json")
-    rows = json.loads(record.read_text())["rows"]
-    assert rows[-1]["memory"] < 12 * 1024
+    assert json.loads(record.read_text())["metrics"]["final"]["peak_memory_mib"] < 12 * 1024
     if not experiment.endswith("pretrain"):
         (patch,) = tmp_path.rglob("patch.safetensors")
         (checkpoint,) = tmp_path.rglob("step-2.ckpt")
@@ -98,7 +97,7 @@ def test_a_multirun_is_one_run_each(tmp_path: Path) -> None:
     result = command("-m", *SMALL, f"backbone.weights={tmp_path}/base.safetensors", *axes, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("results.json")]
-    assert len({(record["method"], record["seeds"]["training"]) for record in records}) == 12
+    assert len({(record["method"]["label"], record["seeds"]["training"]) for record in records}) == 12
     runs = {path.stem for path in tmp_path.rglob("run-*.wandb")}
     assert len(runs) == 12
 

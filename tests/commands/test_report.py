@@ -33,9 +33,9 @@ def test_csv_has_one_line_a_run_with_its_numbers(report: Path, runs: Path) -> No
         record = json.loads(Path(row["path"]).read_text())
         assert float(row["distance"]) == record["metrics"]["final"]["frechet_digits_classifier"]
         assert int(row["seed"]) == record["seeds"]["training"]
-        assert int(row["trained_parameters"]) == record["rows"][-1]["trained"]
-        if record["paired"]:
-            assert float(row["loss_difference"]) == record["paired"]["overall"]["mean"]
+        assert int(row["trained_parameters"]) == record["method"]["parameters"]
+        if record["method"]["parameters"]:
+            assert float(row["loss_difference"]) == record["metrics"]["final"]["loss_difference"]["mean"]
             assert float(row["change_high"]) == record["metrics"]["final"]["frechet_digits_classifier_change"]["high"]
     assert {row["axis: gate"] for row in rows} == {"linear", "topk", ""}
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from dmp_lightning.commands.checks.values import check_values
 from dmp_lightning.commands.train import train
-from dmp_lightning.files import save_tensors
 from dmp_lightning.runs.folder import latest_run
+from dmp_lightning.tensors import save_tensors
 from tests.configs import small
 
 TINY = [
@@ -96,7 +96,7 @@ def test_more_steps_at_a_constant_rate_are_those_of_a_longer_run(run_dir: Path, 
     one, two = (load_file(folder / "patch.safetensors") for folder in (tmp_path / "whole", run_dir))
     assert all(torch.equal(one[name], two[name]) for name in one)
     record = json.loads((run_dir / "results.json").read_text())
-    assert (record["config"]["recipe"]["max_steps"], record["method"]) == (7, "mine")
+    assert (record["config"]["recipe"]["max_steps"], record["method"]["label"]) == (7, "mine")
     assert rows(run_dir, "val/loss_difference_mean") == ["1", "3", "5", "7"]  # the last after the end
 
 
@@ -117,28 +117,13 @@ def test_a_schedule_of_the_rate_is_not_gone_beyond(tmp_path: Path) -> None:
         train(small(run, *TINY, turned, "resume=latest", "recipe.max_steps=6"))
 
 
-def without(name: str, run_dir: Path) -> None:
-    """Take what a checkpoint of an earlier version does not hold out of all checkpoints of a run."""
+def test_a_checkpoint_without_settings_is_refused(run_dir: Path) -> None:
     for path in (run_dir / "checkpoints").iterdir():
         checkpoint = torch.load(path, weights_only=True)
-        del checkpoint[name]
+        del checkpoint["settings"]
         torch.save(checkpoint, path)
-
-
-@pytest.mark.parametrize("told", ["begun.json", "results.json", None])
-def test_a_checkpoint_of_an_earlier_version_is_compared_with_its_folder(
-    told: str | None, run_dir: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    without("settings", run_dir)
-    for name in {"begun.json", "results.json"} - {told}:
-        (run_dir / name).unlink()
-    changed = [*TINY, "resume=latest", "recipe.learning_rates.prompts=1e-5"]
-    if told:
-        with pytest.raises(ValueError, match=r"recipe\.learning_rates\.prompts is 0\.01 there, 1e-05 here"):
-            train(small(run_dir, *changed))
-    else:
-        train(small(run_dir, *changed))
-        assert "are not known, so they could not be compared" in caplog.text
+    with pytest.raises(ValueError, match=r"step-4\.ckpt does not hold the settings of its run: start a run of its own"):
+        train(small(run_dir, *TINY, "resume=latest"))
 
 
 def test_other_data_at_the_same_place_is_refused(run_dir: Path) -> None:

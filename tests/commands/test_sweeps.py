@@ -103,10 +103,10 @@ def test_the_paper_table_is_as_in_the_paper(hydra_state: None) -> None:
 
 def test_a_folder_is_named_by_what_its_job_is() -> None:
     axes = {"seed": "1,2,3", "method.prompt_count": "1"}
-    plain = ["seed=1", "method.prompt_count=2*tokens", "+sweep=prompt_count", "launcher=joblib", "logger.csv.path=x"]
-    assert job_dir(4, plain, axes, "a sweep") == "method.prompt_count-2%2Atokens+seed-1"
+    plain = ["seed=1", "method.prompt_count=2.0", "+sweep=prompt_count", "launcher=joblib", "logger.csv.path=x"]
+    assert job_dir(4, plain, axes, "a sweep") == "method.prompt_count-2.0+seed-1"
     assert job_dir(4, plain[::-1], axes, "a sweep") == job_dir(0, plain, axes, "a sweep")
-    assert job_dir(4, [*plain, "+recipe.a=1"], axes, "a sweep") == "method.prompt_count-2%2Atokens+seed-1+recipe.a-1"
+    assert job_dir(4, [*plain, "+recipe.a=1"], axes, "a sweep") == "method.prompt_count-2.0+seed-1+recipe.a-1"
     assert job_dir(4, plain, None, None) == "4"
     taken = OverridesParser.create().parse_override(
         f"patch=runs/{job_dir(4, plain, axes, 'a sweep')}/patch.safetensors"
@@ -202,10 +202,10 @@ def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path)
     third = command(tmp_path, line)
     assert third.stdout.splitlines()[-1] == "runs/digits/sweep-injection_depth: 1 done, 1 skipped, 0 failed."
     assert (bad / "metrics.csv").read_bytes() == log  # it went on from its last checkpoint
-    assert read_results(bad / "results.json").paired == record.paired
+    assert read_results(bad / "results.json").metrics == record.metrics
 
     config = OmegaConf.create(record.config)
-    assert earlier_metrics(config, bad)["loss_difference"] == record.paired["overall"]["mean"]
+    assert earlier_metrics(config, bad)["loss_difference"] == record.metrics["final"]["loss_difference"]["mean"]
     config.recipe.batch_size, config.resume = 7, None
     with pytest.raises(ValueError, match=r"other settings \(recipe.batch_size is 32 there, 7 here\): delete it, or"):
         earlier_metrics(config, bad)

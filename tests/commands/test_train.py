@@ -28,26 +28,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_record_holds_all_that_was_measured(finished: Path) -> None:
     record = json.loads((finished / "results.json").read_text())
-    base, patched = record["rows"]
-    assert base["difference"] is None
-    assert patched["trained"] == 3 * 16 * 32 + 16 * 33 + 16
-    assert patched["base"] == sum(value.numel() for value in random_base().values())
-    mean, low, high = patched["difference"]
-    assert low < mean < high
-    assert mean == pytest.approx(record["metrics"]["final"]["loss"] - record["metrics"]["base"]["loss"], abs=1e-6)
-    by_stratum = record["paired"]["by_stratum"]["mean"]
+    base, final = record["metrics"]["base"], record["metrics"]["final"]
+    assert not base.keys() & {"frechet_pixels_change", "loss_difference", "loss_difference_by_stratum"}
+    assert record["method"]["parameters"] == 3 * 16 * 32 + 16 * 33 + 16
+    assert record["base"]["parameters"] == sum(value.numel() for value in random_base().values())
+    assert record["base"]["name"] == "base"
+    assert record["method"]["label"] == record["method"]["kind"] == "mixture of prompts (DMP)"
+    change = final["loss_difference"]
+    assert change["low"] < change["mean"] < change["high"]
+    assert change["mean"] == pytest.approx(final["loss"] - base["loss"], abs=1e-6)
+    by_stratum = final["loss_difference_by_stratum"]["mean"]
     assert len(by_stratum) == 4
-    assert np.mean(by_stratum) == pytest.approx(mean)
-    by_group = record["paired"]["overall"]["groups"]
-    assert len(by_group) == len(record["metrics"]["final"]["frechet_pixels_change"]["groups"]) == 20
-    assert np.mean(by_group) == pytest.approx(mean)  # of 360 images, 18 in each group
+    assert np.mean(by_stratum) == pytest.approx(change["mean"])
+    assert len(change["groups"]) == len(final["frechet_pixels_change"]["groups"]) == 20
+    assert np.mean(change["groups"]) == pytest.approx(change["mean"])  # of 360 images, 18 in each group
     assert record["seeds"] == {"training": 0, "evaluation": 0}
     assert record["config"]["recipe"]["max_steps"] == 6
-    assert record["metrics"]["counts"] == {
-        "samples": 60, "reference_images": 1437, "features": 64, "too_few": True
+    measure = record["measure"]
+    assert measure.pop("settings")["evaluation.samples"] == "60"
+    assert measure == {
+        "metric": "frechet_pixels", "reference_images": 1437, "features": 64, "too_few": ["frechet_pixels"]
     }  # fmt: skip
-    assert base["too_few"]
-    assert patched["too_few"]
     assert {"torch", "lightning", "python"} <= record["versions"].keys()
 
 
@@ -98,7 +99,8 @@ def test_a_base_taken_from_the_record_is_in_the_csv_as_well(finished: Path) -> N
 def test_every_method_runs_and_reports(method: str, tmp_path: Path) -> None:
     metrics = train(small(tmp_path / "run", f"method={method}", "recipe.ema_decay=0.5"))
     record = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert len(record["rows"]) == (1 if method == "frozen" else 2)
+    assert (record["method"]["parameters"] == 0) == (method == "frozen")
+    assert ("loss_difference" in record["metrics"]["final"]) == (method != "frozen")
     assert metrics["frechet_pixels"] > 0
     assert (tmp_path / "run" / "patch.safetensors").exists() == (method != "frozen")
 

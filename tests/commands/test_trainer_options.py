@@ -38,7 +38,7 @@ def test_what_lightning_refuses_is_told_in_one_sentence(option: str, message: st
 
 
 def test_what_the_users_own_class_raises_keeps_its_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmp_lightning.commands.trust.trusted.OWN", ("tests.commands.test_trainer_options.",))
+    monkeypatch.setattr("dmp_lightning.patching.own_code.OWN", ("tests.commands.test_trainer_options.",))
     with pytest.raises(InstantiationException, match="a bug"):
         build(OmegaConf.create({"_target_": "tests.commands.test_trainer_options.Broken"}))
 

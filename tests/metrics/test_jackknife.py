@@ -6,9 +6,9 @@ import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 
-from dmp_lightning.metrics.jackknife import Change, frechet_change
+from dmp_lightning.intervals import Change, Interval, jackknife
+from dmp_lightning.metrics.jackknife import frechet_change
 from dmp_lightning.metrics.moments import Moments, Reference, moments
-from dmp_lightning.reports.statistics import jackknife
 
 F, N, REPEATS = 4, 400, 200
 REFERENCE = Reference(Moments(torch.zeros(F, dtype=torch.float64), torch.eye(F, dtype=torch.float64)))
@@ -27,11 +27,11 @@ def test_the_change_is_the_difference_of_two_frechet_distances() -> None:
         calculate_frechet_distance(x.double().mean(0).numpy(), np.cov(x.double().numpy().T), np.zeros(F), np.eye(F))
         for x in (before, after)
     ]
-    assert frechet_change(REFERENCE, before, after).mean == pytest.approx(expected[1] - expected[0], rel=1e-6)
+    assert frechet_change(REFERENCE, before, after).interval.mean == pytest.approx(expected[1] - expected[0], rel=1e-6)
 
 
 def test_the_interval_is_as_wide_as_repeated_draws_spread() -> None:
-    changes = [frechet_change(REFERENCE, *draw(seed, shift=0.3)) for seed in range(REPEATS)]
+    changes = [frechet_change(REFERENCE, *draw(seed, shift=0.3)).interval for seed in range(REPEATS)]
     truth = np.mean([change.mean for change in changes])
     spread = np.std([change.mean for change in changes])
     half_widths = [(change.high - change.low) / 2 for change in changes]
@@ -42,7 +42,7 @@ def test_the_interval_is_as_wide_as_repeated_draws_spread() -> None:
 
 def test_nothing_changed_is_no_change() -> None:
     before, _ = draw(0, shift=0.0)
-    assert frechet_change(REFERENCE, before, before) == Change(0.0, 0.0, 0.0, [0.0] * 20)
+    assert frechet_change(REFERENCE, before, before) == Change(Interval(0.0, 0.0, 0.0), [0.0] * 20)
 
 
 def test_the_groups_of_two_changes_give_the_interval_of_their_difference() -> None:
@@ -52,8 +52,8 @@ def test_the_groups_of_two_changes_give_the_interval_of_their_difference() -> No
     mine, theirs = frechet_change(REFERENCE, base, first), frechet_change(REFERENCE, base, second)
     groups = (np.array(mine.groups) - np.array(theirs.groups)).tolist()
     assert groups == pytest.approx(direct.groups, abs=1e-12)
-    assert jackknife(mine.mean - theirs.mean, groups) == pytest.approx(direct[:3], abs=1e-12)
-    assert jackknife(direct.mean, direct.groups) == pytest.approx(direct[:3], rel=1e-9)
+    assert jackknife(mine.interval.mean - theirs.interval.mean, groups) == pytest.approx(direct.interval, abs=1e-12)
+    assert jackknife(direct.interval.mean, direct.groups) == pytest.approx(direct.interval, rel=1e-9)
 
 
 def test_moments_are_those_of_numpy() -> None:

@@ -33,7 +33,7 @@ def coverage(features: int, samples: int, repeats: int, freedom: float | None) -
         chance = torch.Generator().manual_seed(seed)
         shared, own = (_noise(samples, features, freedom, chance) for _ in range(2))
         patched = 0.9 * shared + (1 - 0.9**2) ** 0.5 * own
-        changes.append(frechet_change(reference, 1.3 * shared + 0.3, 1.15 * patched + 0.1))
+        changes.append(frechet_change(reference, 1.3 * shared + 0.3, 1.15 * patched + 0.1).interval)
     expectation = sum(change.mean for change in changes) / repeats
     covered = [sum(change.low <= truth <= change.high for change in changes) for truth in (expectation, population)]
     return Coverage(covered[0] / repeats, covered[1] / repeats)

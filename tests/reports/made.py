@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from dmp_lightning.runs.said import base_name, in_sweep, parts
+
 CHANGES = {"linear": (-4.0, -5.0, -6.0), "topk": (-0.5, 0.5, 0.3), "tuning": (-3.0,), "finetune": (2.0, 2.5, 3.1)}
 """Change of the distance for each seed, from a base of 20."""
 PARAMETERS = {"linear": 2000, "topk": 2000, "tuning": 1500, "finetune": 69000, "frozen": 0}
 METHODS = {"linear": "DMP", "topk": "DMP", "tuning": "PromptTuning", "finetune": "FullFinetune", "frozen": "Frozen"}
 LABELS = {"DMP": "mixture of prompts (DMP)", "PromptTuning": "plain prompt tuning", "FullFinetune": "full fine-tuning"}
 BASE, STRATA = 20.0, 4
+METRIC = "frechet_digits_classifier"
 
 
 def config(kind: str, seed: int, **more: Any) -> dict[str, Any]:
@@ -35,25 +38,31 @@ def config(kind: str, seed: int, **more: Any) -> dict[str, Any]:
 
 def record(kind: str, seed: int, change: float, **more: Any) -> dict[str, Any]:
     """A record of one run; `change` is that of the distance, its own interval one to either side."""
-    loss = change / 1000
-    rows = [_row("pre-trained", BASE, None, 0)]
-    final: dict[str, Any] = {"frechet_digits_classifier": BASE + change, "loss": 0.1 + loss}
-    paired: dict[str, Any] = {}
+    loss, told = change / 1000, config(kind, seed, **more)
+    final = _metrics(BASE + change, 0.1 + loss, PARAMETERS[kind])
     if kind != "frozen":
         final["frechet_digits_classifier_change"] = {"mean": change, "low": change - 1, "high": change + 1}
-        rows.append(_row(LABELS[METHODS[kind]], BASE + change, [loss, loss - 1e-4, loss + 1e-4], PARAMETERS[kind]))
+        final["loss_difference"] = {"mean": loss, "low": loss - 1e-4, "high": loss + 1e-4}
         values = [4 * loss * part / 10 for part in (4, 3, 2, 1)]
         strata = {"mean": values, "low": [v - 1e-4 for v in values], "high": [v + 1e-4 for v in values]}
-        paired = {"overall": {"mean": loss, "low": loss - 1e-4, "high": loss + 1e-4}, "by_stratum": strata}
+        final["loss_difference_by_stratum"] = strata
+    said, label = parts(told), LABELS.get(METHODS[kind], "pre-trained")
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "made",
-        "method": LABELS.get(METHODS[kind], "pre-trained"),
-        "config": config(kind, seed, **more),
+        "base": {"name": base_name(told), "parameters": 70000, "settings": said.base},
+        "measure": {
+            "metric": METRIC,
+            "reference_images": 1437,
+            "features": 64,
+            "too_few": [],
+            "settings": said.measure,
+        },
+        "method": {"label": label, "kind": label, "parameters": PARAMETERS[kind], "settings": said.method},
+        **in_sweep(told),
+        "config": told,
         "seeds": {"training": seed, "evaluation": 0},
-        "metrics": {"base": {"frechet_digits_classifier": BASE, "loss": 0.1}, "final": final},
-        "paired": paired,
-        "rows": rows,
+        "metrics": {"base": _metrics(BASE, 0.1, 0), "final": final},
         "versions": {"python": "3.11.7", "torch": "2.14.1"},
         "commit": "0123abc",
         "machine": {"platform": "Linux", "cpus": 2, "device": "cpu"},
@@ -84,7 +93,7 @@ def make_runs(folder: Path) -> Path:
         "command": "python",
     }
     write(folder / "gate=mlp" / "failed.json", failed)
-    full = record("linear", 1, -5.0) | {"rows": [], "paired": {}, "seeds": {"evaluation": 0}}
+    full = record("linear", 1, -5.0) | {"seeds": {"evaluation": 0}}
     full["metrics"] = {"base": {"fid": 20.5, "kid": 0.01}, "patched": {"fid": 15.25, "kid": 0.008}, "depend_on": {}}
     write(folder / "full" / "results.json", full)
     return folder
@@ -104,6 +113,5 @@ def evidence(kind: str, seed: int) -> dict[str, np.ndarray]:
     return found
 
 
-def _row(label: str, distance: float, difference: list[float] | None, trained: int) -> dict[str, Any]:
-    measured = {"frechet": {"digits classifier": distance}, "difference": difference, "trained": trained, "base": 70000}
-    return {"label": label, "origin": "this run"} | measured | {"seconds": 10.0 + trained / 1000, "memory": 900.0}
+def _metrics(distance: float, loss: float, trained: int) -> dict[str, Any]:
+    return {METRIC: distance, "loss": loss, "training_seconds": 10.0 + trained / 1000, "peak_memory_mib": 900.0}

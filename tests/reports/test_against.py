@@ -35,7 +35,7 @@ def write_lines(folder: Path) -> None:
         for seed, change in enumerate(CHANGES[kind], start=1):
             made = record(kind, seed, change, sweep={"name": "gate_type", "axes": {"gate": kind}})
             made["metrics"]["final"][f"{METRIC}_change"]["groups"] = (change + noise(kind, seed)).tolist()
-            made["paired"]["overall"]["groups"] = ((change + noise(kind, seed)) / 1000).tolist()
+            made["metrics"]["final"]["loss_difference"]["groups"] = ((change + noise(kind, seed)) / 1000).tolist()
             write(folder / f"{kind}-{seed}.json", made)
 
 

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import ValidationError
 
 from dmp_lightning.reports.report import build_report
+from dmp_lightning.reports.written import texts
 from dmp_lightning.runs.records import read_folder
 from tests.reports.made import make_runs
 
@@ -15,7 +16,7 @@ from tests.reports.made import make_runs
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     report = build_report(read_folder(make_runs(tmp_path_factory.mktemp("charts"))), "made")
-    page = dict(report.texts())["report.html"]
+    page = dict(texts(report))["report.html"]
     data = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
     return [chart["spec"] for chart in json.loads(data)["charts"]]
 

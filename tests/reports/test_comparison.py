@@ -8,18 +8,19 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
-from dmp_lightning.metrics.counts import Counts
-from dmp_lightning.reports.ablation import headline, markdown, word
+from dmp_lightning.intervals import Interval, over_seeds
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.reports.axes import build_axes
 from dmp_lightning.reports.axis_chart import axis_chart
 from dmp_lightning.reports.chart_rows import DISTANCE, LOSS, change_rows, gains_rows
 from dmp_lightning.reports.comparison import build_lines
-from dmp_lightning.reports.configs import REPEATED, flatten
 from dmp_lightning.reports.cost_chart import cost_chart
+from dmp_lightning.reports.headline import headline, word
 from dmp_lightning.reports.lines import Base, Line
-from dmp_lightning.reports.statistics import OWN, SEEDS, Interval, estimate
+from dmp_lightning.reports.markdown import markdown
 from dmp_lightning.runs.records import read_folder
-from tests.reports.made import make_runs, record, write
+from dmp_lightning.runs.said import REPEATED, parts
+from tests.reports.made import METRIC, make_runs, record, write
 
 
 def sorted_runs(folder: Path) -> tuple[list[Base], list[Line], list[str]]:
@@ -43,9 +44,9 @@ def test_runs_that_differ_in_the_seed_alone_are_one_line(tmp_path: Path) -> None
     linear = found["mixture of prompts (DMP) · gate linear"]
     assert [run.seed for run in linear.runs] == [1, 2, 3]
     assert linear.change is not None
-    assert (linear.change.over, linear.change.interval.mean) == (SEEDS, -5)
+    assert linear.change.mean == -5
     alone = found["plain prompt tuning"].change
-    assert alone == ((-3.0, -4.0, -2.0), OWN)
+    assert alone == (-3.0, -4.0, -2.0)
 
 
 def test_what_was_measured_otherwise_is_never_put_together(tmp_path: Path) -> None:
@@ -63,8 +64,9 @@ def test_what_was_measured_otherwise_is_never_put_together(tmp_path: Path) -> No
 
 
 def test_only_inceptions_distance_is_called_fid(tmp_path: Path) -> None:
-    text = json.dumps(record("linear", 1, -4.0)).replace("frechet_digits_classifier", "fid")
-    write(tmp_path / "a.json", json.loads(text))
+    content = json.loads(json.dumps(record("linear", 1, -4.0)).replace("frechet_digits_classifier", "fid"))
+    content["measure"]["too_few"] = ["fid"]
+    write(tmp_path / "a.json", content)
     ((base,), _, _) = sorted_runs(tmp_path)
     assert base.measure == "FID †"  # of 500 samples and 2,048 features
     assert base.too_few
@@ -73,8 +75,7 @@ def test_only_inceptions_distance_is_called_fid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("samples", "too_few"), [(64, True), (65, False)])
 def test_a_distance_of_no_more_images_than_features_is_marked(tmp_path: Path, samples: int, too_few: bool) -> None:
     content = record("linear", 1, -4.0, evaluation={"samples": samples})
-    counts = Counts(samples, 1437, 64)
-    content["metrics"]["counts"] = counts._asdict() | {"too_few": counts.too_few}
+    content["measure"]["too_few"] = [METRIC] if Counts(samples, 1437, 64).too_few else []
     write(tmp_path / "a.json", content)
     bases, lines, _ = sorted_runs(tmp_path)
     assert bases[0].measure == "Fréchet distance (digits classifier)" + (" †" if too_few else "")
@@ -89,13 +90,13 @@ def test_tables_and_plots_have_one_interval(tmp_path: Path) -> None:
         for quantity, found, changes in ((DISTANCE, line.change, line.changes), (LOSS, line.loss, line.losses)):
             assert found is not None
             (mean,) = [row for row in change_rows(line, quantity) if row["kind"] == "mean"]
-            assert (mean["mean"], mean["low"], mean["high"]) == found.interval
-            assert found == estimate(changes)
+            assert (mean["mean"], mean["low"], mean["high"]) == found
+            assert found == over_seeds(changes)
         for index, row in enumerate(row for row in gains_rows(line) if row["kind"] == "mean"):
-            strata = [run.record.paired["by_stratum"] for run in line.runs]
-            expected = estimate([Interval(*(part[end][index] for end in ("mean", "low", "high"))) for part in strata])
+            strata = [run.final["loss_difference_by_stratum"] for run in line.runs]
+            expected = over_seeds([Interval(*(part[end][index] for end in ("mean", "low", "high"))) for part in strata])
             assert expected is not None
-            assert (row["mean"], row["low"], row["high"]) == expected.interval
+            assert (row["mean"], row["low"], row["high"]) == expected
 
 
 def test_the_same_config_and_seed_counts_once(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_axes_are_those_of_the_sweep(tmp_path: Path) -> None:
     axes = {axis.name: axis for axis in build_axes(lines)}
     assert axes["gate"].values == ["linear", "topk"]
     (series,) = axes["gate"].series
-    assert [(value, line.change and line.change.interval.mean) for value, line in series.points] == [
+    assert [(value, line.change and line.change.mean) for value, line in series.points] == [
         ("linear", pytest.approx(-5)),
         ("topk", pytest.approx(0.1)),
     ]
@@ -163,17 +164,12 @@ def test_seconds_and_memory_are_of_one_kind_of_machine(tmp_path: Path) -> None:
     assert {row["line"] for row in chart.spec["data"]["values"]} == {"base small", linear.name}
 
 
-def test_without_a_sweep_axes_are_what_was_turned_alone(tmp_path: Path) -> None:
-    for steps in (100, 1000):
-        for kind in ("linear", "topk"):
-            recipe = {"recipe": {"max_steps": steps}, "trainer": {"max_steps": steps}}
-            write(tmp_path / f"{kind}-{steps}.json", record(kind, 1, -4.0, **recipe))
-    write(tmp_path / "tuning.json", record("tuning", 1, -4.0, recipe={"max_steps": 50}))
+def test_without_a_sweep_there_are_no_axes(tmp_path: Path) -> None:
+    write(tmp_path / "linear.json", record("linear", 1, -4.0))
+    write(tmp_path / "topk.json", record("topk", 1, -4.0))
     _, lines, _ = sorted_runs(tmp_path)
-    axes = {axis.name: axis for axis in build_axes(lines)}
-    assert axes.keys() == {"max_steps", "gate.top_k"}  # the method came with other steps: nothing to compare
-    assert axes["max_steps"].values == ["100", "1000"]
-    assert len(axes["max_steps"].series) == len(axes["gate.top_k"].series) == 2
+    assert len(lines) == 2
+    assert build_axes(lines) == []
 
 
 def test_damaged_files_are_named_and_others_passed_over(tmp_path: Path) -> None:
@@ -206,10 +202,11 @@ def test_what_is_left_out_of_a_config_stands_elsewhere_by_default() -> None:
     config.run_dir = "runs/here"  # it is Hydra's to say
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    flat = flatten({str(key): value for key, value in plain.items()})
-    assert flat["method"] == "DMP"
-    assert flat["method.gate"] == "LinearGate"
-    assert not flat.keys() & REPEATED.keys()
+    said = parts({str(key): value for key, value in plain.items()})
+    assert (said.method["method"], said.method["method.gate"]) == ("DMP", "LinearGate")
+    assert {key.partition(".")[0] for key in said.base} == {"backbone", "diffusion"}
+    assert {"data.train", "features", "sampler.steps", "evaluation.samples", "trainer.precision"} <= said.measure.keys()
+    assert not (said.base | said.measure | said.method).keys() & REPEATED.keys()
 
 
 def test_values_below_an_axis_are_broken_between_words_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dmp_lightning.reports.report import build_report
+from dmp_lightning.reports.written import texts
 from dmp_lightning.runs.records import read_folder
 from tests.reports.made import write
 
@@ -68,17 +69,17 @@ def check_named_or_told(folder: Path, bad: Path) -> None:
     """Make sure that a report is made, and that it has the good record, and the bad one or a warning that names it."""
     found = read_folder(folder)
     report = build_report(found, "made")
-    texts = dict(report.texts())
-    assert str(folder / "good.json") in texts["report.csv"]
-    told = str(bad) in texts["report.csv"] or any(run.path == bad for run in report.evaluations)
+    made = dict(texts(report))
+    assert str(folder / "good.json") in made["report.csv"]
+    told = str(bad) in made["report.csv"] or any(run.path == bad for run in report.evaluations)
     assert told or any(str(bad) in warning for warning in report.warnings)
-    assert "\x1b" not in "".join(texts.values())
+    assert "\x1b" not in "".join(made.values())
 
 
 def content() -> dict[str, Any]:
     """A committed record, with the groups that those of later versions hold."""
     found = json.loads(COMMITTED.read_text())
-    for change in (found["metrics"]["final"]["frechet_digits_classifier_change"], found["paired"]["overall"]):
+    for change in (found["metrics"]["final"][name] for name in ("frechet_digits_classifier_change", "loss_difference")):
         change["groups"] = [change["mean"] + 1e-6 * group for group in range(20)]
     return found
 

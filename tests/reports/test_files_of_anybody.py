@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dmp_lightning.reports.ablation import csv_table
 from dmp_lightning.reports.comparison import build_lines
 from dmp_lightning.reports.evidence import read_evidence
+from dmp_lightning.reports.spreadsheet import csv_table
 from dmp_lightning.runs.records import Records, read_folder
 from dmp_lightning.runs.texts import as_code, cut, in_csv, in_markdown, slug, visible
 from tests.reports.made import evidence, record, write
@@ -30,15 +30,15 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a link to itself": (lambda path: path.symlink_to(path.name), "left out"),
     "a pipe": (lambda path: os.mkfifo(path), "is no file"),
     "a key twice": (lambda path: path.write_text(TEXT.replace("{", '{"name": "a", ', 1)), "'name' stands twice"),
-    "NaN": (lambda path: path.write_text(TEXT.replace('"base": 70000', '"base": NaN')), "NaN is no number"),
+    "NaN": (lambda path: path.write_text(TEXT.replace('"parameters": 70000', '"base": NaN')), "NaN is no number"),
     "nested": (lambda path: path.write_text("[" * 99999), "nested more than"),
     "half a character": (lambda path: path.write_text(TEXT.replace('"made"', '"\\ud800"')), "is not JSON"),
     "a huge integer": (
-        lambda path: path.write_text(TEXT.replace('"base": 70000', '"base": ' + "7" * 5000)),
+        lambda path: path.write_text(TEXT.replace('"parameters": 70000', '"base": ' + "7" * 5000)),
         "is not JSON",
     ),
-    "another schema": (lambda path: path.write_text(TEXT.replace('"schema": 1', '"schema": 2')), "schema 1"),
-    "true as schema": (lambda path: path.write_text(TEXT.replace('"schema": 1', '"schema": true')), "schema 1"),
+    "another schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": 3')), "in "),
+    "true as schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": true')), "in "),
     "no schema": (lambda path: path.write_text("{}"), "has no `schema`"),
     "null": (lambda path: path.write_text("null"), "has no `schema`"),
 }

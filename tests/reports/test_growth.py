@@ -11,6 +11,7 @@ import pytest
 
 from dmp_lightning.reports.drawn import COSTS, LINES, SEEDS
 from dmp_lightning.reports.report import Report, build_report
+from dmp_lightning.reports.written import texts
 from dmp_lightning.runs.records import read_folder
 from tests.reports.made import record, write
 
@@ -37,10 +38,10 @@ def test_of_many_lines_those_that_fell_most_are_drawn_and_the_report_says_so(mad
     assert {line.id for line, _ in report.gains_charts} == {line.id for line in fallen}
     for drawn in (report.gallery.samples, report.gallery.gates, report.gallery.evidence):
         assert len(drawn) == LINES
-    texts = dict(report.texts())
-    for text in (texts["report.html"], texts["report.md"]):
+    told = dict(texts(report))
+    for text in (told["report.html"], told["report.md"]):
         assert f"are shown of {LINES} of 40 lines, on each base those whose distance fell most" in text
-    assert len(texts["report.csv"].splitlines()) == 41
+    assert len(told["report.csv"].splitlines()) == 41
 
 
 def test_each_base_has_its_share_and_plots_of_cost_end(made: ModuleType, tmp_path: Path) -> None:

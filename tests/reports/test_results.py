@@ -10,18 +10,21 @@ import pytest
 
 from dmp_lightning.runs import record as module
 from dmp_lightning.runs.record import Results, commit, provenance, read_results, write_results
+from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod
 
 
 @pytest.fixture
 def results() -> Results:
     return Results(
         name="digits",
-        method="dmp",
+        base=SaidBase("digits_dit", 69096, {"backbone.weights": "a.safetensors"}),
+        measure=SaidMeasure("frechet_pixels", 1437, 64, [], {"features": "Pixels"}),
+        method=SaidMethod("mine", "mixture of prompts (DMP)", 2080, {"method": "DMP"}),
+        sweep="gates",
+        axes={"gate": "linear", "rate": 0.5},
         config={"optimiser": {"rates": [1e-4, 1e-3]}, "compile": False, "weights": None},
         seeds={"training": 1, "evaluation": 0},
         metrics={"frechet/classifier": 0.25, "steps": 100},
-        paired={"mean": -0.5, "by_timestep": [0.0, -1.0]},
-        rows=[{"label": "+ DMP"}],
         **provenance("cpu"),
     )
 
@@ -73,8 +76,12 @@ def test_a_failed_write_leaves_the_old_record_and_nothing_else(
     [
         ("{", "is not JSON"),
         ("[1]", "is not the record of a run"),
-        ('{"schema": 99}', "is not in results schema 1"),
-        ('{"schema": 1, "name": "a", "extra": 1}', "command, commit, config, extra, machine"),
+        (
+            '{"schema": 1, "name": "a", "method": "dmp", "rows": []}',
+            "is not in results schema 2, which this version reads: ",
+        ),
+        ('{"schema": 99}', "is not in results schema 2"),
+        ('{"schema": 2, "name": "a", "extra": 1}', "axes, base, command, commit, config, extra, machine"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, content: str, message: str) -> None:

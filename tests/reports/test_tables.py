@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dmp_lightning.reports.statistics import Interval
+from dmp_lightning.intervals import Interval
 from dmp_lightning.reports.tables import Row, markdown_table, print_metrics, print_table, verdict
 
 BASE = Row("pre-trained", "this run", {"classifier": 0.62711}, None, 0, 1000, None, None)

@@ -3,30 +3,23 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from dmp_lightning.commands.earlier import settings_of
 from dmp_lightning.data.stream import DiffusionData
-from dmp_lightning.files import DamagedError, load_tensors, save_tensors
+from dmp_lightning.files import DamagedError
+from dmp_lightning.runs.identity import MEASURED, settings
+from dmp_lightning.tensors import load_tensors, save_tensors
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation, Outcome
 
 log = logging.getLogger(__name__)
-
-DECISIVE = (
-    "backbone.model",
-    "diffusion",
-    "loss_weight",
-    "sampler",
-    "features",
-    "evaluation",
-    "trainer.precision",
-    "matmul_precision",
-)
-"""Parts of the config that what is measured of a base depends on, besides its weights and the data."""
 
 
 def measure_base(
@@ -39,7 +32,7 @@ def measure_base(
 ) -> Outcome:
     """Validate the frozen base, or take what an earlier run of this experiment found, from `base_results`."""
     features = evaluation.generation.frechet.features.fingerprint
-    path = Path(config.base_results) / f"{_key(config, control.base, features, data)}.safetensors"
+    path = Path(config.base_results) / f"{base_key(settings_of(config), control.base, features, data)}.safetensors"
     state = _read(path, len(data.validation), config.evaluation.samples)
     if state is None:
         trainer.validate(control, datamodule=data, verbose=False)
@@ -58,10 +51,10 @@ def measure_base(
     return outcome
 
 
-def _key(config: DictConfig, base: str, features: str, data: DiffusionData) -> str:
-    parts = [OmegaConf.select(config, part) for part in DECISIVE]
-    known = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
-    known += [
+def base_key(config: Mapping[str, Any], base: str, features: str, data: DiffusionData) -> str:
+    """A hash of all that what is measured of a base depends on."""
+    known = [
+        settings(config, MEASURED),
         base,
         features,
         data.train.fingerprint,
@@ -73,7 +66,7 @@ def _key(config: DictConfig, base: str, features: str, data: DiffusionData) -> s
 
 
 def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | None:
-    """What was found, or None where there is nothing, or not of all held-out samples and all generated ones."""
+    """The kept measurements, or None where there are none of all held-out samples and all generated ones."""
     try:
         state = load_tensors(path) if path.is_file() else None
     except DamagedError as error:

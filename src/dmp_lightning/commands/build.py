@@ -120,8 +120,8 @@ def check_fit(source: Source, backbone: Backbone) -> None:
             f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
-    # A source of a user's own need not name its classes.
-    _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
+    if hasattr(source, "num_classes"):  # its conditions are labels, which may have names
+        _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
     source.decode(torch.zeros(1, *source.sample_shape))  # another VAE would be noticed after the first samples only
 
 

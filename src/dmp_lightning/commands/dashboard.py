@@ -13,7 +13,6 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from dmp_lightning.commands.panels import Group, dashboard
 from dmp_lightning.files import replacing
-from dmp_lightning.reports.configs import value_at
 from dmp_lightning.runs.record import Results
 from dmp_lightning.runs.record_shape import is_distance
 from dmp_lightning.training.loggers import REMEDY, sweep_group, why_offline
@@ -52,7 +51,7 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
     obstacle = why_offline(settings) if settings.mode == "online" else f"its mode is {settings.mode}"
     if obstacle is None:
         return _save(entity, project)
-    groups = groups_of(run_of_record(record) for record in results if value_at(record.config, "logger.wandb"))
+    groups = groups_of(run_of_record(record) for record in results if _wandb(record) is not None)
     if not groups:
         raise UserError(
             f"W&B is offline ({obstacle}), and there are no results of runs that it logged: name their folder."
@@ -69,18 +68,21 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
 
 
 def run_of_record(record: Results) -> Run:
-    """What the run of a record has logged to W&B, by the record alone."""
+    """The run of a record as W&B has it, by the record alone."""
     keys = {f"val/{name}" for name in record.metrics["final"] if is_distance(name)}
-    if record.paired:
+    if record.trained:
         keys |= {"val/loss_difference_mean", "val/loss_difference", "val/samples"}
-        if str(value_at(record.config, "method._target_")).endswith(".DMP"):
+        if record.method.settings.get("method") == "DMP":
             keys.add("val/gates")
-    group, sweep, axes = (value_at(record.config, key) for key in ("logger.wandb.group", "sweep.name", "sweep.axes"))
-    return Run(
-        sweep_group(str(group or ""), {"name": str(sweep or "")}),
-        axes if isinstance(axes, dict) else {},
-        frozenset(keys),
-    )
+    group = (_wandb(record) or {}).get("group")
+    return Run(sweep_group(str(group or ""), {"name": record.sweep or ""}), record.axes, frozenset(keys))
+
+
+def _wandb(record: Results) -> dict[str, Any] | None:
+    """The settings of W&B's logger, if a run had it; a record may be anybody's."""
+    logger = record.config.get("logger")
+    found = logger.get("wandb") if isinstance(logger, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def groups_of(runs: Iterable[Run]) -> list[Group]:

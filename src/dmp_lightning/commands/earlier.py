@@ -1,9 +1,9 @@
-"""What runs leave in their folders when they begin, and how the jobs of a sweep are known again by it."""
+"""Each job stores its config in its folder, so that a restarted sweep recognises finished jobs."""
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.files import read_json, write_json
-from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, latest_in, started
+from dmp_lightning.runs.folder import BEGUN, RESULTS, RUN, TOLD_SCHEMA, latest_in, started
+from dmp_lightning.runs.identity import Role, role_of
 from dmp_lightning.runs.record import read_results
 from dmp_lightning.user_error import UserError
-
-ELSEWHERE = (
-    "base_results",
-    "controls",
-    "experiment",
-    "launcher",
-    "logger",
-    "name",
-    "resume",
-    "run_dir",
-    "sweep",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-)
-"""Keys and groups that do not change what a job finds, or that the folder of the sweep stands for."""
-
-INDIRECT = ("gate", "loss_weight")
-"""Groups that act through the keys of others, of a method with a gate and of the diffusion."""
 
 
 def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None:
@@ -48,8 +30,9 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
         _check_same(given or record.config, settings, folder)  # a budget turns keys of the record
         if "final" not in record.metrics:
             raise UserError(f"{folder / RESULTS} is not the record of a training: delete it.")
-        numbers = {name: value for name, value in record.metrics["final"].items() if isinstance(value, float)}
-        paired = record.paired.get("overall")
+        final = record.metrics["final"]
+        numbers = {name: value for name, value in final.items() if isinstance(value, float)}
+        paired = final.get("loss_difference")
         return numbers | ({"loss_difference": paired["mean"]} if paired else {})
     if given and latest_in(folder) is not None:
         _check_same(given, settings, folder)
@@ -58,28 +41,28 @@ def earlier_metrics(config: DictConfig, folder: Path) -> dict[str, float] | None
     return None
 
 
-def differences(there: Any, here: Any, but: tuple[str, ...] = ELSEWHERE, where: str = "") -> Iterator[str]:
-    """Each key of two nested containers with different values, `but` for some; a key that is missing is null.
+def differences(
+    there: Any, here: Any, but: Collection[Role] = (Role.PLACE,), where: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Each key of two nested containers with different values, and a sentence with both; a missing key is null.
 
-    Interpolations that Hydra has written down as they were typed are passed over: what they follow is compared.
+    Keys of the roles `but` are passed over, and so are interpolations that Hydra has written down as they were typed:
+    what they follow is compared.
     """
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
-            path = f"{where}.{key}".lstrip(".")
-            if not elsewhere(path, but):
-                yield from differences(there.get(key), here.get(key), but, path)
-    elif there != here and not (isinstance(there, str) and "${" in there):
-        yield f"{where} is {there} there, {here} here"
+            yield from differences(there.get(key), here.get(key), but, f"{where}.{key}".lstrip("."))
+    elif there != here and role_of(where) not in but and not (isinstance(there, str) and "${" in there):
+        yield where, f"{where} is {there} there, {here} here"
 
 
-def elsewhere(key: str, keys: tuple[str, ...] = ELSEWHERE) -> bool:
-    """Whether a key, or the override of one, is one of `keys` or below it: those change nothing of what a job finds."""
-    key = key.lstrip("+").partition("=")[0]
-    return any(key == other or key.startswith(f"{other}.") for other in keys)
+def elsewhere(override: str) -> bool:
+    """Whether an override changes nothing of what a job of a sweep finds, or the folder of the sweep stands for it."""
+    return role_of(override.lstrip("+").partition("=")[0]) is Role.PLACE
 
 
 def _check_same(there: Any, here: Any, folder: Path) -> None:
-    found = list(differences(there, here))
+    found = [sentence for _, sentence in differences(there, here)]
     if found:
         more = f", and {len(found) - 2} more" if len(found) > 2 else ""
         raise UserError(
@@ -90,9 +73,8 @@ def _check_same(there: Any, here: Any, folder: Path) -> None:
 
 def _check_new(settings: Any, folder: Path) -> None:
     for begun in sorted(folder.parent.glob(f"*/{BEGUN}")):
-        found = [] if begun.parent == folder else list(differences(_begun_with(begun), settings))
-        acting = [each for each in found if not each.startswith(INDIRECT)]
-        if found and not acting:
+        found = [] if begun.parent == folder else [key for key, _ in differences(_begun_with(begun), settings)]
+        if found and all(role_of(key) is Role.COPY for key in found):
             group = found[0].partition(".")[0]
             raise UserError(f"This is the run of {begun.parent.name} again: here nothing depends on {group}.")
 
@@ -123,5 +105,5 @@ def begin(folder: Path, config: DictConfig, kind: str = RUN, resuming: bool = Fa
 def write_settings(path: Path, settings: dict[str, Any], **more: str) -> None:
     """Write down what a job was told, with the command, and `more`."""
     command = shlex.join(["python", *sys.orig_argv[1:]])
-    content = {"schema": 1, "name": settings.get("name"), "config": settings, **more, "command": command}
+    content = {"schema": TOLD_SCHEMA, "name": settings.get("name"), "config": settings, **more, "command": command}
     write_json(content, path)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, distributed
 from tqdm import tqdm
 
 from dmp_lightning.commands.build import check_features
-from dmp_lightning.commands.earlier import begin
+from dmp_lightning.commands.earlier import begin, settings_of
 from dmp_lightning.commands.models import Sampling, build_sampling
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.data.pixels import to_uint8
@@ -23,24 +23,13 @@ from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.metrics.chunks import Chunks, Make
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.metrics import measure, of_too_few
-from dmp_lightning.metrics.reference_pictures import PictureReference
-from dmp_lightning.metrics.references import Reference, SourceImages, check_reference, open_reference
+from dmp_lightning.metrics.references import PictureReference, Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.reports.tables import print_metrics
 from dmp_lightning.runs.folder import EVALUATION, check_folder
+from dmp_lightning.runs.identity import SAMPLED, settings
 from dmp_lightning.runs.record import Results, provenance, write_results
+from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod, base_name, in_sweep, parts
 from dmp_lightning.training.ctrl_c import promise
-
-DECISIVE = (
-    "backbone.model",
-    "diffusion",
-    "sampler",
-    "evaluation.guidance",
-    "evaluation.seed",
-    "evaluation.batch_size",  # for the last bits
-    "trainer.precision",
-    "matmul_precision",
-)
-"""Parts of the config that samples depend on, besides the weights."""
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
@@ -84,7 +73,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
     if isinstance(reference, PictureReference):
-        reference.tell()
+        reference.log_changes()
     compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
@@ -96,7 +85,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
             if config.npz:
                 chunks.write_npz(folder / f"{name}.npz")
     if _rank() == 0:
-        _report(config, sampling, metrics, known | {"reference_images": len(reference), "too_few": few})
+        _report(config, sampling, metrics, known, len(reference), few)
     return metrics
 
 
@@ -134,33 +123,37 @@ def _complete(chunks: Chunks, make: Make, what: str, device: torch.device) -> No
 
 
 def _report(
-    config: DictConfig, sampling: Sampling, metrics: dict[str, dict[str, float]], known: dict[str, Any]
+    config: DictConfig,
+    sampling: Sampling,
+    metrics: dict[str, dict[str, float]],
+    known: dict[str, str],
+    images: int,
+    few: list[str],
 ) -> None:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
+    plain, method = settings_of(config), list(sampling.models.values())[-1]
+    said, parameters = parts(plain), sum(weight.numel() for weight in sampling.models["base"].backbone.parameters())
     results = Results(
         name=config.name,
-        method=list(sampling.models.values())[-1].label,
-        config={str(key): value for key, value in container.items()},
+        base=SaidBase(base_name(plain), parameters, said.base),
+        measure=SaidMeasure(None, images, None, few, said.measure),
+        method=SaidMethod(method.label, method.label, method.size, said.method),
+        **in_sweep(plain),
+        config=plain,
         seeds={"evaluation": config.evaluation.seed},
         metrics=metrics | {"depend_on": known},
-        paired={},
-        rows=[],
         **provenance(str(sampling.device)),
     )
     path = write_results(results, Path(config.run_dir) / "results.json")
-    print_metrics(metrics, known["too_few"])
+    print_metrics(metrics, few)
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 
 
 def _samples_key(config: DictConfig, known: dict[str, str], name: str, seen: str) -> str:
     """Of all that samples depend on, and how they are `seen`; not of their number, so that more can be added."""
-    parts = [OmegaConf.select(config, part) for part in DECISIVE]
-    plain = [OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for part in parts]
     weights, labels = known[f"weights_{name}"], config.classes and list(config.classes)
     if name != "base":
         weights += known["patch"]  # which also says what the method does with its weights
-    return _key(*plain, weights, labels, seen)
+    return _key(settings(settings_of(config), SAMPLED), weights, labels, seen)
 
 
 def _key(*parts: Any) -> str:

@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.build import build_backbone, build_together, check_fit, set_matmul_precision
 from dmp_lightning.commands.checks.preflight import check_accelerator
-from dmp_lightning.commands.trust.patched import patched
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Drawing
+from dmp_lightning.patching.parse import patched
 from dmp_lightning.user_error import UserError
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}

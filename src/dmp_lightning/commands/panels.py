@@ -60,7 +60,7 @@ def dashboard(entity: str, project: str, groups: list[Group], online: bool) -> t
 
 
 def comparison(group: Group) -> list[Any]:
-    """What the runs achieve by the value of each axis, all axes and metrics at once, and the course of training."""
+    """Metrics by the value of each axis, all axes and metrics at once, and the course of training."""
     metrics = [metric for metric in sorted(group.keys) if _is_distance(metric)] + sorted({DIFFERENCE} & group.keys)
     panels: list[Any] = []
     for metric in metrics:

@@ -47,12 +47,13 @@ def make_report(config: DictConfig) -> Path:
 
 def _write(records: "Records", title: str, output: Path) -> None:
     from dmp_lightning.reports.report import build_report
+    from dmp_lightning.reports.written import draw, texts
 
     report = build_report(records, title)
-    for name, text in report.texts():
+    for name, text in texts(report):
         with replacing(output / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    report.draw(output / "figures")
+    draw(report, output / "figures")
     for warning in report.warnings:
         print(f"warning: {warning}")
     print(f"{report.summary}: {output / 'report.html'}")

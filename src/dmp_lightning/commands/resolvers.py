@@ -1,7 +1,7 @@
 """The interpolations of our configs: where a run works, and numbers that follow from others."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dmp_lightning.commands.resuming import keep_settings
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.user_error import MissingFileError, UserError
@@ -81,19 +80,20 @@ def checked(kind: str) -> bool:
     if first and HydraConfig.initialized():  # it is not where a config is only shown
         job = HydraConfig.get()
         option = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else None
-        folder = Path(job.runtime.output_dir)
-        check_folder(folder, job.job.name, kind, option)
-        keep_settings(folder)
+        check_folder(Path(job.runtime.output_dir), job.job.name, kind, option)
     return False
 
 
-def prompts(count: int | str | None, input_size: int | None, patch_size: int | None) -> int | str | None:
+def prompts(
+    count: int | float | None, input_size: int | Sequence[int] | None, patch_size: int | None
+) -> int | float | None:
     """The number of prompts that `method.prompt_count` asks for; as it is where the backbone does not say its sizes."""
     if input_size is None or patch_size is None:
         return count
     from dmp_lightning.prompts.placement import counted  # which imports torch
 
-    tokens = (input_size // patch_size) ** 2
+    rows, columns = (input_size, input_size) if isinstance(input_size, int) else input_size
+    tokens = (rows // patch_size) * (columns // patch_size)
     return tokens if count is None else counted(count, tokens)
 
 

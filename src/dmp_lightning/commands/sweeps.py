@@ -26,7 +26,7 @@ LONGEST = 200  # characters of a folder's name; file systems take 255
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: `state` is done, skipped (it had its result) or failed (by `error`)."""
+    """The end of a job: `state` is done, skipped (it had its result) or failed (by `error`)."""
 
     state: str
     folder: Path

@@ -81,11 +81,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     control_module = build_module(config, control, base)
     measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
     label = config.label or method.label + (", EMA" if ema else "")
-    rows = [Measured(control.label if method.trained() else label, control.size, measured)]
+    rows = [Measured(control.label if method.trained() else label, control.label, control.size, measured)]
     describe(method)
     if method.trained():
         fit(trainer, module, data, evaluation, checkpoint, config.compile)
-        rows.append(Measured(label, method.size, evaluation.outcome()))
+        rows.append(Measured(label, method.label, method.size, evaluation.outcome()))
         export(module, ema, run_dir, config)
     return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
 

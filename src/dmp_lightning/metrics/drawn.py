@@ -86,14 +86,14 @@ def generate(
 ) -> Iterator[tuple[list[int], Samples]]:
     """Yield the samples `indices` in batches, each with its indices, without gradients.
 
-    The noise of sample n, the first and that of every step, depends on `seed` and n alone; its condition is
-    row n of `conditions`, round and round. Process r of w generates `indices[r::w]`.
+    The noise of sample n, the first and that of every step, depends on `seed` and n alone; its condition is row n of
+    `conditions`, modulo their number.
 
     Args:
-        model: `model(x, t, condition)`, already guided where it should be, and in eval mode: the caller's business.
+        model: `model(x, t, condition)`, guided by the caller if it should be, and in eval mode.
         process: that the model was trained on. shape: (C, H, W) of a sample.
-        conditions: to go through, `backbone.conditions()` for all.
-        decode: from latents to images in [-1, 1]; None where the samples are images.
+        conditions: to use in turn, `backbone.conditions()` for all.
+        decode: from latents to images in [-1, 1]; None if the samples are images.
     """
     for start in range(0, len(indices), batch_size):
         batch = list(indices[start : start + batch_size])

@@ -5,37 +5,27 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Num
-from scipy.stats import t as student_t
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generators
-from dmp_lightning.metrics.jackknife import GROUPS
+from dmp_lightning.intervals import GROUPS, Change, Interval, student
 from dmp_lightning.user_error import UserError
 
 Model = Callable[[Tensor, Tensor, Condition], Tensor]
 LossTable = Float[Tensor, "N S"]
 
 
-class Interval(NamedTuple):
-    """A mean and the ends of its two-sided confidence interval, float64, all of one shape."""
-
-    mean: Float[Tensor, "*S"]
-    low: Float[Tensor, "*S"]
-    high: Float[Tensor, "*S"]
-
-
 class Comparison(NamedTuple):
     """Loss of the patched model minus loss of the base, so that below zero is better.
 
-    `overall` holds scalars; `by_stratum` (S,) holds an interval for each stratum by itself, noisiest timesteps last.
-    `groups` holds the overall mean without each group of images in turn, as a change of the Fréchet distance does.
+    `overall` is over all strata, in groups of images; `by_stratum` holds the S intervals of each stratum by itself,
+    noisiest timesteps last.
     """
 
-    overall: Interval
-    by_stratum: Interval
-    groups: Float[Tensor, " G"] | None = None
+    overall: Change
+    by_stratum: list[Interval]
 
 
 def validation_draws(
@@ -74,7 +64,7 @@ def per_sample_losses(
     return torch.stack(losses, dim=1)
 
 
-def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Comparison:
+def compare(base: LossTable, patched: LossTable) -> Comparison:
     """Mean differences with their intervals, over N images at S timesteps each.
 
     Losses of one image share its content: its mean over the strata is one observation, and N counts, not N * S.
@@ -85,20 +75,16 @@ def compare(base: LossTable, patched: LossTable, confidence: float = 0.95) -> Co
     if len(base) < 2:
         raise UserError("A paired comparison needs two validation images at least, for the noise between them.")
     difference = patched.double() - base.double()
-    by_image = difference.mean(1)
-    return Comparison(_interval(by_image, confidence), _interval(difference, confidence), _leave_one_out(by_image))
+    by_image, n = difference.mean(1), len(base)
+    overall = student(by_image.mean().item(), by_image.std().item(), n)
+    strata = zip(difference.mean(0).tolist(), difference.std(0).tolist(), strict=True)
+    return Comparison(
+        Change(overall, _leave_one_out(by_image)), [student(mean, deviation, n) for mean, deviation in strata]
+    )
 
 
-def _leave_one_out(values: Float[Tensor, " N"]) -> Float[Tensor, " G"]:
+def _leave_one_out(values: Float[Tensor, " N"]) -> list[float]:
     """The mean without each group in turn: image n is in group n mod 20 (or N, if that is less)."""
     groups = min(GROUPS, len(values))
     group = torch.arange(len(values)) % groups
-    return torch.stack([values[group != left_out].mean() for left_out in range(groups)])
-
-
-def _interval(values: Float[Tensor, "N *S"], confidence: float) -> Interval:
-    """Student's interval of the mean over the first axis."""
-    n = len(values)
-    mean = values.mean(0)
-    margin = float(student_t.ppf((1 + confidence) / 2, n - 1)) * values.std(0) / n**0.5
-    return Interval(mean, mean - margin, mean + margin)
+    return [values[group != left_out].mean().item() for left_out in range(groups)]

@@ -1,1 +1,1 @@
-"""What a run leaves for people to read: its record, its table, its verdict and its pictures."""
+"""Reads the records of runs, compares them, and makes tables, verdicts, plots, pictures and pages."""

@@ -1,11 +1,11 @@
-"""Axes: what was turned while all else stayed, as the sweeps say, or as the configs of the runs show."""
+"""Axes: what sweeps turned while all else stayed, as their records say."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
-from dmp_lightning.reports.configs import ABSENT, by_value, differing, short
 from dmp_lightning.reports.lines import Line, grouped
+from dmp_lightning.reports.settings import ABSENT, by_value, differing, short
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,14 @@ class Axis:
 
 
 def build_axes(lines: Iterable[Line]) -> list[Axis]:
-    """Every axis along which two lines or more can be compared, those of sweeps first, for each base."""
+    """Every axis of a sweep along which two lines or more can be compared, for each base."""
     axes = []
-    for (measure, sweep), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
-        for name, series in _of_sweep(same) if sweep else _of_configs(same):
+    for (measure, _), same in grouped(lines, lambda line: (line.base.measure, line.sweep)).items():
+        for name, series in _of_sweep(same):
             compared = [one for one in series if len({value for value, _ in one.points}) > 1]
             on = grouped(compared, lambda one: one.base)
             axes += [Axis(name, measure, base if len(on) > 1 else "", told) for base, told in on.items()]
-    swept = {id(axis) for axis in axes if any(line.sweep for series in axis.series for _, line in series.points)}
-    # The axis of bases comes last: it has all others in one plot.
-    return sorted(axes, key=lambda axis: (id(axis) not in swept, axis.name == "base"))
+    return sorted(axes, key=lambda axis: axis.name == "base")  # which comes last: it has all others in one plot
 
 
 def _of_sweep(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
@@ -68,39 +66,6 @@ def _of_sweep(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
     for name in names:
         others = [other for other in names if other != name]
         yield name, _series([line for line in lines if name in line.axes], name, others, sorted(unexplained))
-
-
-def _of_configs(lines: list[Line]) -> Iterable[tuple[str, list[Series]]]:
-    """An axis for each key in which lines differ; a series has all other keys in common."""
-    keys = differing(line.config for line in lines)
-    for key in keys:
-        inner = [other for other in keys if other.startswith(f"{key}.")]  # settings of what stands at the key
-        rest = [other for other in keys if other != key and other not in inner]
-        groups = grouped(lines, partial(_at, rest))
-        groups = {
-            shared: same for shared, same in groups.items() if len({line.config.get(key, ABSENT) for line in same}) > 1
-        }
-        told = [rest[i] for i in range(len(rest)) if len({shared[i] for shared in groups}) > 1]
-        yield (
-            "base" if key == "backbone.weights" else short(key),
-            [
-                Series(
-                    _context(same[0], told),
-                    sorted(((_value(line, key), line) for line in same), key=lambda point: by_value(point[0])),
-                )
-                for same in groups.values()
-            ],
-        )
-
-
-def _at(keys: list[str], line: Line) -> tuple[str, ...]:
-    return tuple(line.config.get(key, ABSENT) for key in keys)
-
-
-def _value(line: Line, key: str) -> str:
-    """Where a line stands on the axis of a key, as the rest of the report says it."""
-    names = {"backbone.weights": line.base.name, "method": line.method}
-    return names.get(key, line.config.get(key, ABSENT))
 
 
 def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) -> list[Series]:
@@ -122,10 +87,3 @@ def _series(lines: list[Line], name: str, others: list[str], keys: list[str]) ->
         )
         for shared, same in groups.items()
     ]
-
-
-def _context(line: Line, keys: list[str]) -> str:
-    """What a series has in common and others have not: the method and its settings are told by their names."""
-    told = [key for key in keys if not key.startswith(("method.", "backbone", "recipe.learning_rates"))]
-    parts = [line.method] if "method" in told else []
-    return ", ".join([*parts, *[f"{short(key)} {line.config.get(key, ABSENT)}" for key in told if key != "method"]])

@@ -16,7 +16,7 @@ from dmp_lightning.reports.chart_parts import (
     zero_line,
 )
 from dmp_lightning.reports.chart_rows import DISTANCE, change_rows
-from dmp_lightning.reports.configs import by_value
+from dmp_lightning.reports.settings import by_value
 
 NARROW = 45  # letters that have room below an axis
 MANY = 5  # values on it

@@ -1,4 +1,4 @@
-"""How the plots of a report look, and their PNG files."""
+"""The look of the plots of a report, and their PNG files."""
 
 from dataclasses import dataclass
 from pathlib import Path

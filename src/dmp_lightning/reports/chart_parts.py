@@ -1,4 +1,4 @@
-"""What the plots of a report are put together from."""
+"""Parts that plots of a report share."""
 
 from typing import Any
 
@@ -32,12 +32,12 @@ def vertical(title: str, scale: alt.Scale, axis: alt.Axis) -> tuple[alt.Y, alt.Y
 
 
 def zero_line() -> Any:
-    """Where nothing has changed from the base."""
+    """The line of no change from the base."""
     return alt.Chart(alt.InlineData(values=[{}])).mark_rule(strokeDash=[4, 3], opacity=0.6).encode(y=alt.datum(0))
 
 
 def tooltip(what: str, seed: bool = False) -> list[Any]:
-    """What a mark tells of its line, a mean of how many seeds or one seed."""
+    """The text on a mark: its line, and whether it is a mean of seeds or one seed."""
     number = alt.Tooltip("seed:N") if seed else alt.Tooltip("seeds:Q")
     return [alt.Tooltip("line:N"), alt.Tooltip("base:N"), number, alt.Tooltip("mean:Q", title=what, format=".4g")]
 

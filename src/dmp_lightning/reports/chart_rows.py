@@ -1,11 +1,10 @@
-"""What the plots of a report show, as rows: means over seeds with what lies to either side, and each seed."""
+"""The rows that plots draw: means over seeds with their intervals or deviations, and each seed."""
 
 from typing import Any
 
-from dmp_lightning.reports.configs import value_at
+from dmp_lightning.intervals import Interval, around, as_interval, over_seeds
 from dmp_lightning.reports.drawn import SEEDS
-from dmp_lightning.reports.lines import Base, Line, as_interval
-from dmp_lightning.reports.statistics import Interval, estimate
+from dmp_lightning.reports.lines import STRATA, Base, Line
 
 DISTANCE, LOSS = "distance", "loss"
 FREE = "none (the base)"
@@ -15,17 +14,17 @@ STEPS = 1000  # of a schedule whose config does not say it
 def change_rows(line: Line, quantity: str) -> list[dict[str, Any]]:
     """Change of the `distance` or of the paired `loss` from the base, with its 95% interval as in the table."""
     changes, found = (line.changes, line.change) if quantity == DISTANCE else (line.losses, line.loss)
-    return _rows(line, [change and change.mean for change in changes], found and found.interval)
+    return _rows(line, [change and change.mean for change in changes], found)
 
 
 def cost_rows(line: Line, cost: str) -> list[dict[str, Any]]:
     """Fréchet distance with its deviation over seeds, and the cost: `parameters` or `seconds`."""
-    values = [run.record.metrics["final"].get(line.base.metric) for run in line.runs]
+    values = [run.final.get(line.base.metric) for run in line.runs]
     whole = line.distance
-    around = whole and Interval(whole.mean, whole.mean - (whole.deviation or 0), whole.mean + (whole.deviation or 0))
+    deviated = whole and around(whole.mean, whole.deviation or 0)
     seconds = line.seconds
     amount = line.parameters if cost == "parameters" else seconds and seconds.mean
-    return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values, around)]
+    return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values, deviated)]
 
 
 def free_rows(base: Base) -> list[dict[str, Any]]:
@@ -40,17 +39,17 @@ def free_rows(base: Base) -> list[dict[str, Any]]:
 def gains_rows(line: Line) -> list[dict[str, Any]]:
     """Loss minus the base's at each stratum of timesteps, in the middle of it, with its 95% interval over all seeds,
     and that of each of the first seeds."""
-    found = [(run, run.record.paired["by_stratum"]) for run in line.runs if run.record.paired.get("by_stratum")]
+    found = [(run, strata) for run in line.runs if (strata := run.final.get(STRATA))]
     if not found:
         return []
     count = len(found[0][1]["mean"])
-    said = value_at(line.runs[0].record.config, "diffusion.betas.steps")
-    steps = said if type(said) is int and 0 < said < 2**31 else STEPS
+    said = line.config.get("diffusion.betas.steps", "")
+    steps = int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 2**31 else STEPS
     rows: list[dict[str, Any]] = []
     for index in range(count):
         t = (index + 0.5) * steps / count
         changes = [as_interval({end: strata[end][index] for end in Interval._fields}) for _, strata in found]
-        whole = estimate(changes)
+        whole = over_seeds(changes)
         if whole is None:
             continue
         for (run, _), change in zip(found[:SEEDS], changes[:SEEDS], strict=True):
@@ -58,16 +57,16 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
             rows.append(
                 {"id": line.id, "line": line.name, "kind": "seed", "seed": str(run.seed), "t": t, "mean": change.mean}
             )
-        rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | whole.interval._asdict())
+        rows.append({"id": line.id, "line": line.name, "kind": "mean", "t": t} | whole._asdict())
     return rows
 
 
-def _rows(line: Line, values: list[float | None], around: Interval | None) -> list[dict[str, Any]]:
-    if around is None:
+def _rows(line: Line, values: list[float | None], interval: Interval | None) -> list[dict[str, Any]]:
+    if interval is None:
         return []
     told: dict[str, Any] = {"line": line.name, "method": line.method, "base": line.base.name, "id": line.id}
     rows = [
         told | {"kind": "seed", "seed": str(run.seed), "mean": value}
         for run, value in zip(line.runs, values, strict=True)
     ]
-    return [*rows, told | {"kind": "mean", "seeds": len(values)} | around._asdict()]
+    return [*rows, told | {"kind": "mean", "seeds": len(values)} | interval._asdict()]

@@ -1,46 +1,33 @@
-"""Sorting runs into bases and lines: what was measured alike, on which base, and which runs are seeds of one config."""
+"""Sorting runs into bases and lines by what their records say: equal measure and base, and equal method."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from dmp_lightning.reports.configs import Flat, flatten, part, value_at, without
-from dmp_lightning.reports.lines import Base, Line, grouped
-from dmp_lightning.reports.names import name_bases, name_lines, name_methods, named
-from dmp_lightning.reports.statistics import spread
+from dmp_lightning.intervals import spread
+from dmp_lightning.reports.lines import STRATA, Base, Line, grouped
+from dmp_lightning.reports.names import conditions, name_bases, name_lines
 from dmp_lightning.reports.tables import FEW
-from dmp_lightning.runs.record_shape import is_distance
 from dmp_lightning.runs.records import Run
 from dmp_lightning.runs.texts import cut
-
-MEASURE = ("features", "evaluation", "sampler", "data", "diffusion.betas")
-"""Parts of a config without which quality cannot be compared."""
-INCEPTION = 2048  # features of an FID
 
 
 def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[Line]]:
     """The bases of all runs, frozen runs among them, and the lines on these bases.
 
-    Of runs with the same config and seed the first counts, and `warnings` say so.
+    Of runs with the same settings and seed the first counts, and `warnings` say so.
     """
-    flat = {id(run): flatten(run.record.config) for run in runs}
-    measures = named({part(config, MEASURE): config for config in flat.values()}, MEASURE)
+    measures = conditions({_as_key(run.record.measure.settings): run.record.measure.settings for run in runs})
     bases: list[Base] = []
     lines: list[Line] = []
-    for (measure, *_), group in grouped(runs, lambda run: _base_key(run, flat[id(run)])).items():
-        config = flat[id(group[0])]
-        base = _base(group, config, measures[measure])
+    for (measure, *_), group in grouped(runs, _base_key).items():
+        base = _base(group, measures[measure])
         bases.append(base)
-        patched = [run for run in group if len(run.record.rows) > 1]
-        for seeds in grouped(patched, lambda run: without(flat[id(run)], ())).values():
-            seeds = _one_a_seed(_alike(seeds, warnings), warnings)
-            first = seeds[0].record
-            axes, sweep = axes_of(first.config), as_axis(value_at(first.config, "sweep.name") or "")
-            lines.append(Line(cut(first.method), "", base, flat[id(seeds[0])], seeds, axes, sweep))
-    name_bases(bases, flat)
-    name_methods(lines)
+        trained = [run for run in group if run.record.trained]
+        trained_so = grouped(trained, lambda run: _as_key(run.record.method.settings)).values()
+        lines += [_line(base, _one_a_seed(_alike(seeds, warnings), warnings)) for seeds in trained_so]
+    name_bases(bases)
     name_lines(lines)
     for number, base in enumerate(bases):
         base.id = f"base-{number}"
@@ -49,60 +36,49 @@ def build_lines(runs: list[Run], warnings: list[str]) -> tuple[list[Base], list[
     return bases, lines
 
 
-def axes_of(config: dict[str, Any]) -> dict[str, str]:
-    """The values of a run on the axes of its sweep."""
-    axes = value_at(config, "sweep.axes")
-    return {cut(name): as_axis(value) for name, value in axes.items()} if isinstance(axes, dict) else {}
-
-
 def as_axis(value: Any) -> str:
     """A value on an axis as text."""
-    return cut(str(value).lower() if value is None else str(value))
+    return cut("null" if value is None else str(value))
 
 
-def metric_of(run: Run) -> str:
-    """The key of the Fréchet distance among the metrics of a run."""
-    return next(filter(is_distance, run.record.metrics["final"]))
+def _as_key(settings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(settings.items()))
 
 
-def too_few(run: Run) -> bool:
-    """Whether its distance is of no more images than features; a record of before this was counted tells it of FID."""
-    counts = run.record.metrics.get("counts")
-    if counts:
-        return counts["too_few"]
-    samples = value_at(run.record.config, "evaluation.samples")
-    return metric_of(run) == "fid" and type(samples) is int and samples <= INCEPTION
+def _base_key(run: Run) -> tuple[Hashable, ...]:
+    record = run.record
+    settings = _as_key(record.measure.settings), _as_key(record.base.settings)
+    return *settings, record.measure.metric, record.base.parameters
 
 
-def _features(run: Run) -> str:
-    metric = cut(metric_of(run))
-    name = "FID" if metric == "fid" else f"Fréchet distance ({metric.removeprefix('frechet_').replace('_', ' ')})"
-    return name + FEW if too_few(run) else name
+def _base(runs: list[Run], measured_so: str) -> Base:
+    record = runs[0].record
+    metric, found = record.measure.metric, [run.record.metrics["base"] for run in runs]
+    assert metric is not None  # of a training
+    name = "FID" if metric == "fid" else f"Fréchet distance ({cut(metric).removeprefix('frechet_').replace('_', ' ')})"
+    few = bool(record.measure.too_few)
+    distance, loss = (spread([metrics.get(key) for metrics in found]) for key in (metric, "loss"))
+    measure = name + FEW * few + measured_so
+    return Base(cut(record.base.name), measure, metric, distance, loss, record.base.parameters, runs, few)
 
 
-def _base_key(run: Run, config: Flat) -> tuple[Hashable, ...]:
-    size = run.record.rows[0]["base"]  # parameters: of one config all runs have as many
-    return part(config, MEASURE), part(config, ("backbone", "diffusion")), metric_of(run), size
-
-
-def _base(runs: list[Run], config: Flat, conditions: str) -> Base:
-    measure = _features(runs[0]) + conditions
-    metric, found = metric_of(runs[0]), [run.record.metrics["base"] for run in runs]
-    distance, loss = (spread([metrics.get(name) for metrics in found]) for name in (metric, "loss"))
-    weights = config.get("backbone.weights", "null")
-    name = "random weights" if weights == "null" else Path(weights).stem
-    return Base(name, measure, metric, distance, loss, runs[0].record.rows[0]["base"], runs, too_few(runs[0]))
+def _line(base: Base, seeds: list[Run]) -> Line:
+    first = seeds[0].record
+    config = first.base.settings | first.measure.settings | first.method.settings
+    axes = {cut(name): as_axis(value) for name, value in first.axes.items()}
+    return Line(cut(first.method.label), cut(first.method.kind), base, config, seeds, axes, cut(first.sweep or ""))
 
 
 def _alike(runs: list[Run], warnings: list[str]) -> list[Run]:
     """The runs of a line, without the gains by timestep of those that have measured another number of strata."""
-    counts = {id(run): len(strata["mean"]) for run in runs if (strata := run.record.paired.get("by_stratum"))}
+    counts = {id(run): len(strata["mean"]) for run in runs if (strata := run.final.get(STRATA))}
     most = next((value for value, _ in Counter(counts.values()).most_common(1)), 0)
     kept = []
     for run in runs:
         if counts.get(id(run), most) != most:
             warnings.append(f"{run.where}: its strata are left out, they are {counts[id(run)]}, not {most}.")
-            run = replace(run, record=replace(run.record, paired={"overall": run.record.paired.get("overall")}))
+            metrics = run.record.metrics | {"final": run.final | {STRATA: None}}
+            run = replace(run, record=replace(run.record, metrics=metrics))
         kept.append(run)
     return kept
 

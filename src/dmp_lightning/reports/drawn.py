@@ -1,4 +1,4 @@
-"""What of a large report is drawn, so that its cost stays in proportion to the records and its page opens."""
+"""The choice of what is drawn of a large report: its cost stays in proportion to the records, and its page opens."""
 
 from collections.abc import Sequence
 
@@ -29,4 +29,4 @@ def drawn_lines(lines: Sequence[Line], warnings: list[str]) -> list[Line]:
 
 
 def _fall(line: Line) -> float:
-    return line.change.interval.mean if line.change else float("inf")
+    return line.change.mean if line.change else float("inf")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from dmp_lightning.files import check_tensors
 from dmp_lightning.runs.record_shape import LARGEST
+from dmp_lightning.tensors import check_tensors
 from dmp_lightning.user_error import UserError
 
 SAMPLES, GATES = ("samples_before", "samples_after"), ("gate_weights", "gate_timesteps", "gate_blocks", "prompt_norms")

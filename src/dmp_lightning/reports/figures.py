@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dmp_lightning.files import replacing
+from dmp_lightning.reports.pictures import in_colour, scale_of, tiled
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLUMNS = 12
@@ -24,12 +25,12 @@ def samples_figure(
         before, after: (N, H, W) grey or (N, 3, H, W) colour, 0 to 255.
     """
     columns = min(COLUMNS, len(before))
-    bands = math.ceil(len(before) / columns)
+    bands, edge = math.ceil(len(before) / columns), max(1, before.shape[-1] // 16)
     figure = Figure(figsize=(0.9 + 0.75 * columns, 0.5 + 1.65 * bands), layout="constrained")
     figure.suptitle("Samples from the same noise, before and after")
     for band in range(bands):
         part = slice(band * columns, (band + 1) * columns)
-        mosaic = np.concatenate([_strip(images[part], columns) for images in (before, after)])
+        mosaic = np.concatenate([tiled(in_colour(images[part]), columns, edge) for images in (before, after)])
         axes = figure.add_subplot(bands, 1, band + 1)
         axes.imshow(mosaic, interpolation="nearest")
         height = len(mosaic)
@@ -55,13 +56,9 @@ def gates_figure(
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(blocks) :]:
         axes.set_visible(False)
-    # Weights that are all alike must look alike, not as rounding errors stretched over the whole scale.
-    low, high = float(weights.min()), float(weights.max())
-    margin = max(0.01 * abs(high) - (high - low), 0) / 2
+    low, high = scale_of(weights)
     for axes, block, plane in zip(grid.flat, blocks, weights, strict=False):
-        image = axes.pcolormesh(
-            timesteps, np.arange(plane.shape[1]), plane.T, vmin=low - margin, vmax=high + margin, shading="nearest"
-        )
+        image = axes.pcolormesh(timesteps, np.arange(plane.shape[1]), plane.T, vmin=low, vmax=high, shading="nearest")
         axes.set_title(f"block {block}", fontsize="medium")
     figure.colorbar(image, ax=grid, label="weight", aspect=12 * rows)
     figure.suptitle("Weights of the gate")
@@ -77,7 +74,7 @@ def loss_difference_figure(
     high: Float[np.ndarray, " S"],
     path: str | Path,
 ) -> Path:
-    """How much the validation loss differs from the base's at each timestep, with its 95% band; below zero is better.
+    """Difference of the validation loss from the base's at each timestep, with its 95% band; below zero is better.
 
     Args:
         timesteps: centres of the strata. difference, low, high: paired loss minus the base's, and its interval's ends.
@@ -115,16 +112,6 @@ def learning_curves_figure(
     axes.set_xlabel("step")
     axes.legend(frameon=False)
     return _save(_plain(figure, axes), path)
-
-
-def _strip(images: UInt8[np.ndarray, "N *pixels"], columns: int) -> UInt8[np.ndarray, "H W 3"]:
-    """The images side by side in a white row for `columns` of them, with an edge around each."""
-    if images.ndim == 3:
-        images = np.repeat(images[:, None], 3, axis=1)
-    edge = max(1, images.shape[-1] // 16)
-    padded = np.pad(images, [(0, columns - len(images)), (0, 0), (0, 0), (0, 0)], constant_values=255)
-    padded = np.pad(padded, [(0, 0), (0, 0), (edge, edge), (edge, edge)], constant_values=255)
-    return np.concatenate(list(padded.transpose(0, 2, 3, 1)), axis=1)
 
 
 def _plain(figure: Figure, axes: Axes) -> Figure:

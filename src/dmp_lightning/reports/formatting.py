@@ -2,8 +2,8 @@
 
 import math
 
-from dmp_lightning.reports.configs import ABSENT
-from dmp_lightning.reports.statistics import Estimate, Interval, Spread
+from dmp_lightning.intervals import Interval, Spread
+from dmp_lightning.reports.settings import ABSENT
 
 MOST = 8  # decimals
 
@@ -36,7 +36,7 @@ def alone_text(found: Spread | None, form: str = ".4g") -> str:
 
 def bounds_text(change: Interval) -> str:
     """`[low, high]` with signs, to two digits of half its width, or as many as tell an end from zero."""
-    decimals = _decimals((change.high - change.low) / 2)
+    decimals = _decimals(change.margin)
     while decimals < MOST and any(end and round(end, decimals) == 0 for end in (change.low, change.high)):
         decimals += 1
     return f"[{number(change.low, f'+.{decimals}f')}, {number(change.high, f'+.{decimals}f')}]"
@@ -44,12 +44,12 @@ def bounds_text(change: Interval) -> str:
 
 def mean_text(change: Interval) -> str:
     """The change itself, to two digits of half the width of its interval."""
-    return number(change.mean, f"+.{_decimals((change.high - change.low) / 2)}f")
+    return number(change.mean, f"+.{_decimals(change.margin)}f")
 
 
-def estimate_text(found: Estimate | None) -> str:
+def interval_text(found: Interval | None) -> str:
     """`mean [low, high]`."""
-    return ABSENT if found is None else f"{mean_text(found.interval)} {bounds_text(found.interval)}"
+    return ABSENT if found is None else f"{mean_text(found)} {bounds_text(found)}"
 
 
 def _decimals(size: float) -> int:

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dmp_lightning.reports.bitmaps import heat_map, mosaic, scale_of
 from dmp_lightning.reports.evidence import read_evidence
 from dmp_lightning.reports.figures import gates_figure, samples_figure
 from dmp_lightning.reports.gate_usage import (
@@ -20,6 +18,7 @@ from dmp_lightning.reports.gate_usage import (
     usage,
 )
 from dmp_lightning.reports.lines import Line
+from dmp_lightning.reports.pictures import heat_map, mosaic, scale_of
 from dmp_lightning.runs.records import Run
 from dmp_lightning.runs.texts import visible
 
@@ -112,7 +111,7 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
         gallery.samples.append(_samples(line, run, tensors))
         alike = _alike(found, warnings)
         if alike:
-            gallery.gates.append(_maps(line, run, alike[0], run.record.config))
+            gallery.gates.append(_maps(line, run, alike[0]))
             gallery.usage.extend(_usage(line, alike))
     return gallery
 
@@ -144,11 +143,11 @@ def _samples(line: Line, run: Run, tensors: Mapping[str, np.ndarray]) -> Samples
     return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small)
 
 
-def _maps(line: Line, run: Run, gates: Gates, config: Mapping[str, Any]) -> GateMaps:
+def _maps(line: Line, run: Run, gates: Gates) -> GateMaps:
     alike = similarity(gates)
     scale, alike_scale = scale_of(gates.weights), (min(0.99, float(alike.min())), 1.0)
     shown = shown_timesteps(gates.timesteps)
-    grid = gates.grid or grid_of_earlier(gates.weights.shape[-1], config)
+    grid = gates.grid or grid_of_earlier(gates.weights.shape[-1], line.config)
     grids = None if grid is None else on_grid(gates.weights[:, shown], grid)
     blocks = [
         Block(

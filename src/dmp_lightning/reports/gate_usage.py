@@ -1,16 +1,15 @@
-"""What the gates of a run did: use of the prompts, likeness of timesteps, and where on the picture prompts act."""
+"""Measures of the gates of a run: use of the prompts, likeness of timesteps, and prompts' places on the picture."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dmp_lightning.reports.configs import value_at
+from dmp_lightning.runs.said import Flat
 
-LARGEST_SIDE = 1 << 16  # of a picture
+SIDES = {str(side) for side in range(1, 1 << 12)}  # of pictures and patches, as settings say them
 
 DEAD = 0.01
 """A prompt is dead whose part in the mixture is below this share of the mean part in its block."""
@@ -32,7 +31,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Usage:
-    """How the prompts of each block are used.
+    """The use of the prompts of each block.
 
     `entropy` is that of the use over all timesteps, divided by log P: 1 is all alike, 0 one prompt alone. `effective`
     is exp of the entropy, the number of prompts that would have it if they were used alike; `at_once` the same at a
@@ -81,14 +80,14 @@ def on_grid(values: Float[np.ndarray, "*batch P"], grid: tuple[int, int]) -> Flo
     return values.reshape(*values.shape[:-1], -1, *grid).mean(-3)
 
 
-def grid_of_earlier(prompts: int, config: Mapping[str, Any]) -> tuple[int, int] | None:
+def grid_of_earlier(prompts: int, settings: Flat) -> tuple[int, int] | None:
     """The grid of a run whose evidence does not tell it: that of a DiT of square pictures, None with another backbone.
 
     With fewer prompts than tokens each stands for its square region.
     """
-    sizes = [value_at(config, f"backbone.model.{name}") for name in ("input_size", "patch_size")]
-    side, patch = (size if type(size) is int and 0 < size <= LARGEST_SIDE else 0 for size in sizes)
-    if value_at(config, "method.position") == "prepend" or not patch or side < patch:
+    sizes = [settings.get(f"backbone.model.{name}", "") for name in ("input_size", "patch_size")]
+    side, patch = (int(size) if size in SIDES else 0 for size in sizes)
+    if settings.get("method.position") == "prepend" or not patch or side < patch:
         return None
     side //= patch
     if prompts % side**2 == 0:

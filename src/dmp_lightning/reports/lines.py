@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from dmp_lightning.reports.configs import Flat
-from dmp_lightning.reports.statistics import Estimate, Interval, Spread, estimate, spread
+from dmp_lightning.intervals import Interval, Spread, as_interval, over_seeds, spread
 from dmp_lightning.runs.records import Run
+from dmp_lightning.runs.said import Flat
 
 Item = TypeVar("Item")
+LOSS, STRATA = "loss_difference", "loss_difference_by_stratum"  # among the metrics of a run
 
 
 @dataclass
@@ -34,9 +35,10 @@ class Base:
 
 @dataclass
 class Line:
-    """Runs of one config, one for each seed, in the order of their seeds.
+    """Runs of equal base, measure and method, one for each seed, in the order of their seeds.
 
-    `method` is what was done, whatever its settings; `axes` are the values on the axes of its sweep, if it is from one.
+    `method` is what was done, whatever its settings; `config` are all settings that its records say; `axes` are the
+    values on the axes of its sweep, if it is from one.
     """
 
     name: str
@@ -55,41 +57,34 @@ class Line:
         return f"{self.id.removeprefix('line-')}-{words[:60]}"
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The last row of each run's table."""
-        return [run.record.rows[-1] for run in self.runs]
-
-    @property
     def distance(self) -> Spread | None:
         """Fréchet distance."""
-        return spread([run.record.metrics["final"].get(self.base.metric) for run in self.runs])
+        return spread([run.final.get(self.base.metric) for run in self.runs])
 
     @cached_property
     def changes(self) -> list[Interval | None]:
         """Change of the distance from the base, for each seed, with the interval over that run's samples."""
-        found = [run.record.metrics["final"].get(f"{self.base.metric}_change") for run in self.runs]
-        return [as_interval(change) for change in found]
+        return [as_interval(run.final.get(f"{self.base.metric}_change")) for run in self.runs]
 
     @cached_property
-    def change(self) -> Estimate | None:
+    def change(self) -> Interval | None:
         """Change of the distance from the base."""
-        return estimate(self.changes)
+        return over_seeds(self.changes)
 
     @cached_property
     def losses(self) -> list[Interval | None]:
         """Paired validation loss minus the base's, for each seed, with the interval over the images."""
-        found = [run.record.paired.get("overall") for run in self.runs]
-        return [as_interval(change) for change in found]
+        return [as_interval(run.final.get(LOSS)) for run in self.runs]
 
     @cached_property
-    def loss(self) -> Estimate | None:
+    def loss(self) -> Interval | None:
         """Paired validation loss minus the base's."""
-        return estimate(self.losses)
+        return over_seeds(self.losses)
 
     @property
     def parameters(self) -> int:
         """That were trained and are kept."""
-        return self.rows[0]["trained"]
+        return self.runs[0].record.method.parameters
 
     @property
     def machine(self) -> str:
@@ -100,22 +95,16 @@ class Line:
     @property
     def seconds(self) -> Spread | None:
         """Of training, where the machines are of one kind: others cannot be averaged."""
-        return spread([row["seconds"] for row in self.rows]) if self.machine else None
+        return spread([run.final.get("training_seconds") for run in self.runs]) if self.machine else None
 
     @property
     def memory(self) -> Spread | None:
         """Its peak in MiB, in the same way."""
-        return spread([row["memory"] for row in self.rows]) if self.machine else None
-
-
-def as_interval(change: Mapping[str, Any] | None) -> Interval | None:
-    """A change in a record; None where there is none, or a run found no number."""
-    mean, low, high = ((change or {}).get(end) for end in Interval._fields)
-    return None if mean is None or low is None or high is None else Interval(mean, low, high)
+        return spread([run.final.get("peak_memory_mib") for run in self.runs]) if self.machine else None
 
 
 def groups_of(change: Mapping[str, Any] | None) -> list[float]:
-    """What a change in a record is without each group of samples in turn; empty where that is not known."""
+    """A change in a record without each group of samples in turn; empty where that is not known."""
     groups = (change or {}).get("groups") or []
     return [] if None in groups else groups
 

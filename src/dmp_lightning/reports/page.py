@@ -4,28 +4,27 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from dmp_lightning.reports.ablation import TOO_FEW, WORDS, evaluated, metric_names, word
+from dmp_lightning.intervals import spread
 from dmp_lightning.reports.chart_look import Chart, config, vegalite_version
 from dmp_lightning.reports.chart_parts import DATA
 from dmp_lightning.reports.formatting import alone_text, bounds_text, mean_text, number, spread_text
 from dmp_lightning.reports.gate_usage import DEAD
+from dmp_lightning.reports.headline import TOO_FEW, WORDS, word
 from dmp_lightning.reports.lines import Base, Line, grouped
-from dmp_lightning.reports.statistics import SEEDS, spread
+from dmp_lightning.reports.markdown import evaluated, metric_names
+from dmp_lightning.reports.report import Report
 from dmp_lightning.reports.tables import FEW_NOTE
-
-if TYPE_CHECKING:
-    from dmp_lightning.reports.report import Report
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(report: "Report") -> str:
+def render(report: Report) -> str:
     """The page."""
     return _template().render(
         report=report,
@@ -38,11 +37,9 @@ def render(report: "Report") -> str:
         word=word,
         OPEN=WORDS[0],
         TOO_FEW=TOO_FEW,
-        over=lambda found: "" if found is None else found.over,
         forest=_forest,
         gates_alike=lambda maps: maps.weights[1] - maps.weights[0] <= 0.011 * abs(maps.weights[1]),
         dead=DEAD,
-        SEEDS=SEEDS,
         FEW_NOTE=FEW_NOTE,
     )
 
@@ -82,8 +79,8 @@ def _tables(bases: Sequence[Base], lines: Sequence[Line]) -> list[dict[str, Any]
     ]
 
 
-def _facets(report: "Report") -> list[tuple[str, str, list[str]]]:
-    """What the page can be filtered by: a key, its name, and its values; only where there is a choice."""
+def _facets(report: Report) -> list[tuple[str, str, list[str]]]:
+    """Filters of the page: a key, its name, and its values; only where there is a choice."""
     used = {line.base.id for line in report.lines}
     bases = [base for base in report.bases if base.id in used]
     facets = [
@@ -100,7 +97,7 @@ def _facets(report: "Report") -> list[tuple[str, str, list[str]]]:
     return [facet for facet in found if len(facet[2]) > 1]
 
 
-def _data(report: "Report") -> str:
+def _data(report: Report) -> str:
     """Lines with what they are filtered by, and all charts, as JSON inside a script."""
     shown = [
         {"id": line.id, "method": line.method, "measure": line.base.measure, "base": line.base.name}
@@ -127,7 +124,7 @@ def _vega() -> str:
 
 def _ends(lines: Sequence[Line]) -> tuple[float, float]:
     """The ends of an axis that holds zero and the intervals of all lines."""
-    known = [line.change.interval for line in lines if line.change is not None]
+    known = [line.change for line in lines if line.change is not None]
     return min([0.0, *(each.low for each in known)]), max([0.0, *(each.high for each in known)])
 
 
@@ -137,6 +134,6 @@ def _forest(line: Line, ends: tuple[float, float]) -> dict[str, float] | None:
         return None
     low, high = ends
     width = (high - low) or 1.0
-    places = {"zero": 0.0, "mean": line.change.interval.mean, "low": line.change.interval.low}
-    places["high"] = line.change.interval.high
+    places = {"zero": 0.0, "mean": line.change.mean, "low": line.change.low}
+    places["high"] = line.change.high
     return {name: round(2 + 96 * (value - low) / width, 2) for name, value in places.items()}

@@ -1,12 +1,12 @@
-"""How the runs of a report were made: settings that differ, versions, commits, machines and commands."""
+"""The making of the runs of a report: settings that differ, versions, commits, machines and commands."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmp_lightning.reports.configs import ABSENT, differing, short
 from dmp_lightning.reports.lines import Base, Line, grouped
+from dmp_lightning.reports.settings import ABSENT, differing, short
 from dmp_lightning.runs.records import Run
 
 

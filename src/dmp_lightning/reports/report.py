@@ -1,16 +1,14 @@
-"""A whole report: everything that is told of a set of runs, for the page, Markdown, CSV and the PNG files."""
+"""A whole report: all that is told of a set of runs, before it becomes a page, Markdown, CSV and PNG files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 
-from dmp_lightning.reports.ablation import csv_table, evaluation_table, headline, markdown
 from dmp_lightning.reports.axes import Axis, build_axes
 from dmp_lightning.reports.axis_chart import axis_chart
-from dmp_lightning.reports.chart_look import Chart, save_png
+from dmp_lightning.reports.chart_look import Chart
 from dmp_lightning.reports.chart_rows import DISTANCE, LOSS
 from dmp_lightning.reports.comparison import build_lines
 from dmp_lightning.reports.cost_chart import cost_chart
@@ -18,15 +16,16 @@ from dmp_lightning.reports.drawn import AXES, COSTS, SEEDS, SMALLER, drawn_lines
 from dmp_lightning.reports.formatting import count
 from dmp_lightning.reports.gains_chart import gains_chart
 from dmp_lightning.reports.gallery import Gallery, build_gallery
+from dmp_lightning.reports.headline import headline
 from dmp_lightning.reports.lines import Base, Line, grouped
 from dmp_lightning.reports.provenance import Making, making
 from dmp_lightning.runs.records import Failure, Records, Run
-from dmp_lightning.runs.texts import as_code, in_markdown, slug, visible
+from dmp_lightning.runs.texts import slug, visible
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is told: the table's `bases` and `lines`, plots, pictures, failures, and how the runs were made."""
+    """The table's `bases` and `lines`, plots, pictures, failures, and how the runs were made."""
 
     title: str
     bases: list[Base]
@@ -48,7 +47,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """What was read, in a few words."""
+        """How much was read, in a few words."""
         runs = sum(len(line.runs) for line in self.lines)
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"{count(runs, 'run')} in {count(len(self.lines), 'line')} on {count(len(self.bases), 'base')}{failed}"
@@ -57,35 +56,6 @@ class Report:
     def charts(self) -> list[Chart]:
         """All plots, in the order of the page."""
         return [*self.axis_charts, *self.cost_charts, *[chart for _, chart in self.gains_charts]]
-
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Each text file's name and content."""
-        from dmp_lightning.reports.page import render  # it imports this module for the types
-
-        yield "report.html", render(self)
-        yield "report.md", self.markdown()
-        yield "report.csv", csv_table(self.bases, self.lines)
-
-    def markdown(self) -> str:
-        """The report without its pictures, which it links to."""
-        parts = [f"# {in_markdown(self.title)}", " ".join(self.headline), markdown(self.lines, self.bases)]
-        parts += [f"![{in_markdown(chart.title)}](figures/{chart.name}.png)" for chart in self.charts]
-        if self.evaluations:
-            parts += ["## Evaluated at full length", *map(evaluation_table, self.evaluations)]
-        if self.failures:
-            parts += [
-                "## Failed",
-                *[f"- {as_code(failure.where)}: {in_markdown(failure.error)}" for failure in self.failures],
-            ]
-        if self.warnings:
-            parts += ["## Left out", *[f"- {in_markdown(warning)}" for warning in self.warnings]]
-        return "\n\n".join(parts) + "\n"
-
-    def draw(self, folder: Path) -> None:
-        """Write every plot and picture as PNG."""
-        for chart in self.charts:
-            save_png(chart, folder / f"{chart.name}.png")
-        self.gallery.draw(folder)
 
 
 def build_report(records: Records, title: str) -> Report:

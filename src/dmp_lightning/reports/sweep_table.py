@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dmp_lightning.reports.comparison import build_lines
-from dmp_lightning.reports.formatting import alone_text, estimate_text, spread_text
+from dmp_lightning.reports.formatting import alone_text, interval_text, spread_text
 from dmp_lightning.reports.lines import Line
-from dmp_lightning.reports.statistics import SEEDS
 from dmp_lightning.runs.record import read_results
 from dmp_lightning.runs.records import RESULTS, Run
 from dmp_lightning.runs.texts import visible
@@ -43,7 +42,7 @@ def print_jobs(jobs: Sequence[tuple[str, Path]], console: Console | None = None)
     for name in ("distance", "change [95%]", "loss − base [95%]", "training seconds"):
         table.add_column(name, justify="right")
     for base in bases:
-        frozen = Counter(states[run.path] for run in base.runs if len(run.record.rows) == 1)
+        frozen = Counter(states[run.path] for run in base.runs if not run.record.trained)
         table.add_row(Text(visible(f"{base.name} (base): {base.measure}")), _counted(frozen), alone_text(base.distance))
         for line in (line for line in lines if line.base is base):
             table.add_row(
@@ -58,7 +57,7 @@ def print_jobs(jobs: Sequence[tuple[str, Path]], console: Console | None = None)
 
 
 def _run(folder: Path) -> Run | None:
-    """What a job measured; None where its record is gone or damaged since."""
+    """The record of a job; None where it is gone or damaged since."""
     try:
         return Run(folder / RESULTS, read_results(folder / RESULTS), None)
     except (OSError, ValueError):
@@ -68,7 +67,7 @@ def _run(folder: Path) -> Run | None:
 def _cells(line: Line) -> Iterator[str]:
     yield spread_text(line.distance)
     for found in (line.change, line.loss):
-        yield estimate_text(found) + ("*" if found and found.over != SEEDS else "")
+        yield interval_text(found) + ("*" if found and len(line.runs) == 1 else "")
     yield spread_text(line.seconds, ",.0f")
 
 

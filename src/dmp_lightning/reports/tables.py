@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dmp_lightning.reports.statistics import Interval, direction, estimate
+from dmp_lightning.intervals import Interval, as_interval, direction, over_seeds
+from dmp_lightning.reports.settings import ABSENT
+from dmp_lightning.runs.record import Results
 
 THIS_RUN = "this run"
-ABSENT = "–"
+BASE = "pre-trained"
 FEW = " †"
 FEW_NOTE = "† No more samples or reference images than features: nothing can be concluded from this distance."
 
@@ -40,6 +42,18 @@ class Row:
     seconds: float | None
     memory: float | None
     too_few: bool = False
+
+
+def rows_of(record: Results, origin: str = THIS_RUN) -> list[Row]:
+    """The row of a record's base, and that of what was trained on it, if anything was."""
+    trained = record.method.parameters
+    base = _row(record, "base", BASE if trained else record.method.label, 0, origin)
+    return [base, _row(record, "final", record.method.label, trained, origin)] if trained else [base]
+
+
+def features_of(metric: str) -> str:
+    """The features that a Fréchet distance was measured on, as the table names them."""
+    return "Inception-v3: FID" if metric == "fid" else metric.removeprefix("frechet_").replace("_", " ")
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -112,6 +126,22 @@ def verdict(label: str, features: str, frechet: Interval, loss: Interval, sample
     return f"{label}: {answer}. {evidence}; change from the base, lower is better, with 95% intervals {about}."
 
 
+def _row(record: Results, model: str, label: str, trained: int, origin: str) -> Row:
+    found, metric = record.metrics[model], record.measure.metric
+    assert metric is not None  # of a training
+    return Row(
+        label,
+        origin,
+        {features_of(metric): found.get(metric)},
+        as_interval(found.get("loss_difference")),
+        trained,
+        record.base.parameters,
+        found.get("training_seconds"),
+        found.get("peak_memory_mib"),
+        bool(record.measure.too_few),
+    )
+
+
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     """The header, then one line for each label and origin, in the order of first appearance."""
     features = list(dict.fromkeys(name for row in rows for name in row.frechet))
@@ -143,8 +173,8 @@ def _distance(seeds: list[Row], name: str) -> str:
 
 def _difference(changes: list[Interval | None]) -> str:
     """The change with its interval: of several seeds that over seeds and samples, of one its own."""
-    found = estimate(changes)
-    return ABSENT if found is None else _change(found.interval)
+    found = over_seeds(changes)
+    return ABSENT if found is None else _change(found)
 
 
 def _spread(values: Sequence[float | None], form: str) -> str:

@@ -1,1 +1,1 @@
-"""What a run leaves on disk, for those who write it and those who read it."""
+"""The files that a run leaves, for those who write them and those who read them."""

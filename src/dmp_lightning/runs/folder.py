@@ -7,13 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dmp_lightning.files import DamagedError, check_zip, read_json
+from dmp_lightning.files import DamagedError, read_json
 from dmp_lightning.folders import TakenError, check_free
+from dmp_lightning.runs.sealing import check_zip
 from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
 RESULTS, BEGUN = "results.json", "begun.json"  # of a run's folder
+TOLD_SCHEMA = 1  # of files that hold what a job was told: begun.json, failed.json
 FOLDER = "checkpoints"
 PATTERN, NAME = "step-*.ckpt", r"step-(\d+)\.ckpt"
 RUN, EVALUATION, SAMPLES = "run", "evaluation", "samples"  # kinds of jobs with a folder of their own
@@ -49,7 +51,7 @@ def started(run_dir: Path) -> float:
 
 
 def read_begun(run_dir: Path) -> dict[str, Any]:
-    """What a run, or a job of another `kind`, said when it began: its `config`, its `command`, when it was `started`.
+    """The file that a run, or a job of another `kind`, wrote when it began: `config`, `command`, `started` (a time).
 
     Empty where there is nothing, or something else.
     """

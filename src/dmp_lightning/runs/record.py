@@ -15,11 +15,13 @@ from typing import Any
 
 from dmp_lightning.files import read_json, write_json
 from dmp_lightning.runs.record_shape import OtherRecord, RunRecord, check
+from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod
+from dmp_lightning.runs.texts import cut
 from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = ("dmp-lightning", "torch", "lightning", "torchmetrics", "timm", "diffusers", "scikit-learn", "numpy")
 
 
@@ -27,22 +29,30 @@ PACKAGES = ("dmp-lightning", "torch", "lightning", "torchmetrics", "timm", "diff
 class Results:
     """The record of one run, as `results.json` holds it.
 
-    `config` is the whole config, resolved, in plain containers. `seeds` names each seed that the run used. `metrics`
-    maps names to numbers, `paired` is the paired comparison with the base, `rows` the rows of the final table.
+    `base`, `measure` and `method` say what was measured: runs are compared by them alone. `sweep` is the name of the
+    sweep that the run belongs to, `axes` its values on the axes of that sweep. `config` is the whole config, resolved,
+    in plain containers, and `seeds` names each seed that was used. `metrics` maps each model to its numbers by name.
     `versions`, `commit`, `machine` and `command` come from `provenance`.
     """
 
     name: str
-    method: str
+    base: SaidBase
+    measure: SaidMeasure
+    method: SaidMethod
+    sweep: str | None
+    axes: dict[str, Any]
     config: dict[str, Any]
     seeds: dict[str, int]
     metrics: dict[str, Any]
-    paired: dict[str, Any]
-    rows: list[dict[str, Any]]
     versions: dict[str, str]
     commit: str
     machine: dict[str, Any]
     command: str
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything was trained: the frozen base has one model, measured once."""
+        return self.method.parameters > 0
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def write_results(results: Results, path: str | Path) -> Path:
         OSError: it cannot be written.
     """
     content = {"schema": SCHEMA} | _plain(asdict(results), "results")
-    write_json(content, Path(path))
+    write_json(content, Path(path), indent=1)
     return Path(path)
 
 
@@ -145,7 +155,13 @@ def record_of(content: Any) -> Results:
         check(RunRecord if trained else OtherRecord, held)
     except ValueError as error:
         raise UserError(f"is not the record of a run, {error}") from error
-    return Results(**held)
+    said = {"base": SaidBase, "measure": SaidMeasure, "method": SaidMethod}
+    return Results(**held | {part: _said(kind, held[part]) for part, kind in said.items()})
+
+
+def _said(kind: Any, part: dict[str, Any]) -> Any:
+    """A part of a record, with settings that are short enough to be shown."""
+    return kind(**part | {"settings": {cut(key): cut(text) for key, text in part["settings"].items()}})
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -13,6 +13,7 @@ LARGEST = 1e30  # of a measured number, so that squares and sums are finite
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Shape(BaseModel):
@@ -46,18 +47,16 @@ class Changes(Shape):
         return self
 
 
-class Paired(Shape):
-    overall: Change | None = None
-    by_stratum: Changes | None = None
-
-
 class Quality(Shape):
     """Metrics of one model: distances and their changes, which are told apart by name, and what else is read."""
 
     distances: dict[str, Number | None] = Field(min_length=1)
     changes: dict[str, Change | None]
     loss: Number | None = None
+    loss_difference: Change | None = None
+    loss_difference_by_stratum: Changes | None = None
     training_seconds: Number | None = None
+    peak_memory_mib: Number | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -66,33 +65,37 @@ class Quality(Shape):
             return found  # and is refused
         distances = {name: value for name, value in found.items() if is_distance(name)}
         changes = {name: value for name, value in found.items() if name.endswith("_change")}
-        others = {name: found.get(name) for name in ("loss", "training_seconds")}
+        others = {name: found.get(name) for name in cls.model_fields if name not in ("distances", "changes")}
         return others | {"distances": distances, "changes": changes}
-
-
-class Counts(Shape):
-    too_few: bool
 
 
 class Metrics(Shape):
     base: Quality
     final: Quality
-    counts: Counts | None = None
 
 
-class Row(Shape):
-    """A row of the final table."""
+class Base(Shape):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    parameters: int = Field(ge=1, lt=2**63)
+    settings: dict[str, str]
 
+
+class Measure(Shape):
+    model_config = ConfigDict(extra="forbid")
+    metric: str | None
+    reference_images: Count | None
+    features: Count | None
+    too_few: list[str]
+    settings: dict[str, str]
+
+
+class Method(Shape):
     model_config = ConfigDict(extra="forbid")
     label: str
-    origin: str
-    frechet: dict[str, Number | None]
-    difference: Annotated[list[Number | None], Field(min_length=3, max_length=3)] | None
-    trained: int = Field(ge=0, lt=2**63)
-    base: int = Field(ge=1, lt=2**63)
-    seconds: Number | None
-    memory: Number | None
-    too_few: bool = False
+    kind: str
+    parameters: Count
+    settings: dict[str, str]
 
 
 class Seeds(Shape):
@@ -108,10 +111,14 @@ class Machine(Shape):
 
 
 class Common(Shape):
-    """What the records of all commands have; of a config each reader looks at no more than it needs."""
+    """The fields that the records of all commands have; each reader looks at as much of a config as it needs."""
 
     name: str
-    method: str
+    base: Base
+    measure: Measure
+    method: Method
+    sweep: str | None
+    axes: dict[str, Any]
     config: dict[str, Any]
     seeds: Seeds
     versions: dict[str, str]
@@ -124,16 +131,18 @@ class RunRecord(Common):
     """The record of a training."""
 
     metrics: Metrics
-    paired: Paired
-    rows: list[Row] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_its_distance(self) -> "RunRecord":
+        if self.measure.metric not in self.metrics.final.distances:
+            raise UserError(f"metrics.final should hold the metric {self.measure.metric}")
+        return self
 
 
 class OtherRecord(Common):
     """The record of an evaluation or of another measurement."""
 
     metrics: dict[str, Any]
-    paired: dict[str, Any]
-    rows: list[Any]
 
 
 class FailedRecord(Shape):

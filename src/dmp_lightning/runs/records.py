@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dmp_lightning.files import read_json
-from dmp_lightning.runs.record import SCHEMA, Results, record_of
+from dmp_lightning.runs.folder import BEGUN, RESULTS, TOLD_SCHEMA
+from dmp_lightning.runs.record import Results, record_of
 from dmp_lightning.runs.record_shape import LARGEST as MOST
 from dmp_lightning.runs.record_shape import FailedRecord, check
 from dmp_lightning.runs.texts import visible, visible_all
 from dmp_lightning.user_error import MissingFileError, UserError
 
-RESULTS, FAILED, BEGUN = "results.json", "failed.json", "begun.json"
+FAILED = "failed.json"
 EVIDENCE = "evidence.safetensors"
 LARGEST = 64 << 20  # bytes of a record
 NAMED = 3  # of what was left out, where nothing is left
@@ -31,6 +32,11 @@ class Run:
     def seed(self) -> int | None:
         """Of training."""
         return self.record.seeds.get("training")
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The metrics at the end of a training."""
+        return self.record.metrics["final"]
 
     @property
     def where(self) -> str:
@@ -60,7 +66,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Records:
-    """What a folder holds; `evaluations` are at full length, `warnings` say what could not be read."""
+    """The content of a folder; `evaluations` are at full length, `warnings` say what could not be read."""
 
     runs: list[Run] = field(default_factory=list)
     evaluations: list[Run] = field(default_factory=list)
@@ -133,7 +139,7 @@ def _read(path: Path, found: Records) -> None:
 
 
 def _content(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         if not path.is_file():
             raise UserError("is a link to nothing" if path.is_symlink() else "is no file")
@@ -147,8 +153,8 @@ def _content(path: Path) -> Any:
 
 
 def _failure(path: Path, content: dict[str, Any]) -> Failure:
-    if type(content["schema"]) is not int or content["schema"] != SCHEMA:
-        raise UserError(f"is not a failed job in schema {SCHEMA}")
+    if type(content["schema"]) is not int or content["schema"] != TOLD_SCHEMA:
+        raise UserError(f"is not a failed job in schema {TOLD_SCHEMA}")
     try:
         check(FailedRecord, content)
     except ValueError as error:

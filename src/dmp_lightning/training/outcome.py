@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from dmp_lightning.metrics.jackknife import Change
+from dmp_lightning.intervals import Change
 from dmp_lightning.metrics.paired_loss import Comparison
 from dmp_lightning.training.hooks.evidence import Pictures
 from dmp_lightning.training.hooks.frechet import Generation

@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dmp_lightning.files import replacing, seal_zip
+from dmp_lightning.files import replacing
 from dmp_lightning.runs.folder import saved_in
+from dmp_lightning.runs.sealing import seal_zip
 from dmp_lightning.training.csv_log import CSVLog
 from dmp_lightning.training.interruption import Interruption
 from dmp_lightning.training.progress import ends_step

@@ -30,7 +30,8 @@ from dmp_lightning.commands.checks.kinds import (
 PARTIAL = constant(True, why="as it is built later")
 BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
 INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
-PROMPT_COUNT = pattern(r"(\d+\*)?tokens(/[1-9]\d*)?", "a text such as tokens, tokens/4 or 2*tokens")
+PROMPT_COUNT = Kind("a whole number, or times the tokens as 0.25 or 2.0", number(0, 1_000_000, above=True).take)
+"""As it is: 2 is two prompts, 2.0 two for each token."""
 LABEL = integer()
 
 OF_METHODS: dict[str, Kind] = {
@@ -38,7 +39,7 @@ OF_METHODS: dict[str, Kind] = {
     "balance.importance": WEIGHT,
     "balance.load": WEIGHT,
     "injection": either_of(INJECTION, list_of(LABEL)),
-    "prompt_count": optional(either_of(COUNT, PROMPT_COUNT)),
+    "prompt_count": optional(PROMPT_COUNT),
     "position": choice("add", "prepend"),
     "init": choice("zero", "normal", "xavier"),
     "condition": choice("timestep", "timestep_and_label", "log_snr"),
@@ -57,10 +58,11 @@ SOMETIMES: dict[str, Kind] = {
     "budget.of": MAYBE_PATH,
     "backbone.model.class_dropout_prob": FRACTION,
     "backbone.model.timestep_frequencies": choice("release", "diffusers"),
+    "backbone.model.input_size": either_of(COUNT, list_of(COUNT, count=2)),
     "backbone.predicts": optional(choice("epsilon")),
     **{
         f"backbone.model.{name}": COUNT
-        for name in ("input_size", "in_channels", "patch_size", "width", "depth", "heads", "num_classes")
+        for name in ("in_channels", "patch_size", "width", "depth", "heads", "num_classes")
     },
     "gate.top_k": number(0, 1, above=True),
     "gate.weight_scale": choice("sum", "mean"),

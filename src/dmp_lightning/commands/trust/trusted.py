@@ -1,9 +1,7 @@
 """The list of all that a config may build, and the function that builds it."""
 
-import os
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -11,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.user_error import UserError
 
 OURS = """
@@ -72,16 +71,6 @@ LIBRARIES = ("lightning.", "torch.", "diffusers.")
 """Where nothing else is built, an error of whatever kind says that the arguments are wrong."""
 
 SWITCHES = ("_partial_", "_recursive_")
-
-
-def own_packages() -> tuple[str, ...]:
-    """Prefixes of the packages whose code the user lets configs build: `DMP_TRUSTED=mygates,lab.models`."""
-    names = (name.strip() for name in os.environ.get("DMP_TRUSTED", "").split(","))
-    return tuple(f"{name}." for name in names if name)
-
-
-OWN = own_packages()
-"""As the environment was when the process started: nothing that is read later can change it."""
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -160,17 +149,6 @@ def check_target(where: str, target: object) -> None:
     )
 
 
-def is_own(where: str, target: str) -> bool:
-    """Whether `target`, which stands at `where`, is defined in one of the user's `OWN` packages.
-
-    What such a package has merely imported is not: with it, `mygates.os.system` would be within reach.
-
-    Raises:
-        UserError: it is of such a package, but not there.
-    """
-    return target.startswith(OWN) and f"{_home(where, target)}.".startswith(OWN)
-
-
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
     """Path, key and value of all that nested containers hold; what stands at Hydra's own keys as a whole."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -180,12 +158,3 @@ def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
             yield path, key, value
         else:
             yield from _leaves(value, path)
-
-
-def _home(where: str, target: str) -> str:
-    """The module in which the class or function `target` is defined, or nothing where its parent is no module."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name).__module__
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{where}={target} cannot be found ({error}).") from error

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.loggers import WandbLogger
 
-from dmp_lightning.files import save_tensors
 from dmp_lightning.methods import DMP
+from dmp_lightning.tensors import save_tensors
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
 from dmp_lightning.training.module import DiffusionModule
@@ -55,7 +55,7 @@ class Pictures(L.Callback):
         if self.paired.comparison is not None:
             interval = self.paired.comparison.by_stratum
             centres = pl_module.process.centres(pl_module.strata).numpy()
-            lines = (part.numpy() for part in interval)
+            lines = np.array(interval).T
             path = folder / "loss_difference.png"
             drawn["loss_difference"] = self.figures.loss_difference_figure(centres, *lines, path)
         for logger in trainer.loggers:

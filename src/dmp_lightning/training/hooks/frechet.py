@@ -10,13 +10,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from dmp_lightning.data.pixels import to_uint8
+from dmp_lightning.data.pixels import all_images, to_uint8
 from dmp_lightning.diffusion.sampler import Sampler
-from dmp_lightning.metrics.counts import Counts
+from dmp_lightning.intervals import Change, change_of
 from dmp_lightning.metrics.drawn import Drawing
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.frechet import FrechetDistance
-from dmp_lightning.metrics.jackknife import Change, frechet_change
+from dmp_lightning.metrics.jackknife import frechet_change
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.training.collect import gather_in_order
 from dmp_lightning.training.module import DiffusionModule
 
@@ -66,7 +67,7 @@ class Generation(L.Callback):
             return
         self.change = frechet_change(self.frechet.compared_with, self.base_features, features)
         for name in ("mean", "low", "high"):
-            pl_module.log(f"val/{self.frechet.name}_change_{name}", getattr(self.change, name))
+            pl_module.log(f"val/{self.frechet.name}_change_{name}", getattr(self.change.interval, name))
 
     def counts(self, reference_images: int) -> Counts:
         """How many images and features the distance is of."""
@@ -81,17 +82,17 @@ class Generation(L.Callback):
         Drawing(module.process, self.sampler, self.guidance, self.batch_size).check(module.method)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"distance": self.distance, "change": self.change and self.change._asdict()}
+        return {"distance": self.distance, "change": self.change and self.change.plain()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.distance, change = state_dict["distance"], state_dict["change"]
-        self.change = Change(**change) if change else None
+        self.change = change_of(change) if change else None
 
     def _prepare_reference(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._has_reference:
             return
         source = trainer.datamodule.train  # type: ignore[attr-defined]
-        images = (batch.to(pl_module.device) for batch in source.images(self.batch_size))
+        images = (batch.to(pl_module.device) for batch in all_images(source, self.batch_size))
         self.frechet.to(pl_module.device).reference(images, source.fingerprint, source.cache)
         self._has_reference = True
 

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dmp_lightning.metrics.paired_loss import Comparison, Interval, compare
+from dmp_lightning.intervals import Interval, change_of
+from dmp_lightning.metrics.paired_loss import Comparison, compare
 from dmp_lightning.training.collect import gather_in_order
 
 
@@ -42,20 +43,16 @@ class PairedValidation(L.Callback):
             self.base = losses
             return
         self.comparison = compare(self.base, losses)
-        for name, value in self.comparison.overall._asdict().items():
-            pl_module.log(f"val/loss_difference_{name}", value.float())
+        for name, value in self.comparison.overall.interval._asdict().items():
+            pl_module.log(f"val/loss_difference_{name}", value)
 
     def state_dict(self) -> dict[str, Any]:
         found = self.comparison
-        parts = found and {
-            "overall": found.overall._asdict(),
-            "by_stratum": found.by_stratum._asdict(),
-            "groups": found.groups,
-        }
+        strata = found and dict(zip(Interval._fields, map(list, zip(*found.by_stratum, strict=True)), strict=True))
+        parts = found and {"overall": found.overall.plain(), "by_stratum": strata}
         return {"loss": self.loss, "comparison": parts, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.loss, self.step, parts = state_dict["loss"], state_dict.get("step"), state_dict["comparison"]
-        self.comparison = parts and Comparison(
-            Interval(**parts["overall"]), Interval(**parts["by_stratum"]), parts.get("groups")
-        )
+        self.loss, self.step, parts = state_dict["loss"], state_dict["step"], state_dict["comparison"]
+        strata = parts and zip(*(parts["by_stratum"][end] for end in Interval._fields), strict=True)
+        self.comparison = parts and Comparison(change_of(parts["overall"]), [Interval(*found) for found in strata])

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from dmp_lightning.reports.statistics import Interval, combined, jackknife, student_interval
+from dmp_lightning.intervals import Interval, combined, jackknife, student_interval
 
 SEEDS, GROUPS = 3, 20
 OF_SEEDS_ALONE = {0.5: 0.917, 1.0: 0.836, 2.0: 0.645}

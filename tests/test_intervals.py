@@ -1,21 +1,21 @@
-"""Statistics over seeds, against scipy and closed forms."""
+"""Intervals over seeds and over samples, against scipy and closed forms."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from dmp_lightning.reports.formatting import bounds_text, spread_text
-from dmp_lightning.reports.statistics import (
-    OWN,
-    SEEDS,
+from dmp_lightning.intervals import (
+    Change,
     Interval,
+    change_of,
     combined,
     direction,
-    estimate,
     jackknife,
+    over_seeds,
     spread,
     student_interval,
 )
+from dmp_lightning.reports.formatting import bounds_text, spread_text
 
 
 @pytest.mark.parametrize("values", [[-4.0, -5.0], [-4.0, -5.5, -6.0], [0.1, 0.2, -0.3, 0.7, 1.1]])
@@ -25,13 +25,12 @@ def test_the_interval_over_seeds_is_that_of_a_t_test(values: list[float]) -> Non
     assert interval == pytest.approx((np.mean(values), expected.low, expected.high))
 
 
-def test_the_estimate_of_several_seeds_holds_their_scatter_and_their_own_noise() -> None:
-    found = estimate([Interval(-4.0, -4.1, -3.9), Interval(-6.0, -9.0, -3.0), Interval(-5.0, -5.0, -5.0)])
+def test_the_change_over_several_seeds_holds_their_scatter_and_their_own_noise() -> None:
+    found = over_seeds([Interval(-4.0, -4.1, -3.9), Interval(-6.0, -9.0, -3.0), Interval(-5.0, -5.0, -5.0)])
     assert found is not None
-    assert found.over == SEEDS
     seeds, own = 4.302653**2 / 3, (0.1**2 + 3**2) / 3  # Student's t of two degrees of freedom, deviation 1
     half = (seeds + own) ** 0.5
-    assert found.interval == pytest.approx((-5, -5 - half, -5 + half))
+    assert found == pytest.approx((-5, -5 - half, -5 + half))
 
 
 def test_of_two_seeds_the_closed_form() -> None:
@@ -55,11 +54,22 @@ def test_the_jackknife_of_a_mean_is_a_t_test(values: list[float]) -> None:
     assert jackknife(float(np.mean(values)), without) == pytest.approx(student_interval(values))
 
 
+def test_the_jackknife_is_the_closed_form() -> None:
+    """Of leave-one-out changes -1, 0 and 1: two thirds of their squares, 2, and Student's t of 2 degrees of freedom."""
+    half = 4.302653 * (4 / 3) ** 0.5
+    assert jackknife(7.0, [-1.0, 0.0, 1.0]) == pytest.approx((7, 7 - half, 7 + half))
+
+
+def test_a_change_comes_back_from_what_is_written_down() -> None:
+    change = Change(Interval(-1.0, -2.0, 0.5), [-1.5, -0.5])
+    assert change_of(change.plain()) == change
+
+
 def test_one_seed_has_its_own_interval_and_none_none() -> None:
     own = Interval(-1, -2, 0.5)
-    assert estimate([own]) == (own, OWN)
-    assert estimate([own, None]) is None
-    assert estimate([]) is None
+    assert over_seeds([own]) == own
+    assert over_seeds([own, None]) is None
+    assert over_seeds([]) is None
 
 
 def test_spread_is_that_of_a_sample() -> None:
