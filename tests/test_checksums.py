@@ -18,7 +18,7 @@ from dmp_lightning.metrics.features import Pixels
 from dmp_lightning.metrics.frechet import FrechetDistance
 from dmp_lightning.runs.folder import FOLDER, checkpoint_to_resume, latest_in
 from dmp_lightning.tensors import load_tensors, save_tensors
-from dmp_lightning.training.checkpoint_io import StreamedCheckpointIO
+from dmp_lightning.training.saving import StreamedCheckpointIO
 
 FLIPS = 60
 TENSORS = {"a": torch.arange(40.0).view(5, 8), "b": torch.ones(3, dtype=torch.bfloat16)}

@@ -1,6 +1,6 @@
-"""The commands and code in docs/ and the README do what they say: each command's configs compose, and the code runs.
+"""Each command in docs/ and the README composes, and the code that makes images runs.
 
-The pages on what to add and on own images are left to test_examples.py and test_journey.py, which run what they say.
+test_examples.py and test_journey.py run the pages add_*.md and own_images.md.
 """
 
 import re
@@ -20,6 +20,7 @@ from dmp_lightning.commands.checks.quoting import readable
 from dmp_lightning.commands.checks.values import check_values
 from dmp_lightning.commands.cli import CONFIG_DIR
 from dmp_lightning.commands.errors import check_order, check_top_level
+from dmp_lightning.commands.help import head
 from dmp_lightning.commands.trust.trusted import check_targets
 from dmp_lightning.metrics.references import open_reference
 from dmp_lightning.report import with_folder
@@ -31,7 +32,7 @@ PLACED = ("train", "evaluate", "sample")  # commands that work in a run_dir
 
 
 def fenced(language: str) -> list[str]:
-    """The blocks of one language in all documents, with continued lines joined, and a name where one is left out."""
+    """The blocks of one language in all documents, with continued lines joined and `…` replaced by a name."""
     texts = [path.read_text(encoding="utf-8") for path in PAGES]
     blocks = [block for text in texts for block in re.findall(r"^```(.*)\n((?s:.*?))^```$", text, re.MULTILINE)]
     return [content.replace("\\\n", " ").replace("…", "some") for found, content in blocks if found == language]
@@ -44,7 +45,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def values(override: Override) -> list[str]:
-    """What an override becomes in the runs of a sweep; of an interval, its start."""
+    """The overrides that a sweep makes of one override; for an interval, its start."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     swept = override.value()
@@ -53,15 +54,24 @@ def values(override: Override) -> list[str]:
 
 
 def runs(arguments: list[str]) -> list[list[str]]:
-    """The overrides of as many runs as show each value of a sweep."""
+    """Overrides for enough runs to have each value of a sweep once."""
     options = [values(override) for override in OverridesParser.create().parse_overrides(arguments)]
     return [[each[run % len(each)] for each in options] for run in range(max(map(len, options), default=1))]
 
 
-@pytest.mark.parametrize(("name", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def examples() -> list[tuple[str, list[str]]]:
+    """The two commands that each `--help` shows."""
+    shown = [(name, head(name)[1]) for name in ("train", "sample", "evaluate", "encode", "report", "export")]
+    assert all(len(lines) == 2 and all(f"dmp_lightning.{name} " in line for line in lines) for name, lines in shown)
+    return [(name, shlex.split(line)[3:]) for name, lines in shown for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), commands() + examples(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if "backbone.weights=my_dit.pt" in arguments:  # whose sizes it takes from the file
+    if "backbone.weights=my_dit.pt" in arguments:  # the sizes are read from it
         sizes = {"input_size": 32, "in_channels": 4, "patch_size": 2, "width": 384, "depth": 1, "heads": 6}
         torch.save(DiT(**sizes, num_classes=1, class_dropout_prob=0.0).state_dict(), "my_dit.pt")
     given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
@@ -69,9 +79,9 @@ def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monke
     for overrides in runs(readable(given, name, Path(CONFIG_DIR))):
         composed = config(*overrides, *(["run_dir=runs/test"] if name in PLACED else []), name=name)
         if name == "encode":
-            del composed.data.batch_size, composed.data.seed  # of data it needs the folder and the VAE alone
+            del composed.data.batch_size, composed.data.seed  # encode reads only the folder and the VAE
         if name == "train":
-            composed.sweep = None  # it reads what only a run of Hydra's knows
+            composed.sweep = None  # only Hydra can resolve it
         OmegaConf.resolve(composed)
         check_order(overrides)
         check_top_level(composed, Path(CONFIG_DIR, f"{name}.yaml"))

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from dmp_lightning.commands.trust import trusted
+from dmp_lightning.patching import own_code
 from tests.configs import SMALL
 from tests.crashes import Crash
 from tests.processes import command
@@ -44,7 +45,7 @@ def blocks(page: str) -> tuple[dict[str, str], list[str]]:
 def typed(names: str) -> None:
     """Make this process one in which DMP_TRUSTED was set, and `python -m` typed in this folder."""
     sys.path.insert(0, os.getcwd())
-    trusted.OWN = tuple(f"{name}." for name in names.split(",") if name)
+    own_code.OWN = tuple(f"{name}." for name in names.split(",") if name)
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
@@ -112,7 +113,7 @@ def test_a_bug_in_ones_own_gate_keeps_its_stack(where: str, bug: str, said: str,
 
 
 def test_the_environment_says_whom_to_trust() -> None:
-    line = "from dmp_lightning.commands.trust.trusted import OWN; print(OWN)"
+    line = "from dmp_lightning.patching.own_code import OWN; print(OWN)"
     environment = os.environ | {"DMP_TRUSTED": "mygates, lab.models"}
     shown = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "('mygates.', 'lab.models.')"

@@ -1,4 +1,4 @@
-"""The site of docs/: it builds strictly, works from disk, its links lead somewhere, its reference is that of conf/."""
+"""The site of docs/ builds strictly and works from disk; its links work, and its reference matches conf/."""
 
 import os
 import re
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Page(HTMLParser):
-    """What a page links to and loads, its anchors, and the text of its formulas and tables."""
+    """A page's links, the files it loads, and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_formulas_are_mathml(site: dict[Path, Page]) -> None:
 
 
 def value(text: str) -> object:
-    """What Hydra reads in a line of YAML."""
+    """The value that Hydra reads from a piece of YAML."""
     content = OmegaConf.to_container(OmegaConf.create(f"it: {text}"))
     assert isinstance(content, dict)
     return content["it"]

@@ -1,6 +1,6 @@
-"""Files of the repository that the documents link to, code and the READMEs of experiments, as pages of the site.
+"""Adds files that the documents link to (code, READMEs of experiments) to the site, as pages.
 
-So links are relative everywhere: they work in the repository as on the site, and a build tells those that lead nowhere.
+So all links are relative and work in the repository and on the site, and a strict build finds broken ones.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ CODE = "---\nsearch: {{exclude: true}}\nhide: [toc]\n---\n# {path}\n\n~~~~~~{lan
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is outside of docs/ and linked to, and what that links to."""
+    """Add linked files outside of docs/, and the files that these link to."""
     waiting = [f"docs/{page.src_uri}" for page in files.documentation_pages()]
     while waiting:
         path = waiting.pop()
@@ -33,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links lead to where the files are on the site."""
+    """Point links at the places of the files on the site."""
     place = page.file.src_uri
     here = place if page.file.generated_by is not None and (ROOT / place).is_file() else f"docs/{place}"
 

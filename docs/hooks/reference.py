@@ -14,16 +14,17 @@ CONF = Path(__file__).parents[2] / "conf"
 ADDED = ("experiment", "mode", "sweep")  # groups that no default chooses
 INTRODUCTION = """# Configuration { .keys }
 
-All keys that the commands take, with their defaults, and what the files in `conf/` say of them. A group is chosen with
-`GROUP=OPTION`, a key set with `KEY=VALUE`, dotted from the top: `method=dmp method.injection=first:2`. What a file does
-not name it has from those that it starts from. `python -m dmp_lightning.train --cfg job --resolve` prints the whole.
+All keys of the commands, with their defaults and comments, from the files in `conf/`. `GROUP=OPTION` chooses an option
+of a group, and `KEY=VALUE` sets a key by its whole dotted name: `method=dmp method.injection=first:2`. Keys that a file
+does not set come from the files that it starts from. `python -m dmp_lightning.train --cfg job --resolve` prints all
+values.
 """
 
 
 class Entry(NamedTuple):
-    """A key, dotted, with its default as it is written, and the comment beside it.
+    """A dotted key, its default as written, and its comment.
 
-    Or a choice: a group, empty for that of the file itself, its option, and the comment.
+    Or a choice: a group (empty for the file's own group), its option, and the comment.
     """
 
     key: str
@@ -32,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A file: the comment at its top, the files and groups that it chooses, and its keys."""
+    """A file: its head comment, the files and groups that it chooses, and its keys."""
 
     name: str
     about: str
@@ -57,7 +58,7 @@ def reference(conf: Path) -> str:
 
 
 def read(path: Path) -> Option:
-    """What a file of the configuration says."""
+    """Read a file of the configuration."""
     text = path.read_text(encoding="utf-8")
     about = []
     for line in text.splitlines():

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dmp_lightning.backbones import DiT, load_weights
 from dmp_lightning.data.digits import Digits
-from dmp_lightning.data.pixels import to_uint8
+from dmp_lightning.data.pixels import all_images, to_uint8
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
@@ -67,7 +67,7 @@ def distance(weights: str, solver: str, steps: int, seed: int, samples: int) -> 
         DiT(width=32, depth=3, heads=2, **shape), str(files("dmp_lightning") / "assets" / weights)
     ).eval()
     source, measure = Digits(train=True), FrechetDistance(DigitsClassifier())
-    measure.reference(source.images(500), source.fingerprint, source.cache)
+    measure.reference(all_images(source, 500), source.fingerprint, source.cache)
     measure.reset()
     scheduler, respaced = SOLVERS[solver]
     sampler = Sampler(scheduler, steps, respaced)

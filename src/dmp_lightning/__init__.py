@@ -1,8 +1,79 @@
-"""Patch a converged diffusion transformer with a mixture of prompts (arXiv 2405.17825)."""
+"""Patch a converged diffusion transformer with a mixture of prompts (arXiv 2405.17825).
+
+In Python: `load_base` or `DiT`, `attach` or `load`, and the `Patch` that these return.
+"""
 
 import os
 import sys
+from importlib import import_module
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dmp_lightning.backbones.dit import DiT
+    from dmp_lightning.backbones.from_file import load_base
+    from dmp_lightning.condition import Condition
+    from dmp_lightning.diffusion.ddpm import DDPM
+    from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas
+    from dmp_lightning.patching.attach import attach, load
+    from dmp_lightning.patching.objective import Loss
+    from dmp_lightning.patching.patch import Patch
+    from dmp_lightning.prompts import ConstantGate, Gate, Gates, HardGate, LinearGate, MLPGate, SigmoidGate
+    from dmp_lightning.user_error import UserError
+
+    __version__: str
+
+__all__ = [
+    "DDPM",
+    "Condition",
+    "ConstantGate",
+    "DiT",
+    "Gate",
+    "Gates",
+    "HardGate",
+    "LinearGate",
+    "Loss",
+    "MLPGate",
+    "Patch",
+    "SigmoidGate",
+    "UserError",
+    "__version__",
+    "attach",
+    "cosine_betas",
+    "linear_betas",
+    "load",
+    "load_base",
+]
+
+_HOMES = {
+    "DiT": "backbones.dit",
+    "load_base": "backbones.from_file",
+    "Condition": "condition",
+    "DDPM": "diffusion.ddpm",
+    "cosine_betas": "diffusion.schedule",
+    "linear_betas": "diffusion.schedule",
+    "attach": "patching.attach",
+    "load": "patching.attach",
+    "Loss": "patching.objective",
+    "Patch": "patching.patch",
+    "UserError": "user_error",
+}
+"""Where names come from, the gates from `prompts`: each is imported when it is first used, because torch is slow to."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dmp-lightning")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'prompts')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 _COMMAND = sys.argv[0] == "-m" or os.path.basename(sys.argv[0]).startswith("dmp-")
 

@@ -1,4 +1,4 @@
-"""A condition: what each sample of a batch is to show. Data yield it, backbones consume it, guidance nulls it."""
+"""A condition: the content that each sample of a batch should have, such as a class."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 class Condition(NamedTuple):
-    """Tensors with one row a sample: its `label`, or a backbone's null label."""
+    """Tensors with one row for each sample: its `label`, or a backbone's null label.
+
+    Data yield it, backbones consume it, guidance nulls it. Only this file, label data and backbones know its tensors.
+    """
 
     label: Int[Tensor, " B"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @entry_point("encode")
 def main(config: "DictConfig") -> None:
-    """Encode, or check what was encoded; torch is imported only now, as `--help` and a misspelt key do not need it."""
+    """Encode, or check what was encoded; torch is imported only now, as a misspelt key does not need it."""
     if (config.source is None) == (config.verify is None):
         raise UserError("Say where the images are with source=, or which latents to check with verify=.")
     from dmp_lightning.data.encode.job import encode, verify

@@ -30,7 +30,7 @@ def component(name: object, key: str) -> str:
 def check_free(folder: Path, is_ours: Callable[[Path], bool], remedy: str, ignored: tuple[str, ...] = ()) -> None:
     """Make sure that a folder may be written to: that it is new, empty, or ours from before.
 
-    Hidden files count as nothing: of these we write none but our own, and `ignored` are ours as well.
+    Hidden files do not count, nor those named in `ignored`: both are ours.
 
     Raises:
         UserError: it holds what is not ours; the sentence ends with the `remedy`.
@@ -48,7 +48,7 @@ class TakenError(UserError):
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process of ours has left in a folder of ours, and below it; links are not followed."""
+    """Remove temporary files that a killed process left in a folder of ours and below it; links are not followed."""
     for place, _, names in os.walk(folder):
         for name in names:
             if re.fullmatch(rf".+\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}", name):
@@ -56,5 +56,5 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def user_cache() -> Path:
-    """Where to keep what is derived from data without a folder: `DMP_CACHE`, else `~/.cache/dmp-lightning`."""
+    """The folder for files derived from data without a folder: `DMP_CACHE`, else `~/.cache/dmp-lightning`."""
     return Path(os.environ.get("DMP_CACHE") or Path.home() / ".cache" / "dmp-lightning")

@@ -1,4 +1,4 @@
-"""JSON as data of anybody: what has no single meaning, or would break those who use it, is refused."""
+"""A strict reader of JSON from anybody: it refuses ambiguous content, and content that would break its users."""
 
 import json
 from collections import Counter

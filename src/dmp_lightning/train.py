@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @entry_point("train")
 def main(config: "DictConfig") -> dict[str, float]:
-    """Run the job; torch and Lightning are imported only now, as `--help` and a misspelt key need neither."""
+    """Run the job; torch and Lightning are imported only now, as a misspelt key needs neither."""
     from dmp_lightning.commands.train import train
 
     return train(config)

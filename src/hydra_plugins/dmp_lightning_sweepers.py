@@ -14,7 +14,6 @@ from dmp_lightning.commands.checks.acting import check_acting, keys_of
 from dmp_lightning.commands.checks.values import check_numbers, check_values
 from dmp_lightning.commands.earlier import elsewhere
 from dmp_lightning.commands.errors import check_launcher
-from dmp_lightning.commands.sweeps import conclude
 from dmp_lightning.training.ctrl_c import leave, patience, promise
 from dmp_lightning.user_error import UserError
 
@@ -46,6 +45,8 @@ class GridSweeper(BasicSweeper):
             arguments = [*arguments, *self._typed_axes(arguments)]
         with stopping(self.launcher, "" if self.config.sweep else " with resume=latest"):
             batches = super().sweep(arguments)
+        from dmp_lightning.commands.sweeps import conclude  # Hydra imports this file for single runs, too
+
         conclude(self.config.hydra.sweep.dir, [job.return_value for batch in batches for job in batch])
         return batches
 

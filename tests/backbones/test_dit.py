@@ -106,6 +106,21 @@ def test_it_offers_what_methods_ask_of_a_backbone():
     assert DiT(**SMALL).sample_shape == (2, 8, 8)
 
 
+def test_rows_and_columns_may_differ():
+    """Of a new model, whose blocks do nothing yet, each patch of the output depends on the same patch of the input."""
+    backbone = DiT(**SMALL | {"input_size": (8, 12)})
+    torch.nn.init.normal_(backbone.final_layer.linear.weight)
+    x, t, y = torch.randn(1, 2, 8, 12), torch.tensor([3]), Condition(torch.tensor([0]))
+    changed = x.clone()
+    changed[0, 0, 5, 10] += 1
+    other = (backbone(changed, t, y) - backbone(x, t, y)).abs().sum((0, 1)) > 0
+    rows, columns = other.nonzero().unbind(1)
+    assert (backbone.sample_shape, backbone.grid) == ((2, 8, 12), (4, 6))
+    assert (set(rows.tolist()), set(columns.tolist())) == ({4, 5}, {10, 11})
+    with pytest.raises(ValueError, match=r"input_size=\(8, 9\)"):
+        DiT(**SMALL | {"input_size": (8, 9)})
+
+
 def test_saved_weights_come_back_as_they_were(golden_dit, tmp_path):
     saved, values = golden_dit
     save_file(saved.state_dict(), tmp_path / "base.safetensors")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dmp_lightning.backbones import DiT, load_weights
+from dmp_lightning.backbones.positions import grid_of
 from dmp_lightning.backbones.sizes import in_weights, null_label
 from dmp_lightning.commands.build import build_backbone
 from tests.configs import config
@@ -25,6 +26,23 @@ def test_all_sizes_are_read(file: str) -> None:
     assert {key: in_weights(key, file, None, dropout) for key in SIZES} == SIZES
     assert in_weights("num_classes", file, None, 0.0) == 4  # where the user says that there is no null label
     load_weights(DiT(**SIZES, class_dropout_prob=dropout), file)
+
+
+@pytest.mark.parametrize("size", [[8, 16], [24, 4], [12, 12]])
+def test_positions_tell_rows_and_columns(size: list[int], tmp_path: Path) -> None:
+    state = DiT(**SIZES | {"input_size": size}, class_dropout_prob=0.0).state_dict()
+    torch.save({name: value.half() for name, value in state.items()}, tmp_path / "a.pt")
+    found = in_weights("input_size", str(tmp_path / "a.pt"), None, 0.0)
+    assert (found if isinstance(found, list) else [found, found]) == size
+    composed = config(
+        "backbone=from_file", f"backbone.weights={tmp_path / 'a.pt'}", "backbone.model.class_dropout_prob=0"
+    )
+    assert build_backbone(composed).sample_shape == (2, *size)
+
+
+def test_positions_of_another_kind_are_taken_for_those_of_a_square() -> None:
+    assert grid_of(torch.randn(16, 64)) == (4, 4)
+    assert grid_of(torch.randn(18, 6)) == (3, 6)
 
 
 def test_a_config_takes_them_all(file: str) -> None:

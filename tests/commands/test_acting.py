@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from dmp_lightning.commands.build import build_backbone, build_method
-from dmp_lightning.commands.checks.acting import check_acting, keys_of
-from dmp_lightning.commands.checks.idle_of_methods import TRAINED
+from dmp_lightning.commands.checks.acting import TRAINED, check_acting, keys_of
 from tests.configs import config
 
 IDLE = {

@@ -182,9 +182,10 @@ def test_typed_keys_are_those_that_are_set() -> None:
 COMMANDS = {  # what is typed, and what the sentence names: none of these may come as far as torch
     "callbacks": (["--config-dir=theirs", "+experiment=callbacks"], "hydra.callbacks.x._target_"),
     "callbacks, shown": (["--config-dir=theirs", "+experiment=callbacks", "--cfg", "job"], "hydra.callbacks"),
-    "callbacks, with help": (["--config-dir=theirs", "+experiment=callbacks", "--help"], "hydra.callbacks"),
     "callbacks, informed of": (["--config-dir=theirs", "+experiment=callbacks", "--info"], "hydra.callbacks"),
     "callbacks in a sweep": (["--config-dir=theirs", "-m", "+experiment=callbacks"], "hydra.callbacks"),
+    "no YAML": (["--config-dir=theirs", "+experiment=broken"], "A config file cannot be read, mend it: "),
+    "no UTF-8": (["--config-dir=theirs", "+experiment=latin"], "A config file cannot be read, mend it: "),
     "logging": (["--config-dir=theirs", "+experiment=logging"], "hydra.job_logging.handlers.x.()"),
     "a primary config": (["--config-dir=theirs", "--config-name=primary"], "hydra.searchpath"),
     "another primary config": (["--config-path", "FOLDER/theirs", "--config-name=primary"], "hydra.searchpath"),
@@ -212,11 +213,13 @@ def test_the_command_refuses_before_hydra_acts(tmp_path: Path) -> None:
     theirs = {
         "experiment/callbacks.yaml": f"{GLOBAL}hydra: {{callbacks: {{x: {EVIL}}}}}",
         "experiment/logging.yaml": f"{GLOBAL}hydra: {LOGGING}",
+        "experiment/broken.yaml": f"{GLOBAL}name: [1",
         "primary.yaml": "hydra: {searchpath: ['pkg://evil']}",
     }
     for path, text in theirs.items():
         (tmp_path / "theirs" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "theirs" / path).write_text(text)
+    (tmp_path / "theirs" / "experiment" / "latin.yaml").write_bytes(f"{GLOBAL}name: Größe".encode("latin-1"))
     (tmp_path / "theirs" / "config.pickle").write_bytes(b"cos\nmkdir\n(S'executed'\ntR.")
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "__init__.py").write_text("import os; os.mkdir('executed')")

@@ -27,7 +27,7 @@ TARGET = "me/patches"
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of two runs of a sweep over the prompt count."""
     folder = tmp_path_factory.mktemp("sweep")
-    for count, typed in zip(COUNTS, ("tokens/4", "tokens"), strict=True):
+    for count, typed in zip(COUNTS, ("0.25", "1.0"), strict=True):
         options = ["+sweep=prompt_count", "logger=wandb_csv", f"method.prompt_count={typed}", "evaluation.shown=5"]
         train(small(folder / str(count), *options))
     return [folder / str(count) for count in COUNTS]

@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dmp_lightning.commands.checks.quoting import in_order, readable
 from dmp_lightning.commands.trust.config_loader import CONFIG_DIR
+from dmp_lightning.user_error import UserError
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,11 @@ def test_an_option_that_there_is_not_is_told(typed: str) -> None:
 def test_a_pickle_is_not_read() -> None:
     with pytest.raises(ValueError, match="--experimental-rerun reads a pickle"):
         in_order(["--exp=config.pickle"])
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "run_dir"])
+def test_a_folder_that_cannot_be_made_is_told(key: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, reason in ((f"{tmp_path}/file/run", f"as {tmp_path}/file is a file"), ("x" * 256, "longer than 255")):
+        with pytest.raises(UserError, match=f"^{key}=.*{reason}"):
+            readable([f"{key}={path}"], "sample", Path(CONFIG_DIR))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dmp_lightning.commands.checks.values import check_values
 from dmp_lightning.commands.train import train
 from dmp_lightning.runs.folder import latest_run
 from dmp_lightning.tensors import save_tensors
@@ -223,8 +224,6 @@ SMOKE = [
     "+trainer.enable_checkpointing=false",
     "+trainer.callbacks=[]",
     "+trainer.logger=false",
-    "trainer.max_steps=2",
-    "trainer.val_check_interval=1",
     "+trainer.accumulate_grad_batches=0",
     "+trainer.accumulate_grad_batches=1.5",
 ]
@@ -233,7 +232,13 @@ SMOKE = [
 @pytest.mark.parametrize("option", SMOKE)
 def test_options_that_would_leave_part_of_a_run_out_are_refused(option: str, tmp_path: Path) -> None:
     key = option.lstrip("+").partition("=")[0].replace(".", r"\.")
-    with pytest.raises(ValueError, match=rf"{key}="):
+    with pytest.raises(ValueError, match=rf"{key}=.*: choose "):
+        check_values(small(tmp_path / "run", *TINY, option), "train")
+
+
+@pytest.mark.parametrize("option", ["trainer.max_steps=2", "trainer.val_check_interval=1"])
+def test_options_that_follow_the_recipe_are_not_set_themselves(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"set recipe\..*, which it follows"):
         train(small(tmp_path / "run", *TINY, option))
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "base").exists()

@@ -103,10 +103,10 @@ def test_the_paper_table_is_as_in_the_paper(hydra_state: None) -> None:
 
 def test_a_folder_is_named_by_what_its_job_is() -> None:
     axes = {"seed": "1,2,3", "method.prompt_count": "1"}
-    plain = ["seed=1", "method.prompt_count=2*tokens", "+sweep=prompt_count", "launcher=joblib", "logger.csv.path=x"]
-    assert job_dir(4, plain, axes, "a sweep") == "method.prompt_count-2%2Atokens+seed-1"
+    plain = ["seed=1", "method.prompt_count=2.0", "+sweep=prompt_count", "launcher=joblib", "logger.csv.path=x"]
+    assert job_dir(4, plain, axes, "a sweep") == "method.prompt_count-2.0+seed-1"
     assert job_dir(4, plain[::-1], axes, "a sweep") == job_dir(0, plain, axes, "a sweep")
-    assert job_dir(4, [*plain, "+recipe.a=1"], axes, "a sweep") == "method.prompt_count-2%2Atokens+seed-1+recipe.a-1"
+    assert job_dir(4, [*plain, "+recipe.a=1"], axes, "a sweep") == "method.prompt_count-2.0+seed-1+recipe.a-1"
     assert job_dir(4, plain, None, None) == "4"
     taken = OverridesParser.create().parse_override(
         f"patch=runs/{job_dir(4, plain, axes, 'a sweep')}/patch.safetensors"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from dmp_lightning.commands.trust import trusted
 from dmp_lightning.commands.trust.config_loader import CONFIG_DIR
 from dmp_lightning.commands.trust.trusted import LOGGERS, TRUSTED, build, check_targets
+from dmp_lightning.patching import own_code
 
 MARKS: list[tuple] = []
 MARK = "tests.commands.test_trusted.mark"
@@ -172,7 +172,7 @@ def test_a_logger_stands_below_logger() -> None:
 
 
 def test_a_package_of_ones_own_is_trusted_for_what_it_defines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trusted, "OWN", ("tests.commands.test_trusted.",))
+    monkeypatch.setattr(own_code, "OWN", ("tests.commands.test_trusted.",))
     MARKS.clear()
     assert build(OmegaConf.create({"_target_": MARK})) == "marked"
     MARKS.clear()

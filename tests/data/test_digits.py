@@ -5,6 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from dmp_lightning.data.digits import Digits
+from dmp_lightning.data.pixels import all_images
 
 
 def test_the_two_splits_are_all_digits_and_share_none() -> None:
@@ -25,7 +26,7 @@ def test_labels_go_with_their_images() -> None:
 
 
 def test_the_reference_images_are_the_training_images_in_8_bits() -> None:
-    images = torch.cat(list(Digits(True).images(500)))
+    images = torch.cat(list(all_images(Digits(True), 500)))
     assert images.dtype == torch.uint8
     levels = np.round(np.arange(17) / 16 * 255).astype(int)
     assert set(images.unique().tolist()) <= set(levels.tolist())

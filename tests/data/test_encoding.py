@@ -22,6 +22,7 @@ from dmp_lightning.data.encode.job import encode as encode_images
 from dmp_lightning.data.encode.job import verify
 from dmp_lightning.data.latents.manifest import MANIFEST, read_manifest, read_plan, write_record
 from dmp_lightning.data.latents.source import Latents
+from dmp_lightning.data.pixels import all_images
 from dmp_lightning.files import UNFINISHED
 from tests.picture_files import png_of, png_of_16_bits
 from tests.processes import as_started_by_a_person, forkserver
@@ -108,7 +109,7 @@ def test_a_store_holds_the_posterior_of_each_image_and_of_its_mirror(vae: str, p
 def test_it_is_what_training_reads(place: Path) -> None:
     train, held_out = (Latents(place / "store", train, place / "vae") for train in (True, False))
     assert (len(train), len(held_out), train.sample_shape, train.num_classes) == (21, 2, (4, 64, 64), 1)
-    assert next(train.images(2)).shape == (2, 3, 128, 128)
+    assert next(all_images(train, 2)).shape == (2, 3, 128, 128)
 
 
 @pytest.mark.parametrize("options", [{"workers": 2}, {}], ids=["two readers", "one process"])
@@ -316,7 +317,7 @@ def test_a_shard_of_a_plan_that_was_replaced_meanwhile_is_not_kept(
 
     save_file = encoding.save_file
     monkeypatch.setattr(encoding, "save_file", save)
-    with pytest.raises(ValueError, match="was meanwhile begun anew with other options"):
+    with pytest.raises(ValueError, match="was meanwhile begun again with other options"):
         encode(place, tmp_path / "store")
     assert not list(tmp_path.rglob("shard-*.json"))
 

@@ -169,8 +169,8 @@ def test_what_cannot_be_told_is_asked_for(layout: str, kind: str, tmp_path: Path
 
 def test_one_line_names_the_first_and_the_last_class(tmp_path: Path) -> None:
     write(tmp_path, "b/1.png a/1.png a/2.png c/1.png")
-    told = labelled(tmp_path, "folders")[1].told
-    assert told == f"by the first folder below {tmp_path}: a (2 images) as 0 to c (1 image) as 2"
+    sentence = labelled(tmp_path, "folders")[1].sentence
+    assert sentence == f"by the first folder below {tmp_path}: a (2 images) as 0 to c (1 image) as 2"
 
 
 def test_a_linked_class_counts(tmp_path: Path) -> None:

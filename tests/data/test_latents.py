@@ -14,6 +14,7 @@ from dmp_lightning.data.latents.checksums import sha256
 from dmp_lightning.data.latents.manifest import MANIFEST, Manifest, Plan, Shard, read_manifest, write_record
 from dmp_lightning.data.latents.source import Latents
 from dmp_lightning.data.latents.vae import weights_hash
+from dmp_lightning.data.pixels import all_images
 
 SCALE, SHIFT = 0.18215, 0.5
 SHARDS = {"a.safetensors": 30, "b.safetensors": 20}
@@ -101,7 +102,7 @@ def test_it_decodes_with_the_scale_of_the_store(store: Path) -> None:
         expected = vae.decode(latents / SCALE + SHIFT).sample
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.allclose(source.decode(latents), expected, atol=1e-5)  # bf16 would be off by 1e-2
-    assert torch.cat(list(source.images(2))).shape == (5, 3, 16, 16)
+    assert torch.cat(list(all_images(source, 2))).shape == (5, 3, 16, 16)
 
 
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
+from functools import partial
 from pathlib import Path
 
 import hydra
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
 from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import Schedule, cosine_betas, linear_betas
 from dmp_lightning.diffusion.schedulers import respaced_timesteps
 from dmp_lightning.draws import Stream, generators, normal
+from dmp_lightning.user_error import UserError
 
 CONF = Path(__file__).parents[2] / "conf" / "sampler"
 SAMPLERS = ["ddpm", "ddim", "dpm_solver", "unipc"]
@@ -207,6 +211,13 @@ def test_any_number_of_steps_that_the_schedule_has_gives_finite_samples(name, st
     assert found.isfinite().all()
     assert len(set(visited)) == steps
     assert visited == sorted(visited, reverse=True)
+
+
+@pytest.mark.parametrize("option", [{"algorithm_type": "foo"}, {"solver_type": "foo"}, {"use_karras_sigmas": True}])
+def test_options_that_the_scheduler_refuses_are_told(option):
+    built = Sampler(partial(DPMSolverMultistepScheduler, **option), 5, respaced=True)
+    with pytest.raises(UserError, match=r"sampler\.scheduler does not take such options: "):
+        built.prepare(DDPM(linear_betas()))
 
 
 def test_a_scheduler_that_chooses_its_own_timesteps_cannot_be_respaced():

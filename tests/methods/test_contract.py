@@ -83,7 +83,7 @@ CASES = {
     "dmp_half": Case(dmp(injection="first:1/2"), patched(2), GATE_KEYS, NOISE),
     "dmp_list": Case(dmp(injection=[0, 2]), patched(2), GATE_KEYS, NOISE),
     "dmp_few_prompts": Case(dmp(HALF, prompt_count=4), patched(3, 4), GATE_KEYS, NOISE),
-    "dmp_share_of_prompts": Case(dmp(HALF, prompt_count="tokens/4"), patched(3, 4), GATE_KEYS, NOISE),
+    "dmp_share_of_prompts": Case(dmp(HALF, prompt_count=0.25), patched(3, 4), GATE_KEYS, NOISE),
     "dmp_many_prompts": Case(dmp(HALF, prompt_count=48), patched(3, 48), GATE_KEYS, NOISE),
     "dmp_normal": Case(dmp(init="normal"), patched(3), GATE_KEYS, NOISE, starts_as_base=False),
     "dmp_xavier": Case(dmp(init="xavier"), patched(3), GATE_KEYS, NOISE, starts_as_base=False),

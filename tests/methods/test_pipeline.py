@@ -7,13 +7,14 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
 
+from dmp_lightning.backbones import DiT
 from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.guidance import guide
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.draws import Stream, generators, normal
-from dmp_lightning.methods import Method, load_patch, save_patch
+from dmp_lightning.methods import Frozen, Method, load_patch, save_patch
 from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.methods.pipelines import to_pipeline
 from tests.methods.test_contract import CASES, base, trained
@@ -71,3 +72,10 @@ def test_guidance_without_a_null_label_is_refused(tmp_path: Path) -> None:
     pipeline = to_pipeline(patched, Sampler(DPMSolverMultistepScheduler, STEPS).prepare(DDPM(linear_betas())), vae())
     with pytest.raises(ValueError, match="needs a model with a null label"):
         pipeline(LABELS, 2.0)
+
+
+def test_a_base_that_is_not_square_is_refused() -> None:
+    sizes = {"in_channels": 4, "patch_size": 2, "width": 8, "depth": 1, "heads": 1}
+    wide = DiT(input_size=(4, 8), **sizes, num_classes=1, class_dropout_prob=0.0)
+    with pytest.raises(ValueError, match="draws squares, this base 4x8"):
+        to_pipeline(Frozen(wide), DDIMScheduler(), vae())

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from dmp_lightning.metrics.counts import Counts
 from dmp_lightning.metrics.metrics import of_too_few
-from dmp_lightning.metrics.moments import Moments, moments
+from dmp_lightning.metrics.moments import Counts, Moments, moments
 
 FEATURES = 6
 

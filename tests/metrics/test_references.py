@@ -16,6 +16,7 @@ from PIL import Image
 from dmp_lightning.data.digits import Digits
 from dmp_lightning.data.pictures import read as pictures
 from dmp_lightning.data.pictures.fit import centre_crop
+from dmp_lightning.data.pixels import all_images
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.references import SourceImages, check_reference, open_reference
 from tests.picture_files import png_of
@@ -55,7 +56,7 @@ def test_the_samples_decide_on_grey_or_colour(channels: int, first: str, tmp_pat
         np.asarray(Image.fromarray(PIXELS[1]).convert("L"))[None] if channels == 1 else PIXELS[1].transpose(2, 0, 1)
     )
     assert np.array_equal(found.read([1 - index])[0], expected)
-    found.tell()
+    found.log_changes()
     assert ("1 in colour and made grey" if channels == 1 else "1 grey and repeated") in caplog.text
 
 
@@ -69,7 +70,7 @@ def test_pictures_of_another_size_are_cropped_as_encode_does_it(tmp_path: Path, 
     read = found.read(range(4)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(read, [np.asarray(centre_crop(image, 8)) for image in images])
     assert np.array_equal(read[1], images[1])
-    found.tell()
+    found.log_changes()
     assert "Reference of 4 pictures: 3 cropped to the samples' size, 1 enlarged." in caplog.text
     assert found.fingerprint != open_reference(tmp_path, (3, 16, 16)).fingerprint
 
@@ -267,4 +268,4 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_datas_own_images_are_those_of_the_training_runs() -> None:
     source = Digits(train=False)
     found = SourceImages(source, torch.device("cpu")).read(range(len(source)))
-    assert torch.equal(found, torch.cat(list(source.images(100))))
+    assert torch.equal(found, torch.cat(list(all_images(source, 100))))

@@ -39,14 +39,12 @@ def test_counts_that_fit() -> None:
     assert [count for count in range(1, 100) if fits(count, (4, 6))] == [6, 24, 48, 72, 96]
 
 
-def test_a_count_may_be_said_in_terms_of_the_tokens() -> None:
-    texts = ["tokens", "tokens/4", "1*tokens/16", "2*tokens", "3*tokens/4", 5, None]
-    assert [counted(text, 256) for text in texts] == [256, 64, 16, 512, 192, 5, None]
-    with pytest.raises(ValueError, match=r"method\.prompt_count=tokens/4 is no whole number for 49 tokens"):
-        counted("tokens/4", 49)
-    for text in ("token", "tokens/0", "tokens*2", "64", "tokens/", "-1*tokens"):
-        with pytest.raises(ValueError, match="choose a number, or tokens, tokens/4"):
-            counted(text, 256)
+def test_a_count_with_a_decimal_point_is_times_the_tokens() -> None:
+    counts = [1.0, 0.25, 1 / 16, 2.0, 0.75, 5, 1, None]
+    assert [counted(count, 256) for count in counts] == [256, 64, 16, 512, 192, 5, 1, None]
+    assert counted(1 / 3, 9) == 3
+    with pytest.raises(ValueError, match=r"method\.prompt_count=0\.25 is no whole number for 49 tokens"):
+        counted(0.25, 49)
 
 
 def fits(count: int, grid: tuple[int, int]) -> bool:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
 from dmp_lightning.intervals import Interval, over_seeds
-from dmp_lightning.metrics.counts import Counts
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.reports.axes import build_axes
 from dmp_lightning.reports.axis_chart import axis_chart
 from dmp_lightning.reports.chart_rows import DISTANCE, LOSS, change_rows, gains_rows

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import lightning as L
-import pytest
 import torch
 from torch import nn
 
@@ -43,9 +42,3 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_weights() -> 
     assert weight.item() == 2.0
     ema.on_validation_end(TRAINER, trained)
     assert (weight.item(), ema.averages["w"].item()) == (3.0, 2.0)
-
-
-@pytest.mark.parametrize("decay", [-0.1, 1.0])
-def test_a_decay_outside_its_range_is_an_error(decay: float) -> None:
-    with pytest.raises(ValueError, match=r"ema\.decay"):
-        EMA(decay)

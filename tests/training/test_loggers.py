@@ -99,7 +99,14 @@ def test_a_key_and_no_network_is_an_offline_run_that_does_not_tell_the_key(tmp_p
 @pytest.mark.slow
 def test_online_without_a_key_stops_with_the_remedy(tmp_path: Path) -> None:
     done = python(JOBS, tmp_path, WANDB_MODE="online")
-    assert "ValueError: WANDB_MODE=online, but no W&B key is configured, see `wandb login`" in done.stderr
+    assert "UserError: WANDB_MODE=online, but no W&B key is configured, see `wandb login`" in done.stderr
+
+
+def test_settings_that_wandb_refuses_are_told_by_name(tmp_path: Path) -> None:
+    line = "from dmp_lightning.training.loggers import wandb_logger; wandb_logger('project', 'name', None, ['x' * 80])"
+    done = python(line, tmp_path, WANDB_MODE="offline")
+    assert "UserError: W&B refuses run_tags: " in done.stderr
+    assert "80 characters" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """DiT (Peebles and Xie 2023, arXiv 2212.09748), with the key names of the public checkpoints, on timm's layers."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
+from dmp_lightning.backbones.positions import sincos_positions
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
 
@@ -21,7 +23,8 @@ class DiT(Backbone):
     """Diffusion transformer with adaLN-Zero blocks and learned variance.
 
     Args:
-        input_size: side of the square input. in_channels: C; the output has 2C. patch_size: side of a token's patch.
+        input_size: (H, W) of the input, or the side of a square. in_channels: C; the output has 2C.
+        patch_size: side of a token's patch.
         width: D. depth: L, the number of blocks. heads: attention heads.
         num_classes: labels; class_dropout_prob: above 0 adds the null label, `num_classes`, that guidance needs.
         timestep_frequencies: of the timestep's features, `release` (10,000^(-i/128) for i from 0, as the public code
@@ -38,7 +41,7 @@ class DiT(Backbone):
     def __init__(
         self,
         *,
-        input_size: int,
+        input_size: int | Sequence[int],
         in_channels: int,
         patch_size: int,
         width: int,
@@ -55,17 +58,18 @@ class DiT(Backbone):
                 f"{' or '.join(LAST_STEPS)}."
             )
         self.timestep_frequencies = timestep_frequencies
-        if input_size % patch_size or width % heads or width % 4:
+        rows, columns = (input_size, input_size) if isinstance(input_size, int) else input_size
+        if rows % patch_size or columns % patch_size or width % heads or width % 4:
             raise UserError(
                 f"A DiT of input_size={input_size}, patch_size={patch_size}, width={width}, heads={heads} cannot be "
                 "built: patch_size must divide input_size, and heads and 4 must divide width."
             )
         self.width, self.patch_size, self.num_classes = width, patch_size, num_classes
         self.class_dropout_prob = class_dropout_prob
-        self.sample_shape = (in_channels, input_size, input_size)
-        self.grid = (input_size // patch_size, input_size // patch_size)
+        self.sample_shape = (in_channels, rows, columns)
+        self.grid = (rows // patch_size, columns // patch_size)
         self.null_label = num_classes if class_dropout_prob > 0 else None
-        self.x_embedder = PatchEmbed(input_size, patch_size, in_channels, width, bias=True)
+        self.x_embedder = PatchEmbed((rows, columns), patch_size, in_channels, width, bias=True)
         self.t_embedder = TimestepEmbedder(width, LAST_STEPS[timestep_frequencies])
         self.y_embedder = LabelEmbedder(num_classes + (self.null_label is not None), width)
         self.pos_embed = nn.Parameter(sincos_positions(width, self.grid)[None], requires_grad=False)
@@ -173,11 +177,3 @@ class LabelEmbedder(nn.Module):
 
     def forward(self, y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
         return F.embedding(y, self.embedding_table.weight)
-
-
-def sincos_positions(width: int, grid: tuple[int, int]) -> Float[Tensor, "T D"]:
-    """Fixed positions on a grid: a quarter of the channels each for sin and cos of the column, then of the row."""
-    frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    down, across = (torch.arange(side, dtype=torch.float64)[:, None] * frequencies for side in grid)
-    rows, columns = (torch.cat([angles.sin(), angles.cos()], dim=1) for angles in (down, across))
-    return torch.cat([columns.repeat(grid[0], 1), rows.repeat_interleave(grid[1], dim=0)], dim=1).float()

@@ -1,14 +1,15 @@
 """The sizes of a DiT as its weights tell them: for a config, and to compare with one."""
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.backbones.positions import grid_of
 from dmp_lightning.backbones.weight_sets import read_weights
 from dmp_lightning.user_error import UserError
 
@@ -22,19 +23,20 @@ NAMES = tuple(
 """By which a DiT's weights are found in a file, before its depth is known."""
 
 
-def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """What the shapes of weights tell of a DiT's sizes: all that has its weight there.
+def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A DiT's sizes, as far as the weights are there that tell them.
 
-    `rows` are those of the class table, of which the last may be the null label's.
+    `rows` are those of the class table, of which the last may be the null label's. Fixed positions tell the grid.
     """
-    found = {}
+    found: dict[str, Any] = {}
     patches, table, positions = (
         tensors.get(name) for name in ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed")
     )
     if patches is not None and patches.ndim == 4:
         found = dict(zip(("width", "in_channels", "patch_size"), patches.shape[:3], strict=True))
         if positions is not None and positions.ndim == 3:
-            found["input_size"] = math.isqrt(positions.shape[1]) * patches.shape[2]
+            sides = [side * patches.shape[2] for side in grid_of(positions[0])]
+            found["input_size"] = sides[0] if sides[0] == sides[1] else sides
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
     if blocks:
         found["depth"] = len(blocks)
@@ -61,7 +63,7 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
         )
 
 
-def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float | None) -> int | None:
+def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float | None) -> Any:
     """One of the sizes of the DiT in `path`, an argument of `DiT`, for a config; None where no file is named.
 
     No shape tells the number of heads: it is that of diffusers' config, or guessed. The last row of the class table is
@@ -89,9 +91,9 @@ def null_label(path: str | None, part: str | None) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _sizes(path: str, part: str | None) -> dict[str, int]:
+def _sizes(path: str, part: str | None) -> dict[str, Any]:
     found = read_weights(path, NAMES, part)
-    tensors, config = found.weights.tensors, dict[str, int]()
+    tensors, config = found.weights.tensors, dict[str, Any]()
     if diffusers_format.is_one(tensors):
         tensors, config = diffusers_format.convert(tensors), diffusers_format.read_config(found.file)
     sizes = read_sizes(tensors)

@@ -129,7 +129,7 @@ def _prefixed(place: str, tensors: dict[str, Tensor], names: Collection[str]) ->
 
 
 def _before(key: str, names: Collection[str]) -> str | None:
-    """What stands before a model's name in `key`, with its dot; None where there is no such name in it."""
+    """The prefix of a model's name in `key`, with its dot; None where there is no such name in it."""
     words = key.split(".")
     for start in range(len(words)):
         if ".".join(words[start:]) in names:

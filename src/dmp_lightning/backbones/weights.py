@@ -11,6 +11,7 @@ from torch import Tensor
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.families import refuse_others
+from dmp_lightning.backbones.positions import ROUNDED
 from dmp_lightning.backbones.sizes import compare_sizes
 from dmp_lightning.backbones.weight_sets import Found, read_weights
 from dmp_lightning.user_error import UserError
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LABEL_TABLE = "y_embedder.embedding_table.weight"
 POSITIONS = "pos_embed"
-ROUNDED = 0.01  # more than half precision rounds positions by
 FREQUENCIES = {
     "release": "the release's, which public weights were trained with. Diffusers' own class computes others: "
     "backbone.model.timestep_frequencies=diffusers.",

@@ -26,7 +26,7 @@ WARM_UP, TIMED = 20, 60  # steps of a trial
 def with_equal_seconds(
     config: DictConfig, module: DiffusionModule, data: DiffusionData, run_dir: Path, resuming: bool
 ) -> DictConfig:
-    """The config, with `budget=seconds` that of as many steps as the training can take in these seconds.
+    """The config of as many steps as the training can take in the seconds of its budget.
 
     A short trial measures the time of one step, so nothing else may run on the machine meanwhile. The trial changes no
     weights; it leaves a file in `run_dir`, from which a resumed run takes the same number of steps. Schedules of the
@@ -35,8 +35,6 @@ def with_equal_seconds(
     Raises:
         UserError: the config names no seconds, or not how many.
     """
-    if config.budget is None or not module.method.trained():
-        return config
     seconds, path = reference_seconds(config.budget), run_dir / FILE
     if resuming and path.exists():
         step = read_json(path)["seconds_per_step"]
@@ -53,17 +51,15 @@ def reference_seconds(budget: DictConfig) -> float:
 
     Raises:
         MissingFileError: there is no such record.
-        UserError: it names neither, or both; or they are none.
+        UserError: it names neither, or both; or the run did not train.
     """
     if (budget.seconds is None) == (budget.of is None):
         raise UserError("budget=seconds: set either budget.seconds, or budget.of to the results.json of a run.")
     if budget.of is None:
-        where, seconds = "budget.seconds", float(budget.seconds)
-    else:
-        where, final = str(budget.of), read_results(budget.of).metrics.get("final", {})
-        seconds = final.get("training_seconds") or 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{where}: {seconds} seconds are none to train for.")
+        return budget.seconds
+    seconds = read_results(budget.of).metrics.get("final", {}).get("training_seconds")
+    if not seconds:
+        raise UserError(f"budget.of={budget.of}: that run did not train, choose another one.")
     return seconds
 
 

@@ -39,7 +39,7 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
 
 
 def build_together(*builders: Callable[[], Any]) -> list[Any]:
-    """What the builders build; where files are missing, all of them are told at once.
+    """The results of the builders; where files are missing, all of them are told at once.
 
     Raises:
         MissingFileError: one sentence for each file that has to be prepared.
@@ -96,13 +96,7 @@ def check_features(features: Features, samples: int) -> None:
 
 
 def set_matmul_precision(config: DictConfig) -> None:
-    """Let CUDA multiply matrices of float32 as exactly as the config says; a CPU multiplies them exactly.
-
-    Raises:
-        UserError: there is no such precision.
-    """
-    if config.matmul_precision not in ("highest", "high", "medium"):
-        raise UserError(f"matmul_precision={config.matmul_precision} is unknown: choose highest, high or medium.")
+    """Let CUDA multiply matrices of float32 as exactly as the config says; a CPU multiplies them exactly."""
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision(config.matmul_precision)
 
@@ -126,8 +120,8 @@ def check_fit(source: Source, backbone: Backbone) -> None:
             f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
-    # A source of a user's own need not name its classes.
-    _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
+    if hasattr(source, "num_classes"):  # its conditions are labels, which may have names
+        _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
     source.decode(torch.zeros(1, *source.sample_shape))  # another VAE would be noticed after the first samples only
 
 

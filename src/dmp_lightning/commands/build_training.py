@@ -6,14 +6,13 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.reports import figures
 from dmp_lightning.runs import folder as checkpoints
-from dmp_lightning.training.checkpoint_io import StreamedCheckpointIO
 from dmp_lightning.training.ema import EMA
 from dmp_lightning.training.hooks.evidence import Pictures
 from dmp_lightning.training.hooks.frechet import Generation
@@ -22,7 +21,7 @@ from dmp_lightning.training.interruption import Interruption
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.training.outcome import Evaluation
 from dmp_lightning.training.progress import Clock, StepLog, StepProgressBar
-from dmp_lightning.training.saving import Checkpoints
+from dmp_lightning.training.saving import Checkpoints, StreamedCheckpointIO
 from dmp_lightning.user_error import UserError
 
 
@@ -39,15 +38,7 @@ def build_evaluation(config: DictConfig, features: Features, run_dir: Path) -> E
         seed=settings.seed,
     )
     paired = PairedValidation()
-    pictures = Pictures(
-        run_dir,
-        generation,
-        paired,
-        draw_samples=figures.samples_figure,
-        draw_gates=figures.gates_figure,
-        draw_loss_difference=figures.loss_difference_figure,
-    )
-    return Evaluation(paired, generation, pictures, Clock())
+    return Evaluation(paired, generation, Pictures(run_dir, generation, paired, figures), Clock())
 
 
 def build_trainer(
@@ -87,7 +78,7 @@ def build_trainer(
 
 
 def environments() -> list[ClusterEnvironment]:
-    """What Lightning would find out about the cluster with other settings."""
+    """The cluster that Lightning would find by itself, with other settings."""
     # Its own checkpoints would come before ours.
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
@@ -115,6 +106,6 @@ def learning_rates(recipe: DictConfig, method: Method) -> dict[str, float]:
         UserError: a rate is to be multiplied whose group there is not.
     """
     rates, scaled = recipe.learning_rates, recipe.rates_times_prompt_count
-    if not isinstance(scaled, ListConfig) or not set(scaled) <= rates.keys():
+    if not set(scaled) <= rates.keys():
         raise UserError(f"recipe.rates_times_prompt_count={scaled}: choose a list from [{', '.join(rates)}].")
     return {name: rate * (method.prompt_count or 1 if name in scaled else 1) for name, rate in rates.items()}

@@ -20,7 +20,6 @@ from dmp_lightning.commands.checks.values import check_values
 from dmp_lightning.commands.errors import check_order, check_top_level, explanation, is_mistake
 from dmp_lightning.commands.resolvers import register_resolvers
 from dmp_lightning.commands.run_settings import arguments_of_run, with_run
-from dmp_lightning.commands.sweeps import run_job
 from dmp_lightning.commands.trust.config_files import check_written, typed_keys
 from dmp_lightning.commands.trust.config_loader import CONFIG_DIR, install
 from dmp_lightning.commands.trust.trusted import check_targets
@@ -51,6 +50,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             if hydra_config.mode != RunMode.MULTIRUN:  # of a sweep, its sweeper checks all runs together
                 check_acting([config], config_name, keys_of(hydra_config.overrides.task))
             if hydra_config.mode == RunMode.MULTIRUN and hydra_config.sweeper._target_ == SWEEPER:
+                from dmp_lightning.commands.sweeps import run_job  # which reports on a sweep
+
                 return run_job(task, config, Path(hydra_config.runtime.output_dir), stack=wanted == "1")
             return task(config)
         except Exception as error:

@@ -1,5 +1,6 @@
-"""The door of each command: Ctrl-C is answered before Hydra is imported, which takes a while."""
+"""The door of each command: `--help` and Ctrl-C are answered before Hydra is imported, which takes a while."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ def entry_point(config_name: str) -> Callable[[Callable[["DictConfig"], Any]], C
         def main() -> None:
             listen()
             try:
+                if {"-h", "--help"} & set(sys.argv[1:]):
+                    from dmp_lightning.commands.help import print_help
+
+                    print_help(config_name)
+                    return
                 from dmp_lightning.commands.cli import run
 
                 run(task, config_name)

@@ -1,4 +1,4 @@
-"""What users get wrong, in one sentence each: misspelt keys and groups."""
+"""Users' mistakes in one sentence each: misspelt keys and groups, and what Hydra refuses."""
 
 import errno
 import shutil
@@ -89,12 +89,21 @@ def explanation(error: BaseException) -> str:
             return f"launcher={extra} needs a plugin that is not installed: pip install 'dmp-lightning[{extra}]'"
         return f"There is no {group}={name}.{_suggest(name, error.options)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _in_one_line(error)
+        return str(mistake_in(error) or _in_one_line(error))
     return str(error).strip()
 
 
+def mistake_in(error: BaseException) -> UserError | None:
+    """The user's mistake that an error was raised for, if it was: OmegaConf makes errors of its own of a resolver's."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, UserError):
+            return error
+    return None
+
+
 def _in_one_line(error: Exception) -> str:
-    """What Hydra or OmegaConf say over several lines, with the key that it is about, without links and types."""
+    """The several lines of Hydra or OmegaConf as one, with the key that they are about, without links and types."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http")))
     key = getattr(error, "full_key", None)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dmp_lightning.commands.build import check_features
 from dmp_lightning.commands.earlier import begin, settings_of
-from dmp_lightning.commands.models import Sampling, build_sampling, draw
+from dmp_lightning.commands.models import Sampling, build_sampling
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.folders import component
@@ -23,15 +23,13 @@ from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.metrics.chunks import Chunks, Make
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.metrics import measure, of_too_few
-from dmp_lightning.metrics.reference_pictures import PictureReference
-from dmp_lightning.metrics.references import Reference, SourceImages, check_reference, open_reference
+from dmp_lightning.metrics.references import PictureReference, Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.reports.tables import print_metrics
 from dmp_lightning.runs.folder import EVALUATION, check_folder
 from dmp_lightning.runs.identity import SAMPLED, settings
 from dmp_lightning.runs.record import Results, provenance, write_results
 from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod, base_name, in_sweep, parts
 from dmp_lightning.training.ctrl_c import promise
-from dmp_lightning.user_error import UserError
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
@@ -43,8 +41,6 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
         MissingFileError: one sentence for each file that has to be prepared.
         UserError: the parts do not go together.
     """
-    if config.evaluation.samples < 1 or config.evaluation.batch_size < 1:
-        raise UserError("evaluation.samples and evaluation.batch_size: choose 1 or more.")
     started = _join_group()
     try:
         if _rank() == 0:
@@ -77,11 +73,11 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     kept = Chunks(folder / f"reference-{_key(seen, known['reference'])}", len(reference), features)
     _complete(kept, reference_images, "Reference", sampling.device)
     if isinstance(reference, PictureReference):
-        reference.tell()
+        reference.log_changes()
     compared, metrics, few = kept.load(), dict[str, dict[str, float]](), list[str]()
     for name in sampling.models:
         chunks = Chunks(folder / f"{name}-{_samples_key(config, known, name, seen)}", count, features, config.npz)
-        _complete(chunks, _samples_of(config, sampling, name), f"Sampling {name}", sampling.device)
+        _complete(chunks, _samples_of(sampling, name, config.evaluation.seed), f"Sampling {name}", sampling.device)
         if _rank() == 0:
             found = chunks.load()
             metrics[name] = measure(found, compared, reference.statistics, features.name)
@@ -111,11 +107,11 @@ def fingerprints(config: DictConfig, sampling: Sampling, features: Features, ref
     return found if vae is None else found | {"vae": vae}
 
 
-def _samples_of(config: DictConfig, sampling: Sampling, name: str) -> Make:
+def _samples_of(sampling: Sampling, name: str, seed: int) -> Make:
     """Images of the samples of these numbers."""
 
     def make(part: range) -> Iterator[Tensor]:
-        for _, samples in draw(config, sampling, name, part, config.evaluation.seed):
+        for _, samples in sampling.drawing.draw(sampling.models[name], sampling.conditions, part, seed):
             yield to_uint8(samples)
 
     return make

@@ -1,7 +1,7 @@
 """The interpolations of our configs: where a run works, and numbers that follow from others."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dmp_lightning.commands.sweeps import job_dir
 from dmp_lightning.folders import component
 from dmp_lightning.runs.folder import AUTO, TIME, check_folder, checkpoint_to_resume, latest_run
 from dmp_lightning.user_error import MissingFileError, UserError
@@ -33,10 +32,10 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("checked", checked, replace=True)
     OmegaConf.register_new_resolver("component", lambda name: component(name, "name"), replace=True)
-    OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+    OmegaConf.register_new_resolver("job_dir", _late("commands.sweeps", "job_dir"), replace=True)
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
-    OmegaConf.register_new_resolver("in_weights", _of_weights("in_weights"), replace=True)
-    OmegaConf.register_new_resolver("null_label", _of_weights("null_label"), replace=True)
+    OmegaConf.register_new_resolver("in_weights", _late("backbones.sizes", "in_weights"), replace=True)
+    OmegaConf.register_new_resolver("null_label", _late("backbones.sizes", "null_label"), replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 
 
@@ -85,19 +84,22 @@ def checked(kind: str) -> bool:
     return False
 
 
-def prompts(count: int | str | None, input_size: int | None, patch_size: int | None) -> int | str | None:
+def prompts(
+    count: int | float | None, input_size: int | Sequence[int] | None, patch_size: int | None
+) -> int | float | None:
     """The number of prompts that `method.prompt_count` asks for; as it is where the backbone does not say its sizes."""
     if input_size is None or patch_size is None:
         return count
     from dmp_lightning.prompts.placement import counted  # which imports torch
 
-    tokens = (input_size // patch_size) ** 2
+    rows, columns = (input_size, input_size) if isinstance(input_size, int) else input_size
+    tokens = (rows // patch_size) * (columns // patch_size)
     return tokens if count is None else counted(count, tokens)
 
 
-def _of_weights(name: str) -> Callable[..., Any]:
-    """A function of `backbones.sizes`, imported when it is called first, as it imports torch."""
-    return lambda *arguments: getattr(import_module("dmp_lightning.backbones.sizes"), name)(*arguments)
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called first, as that takes a while."""
+    return lambda *arguments: getattr(import_module(f"dmp_lightning.{module}"), name)(*arguments)
 
 
 def _now() -> str:

@@ -31,7 +31,7 @@ TAKEN = (
     "sampler",
     "seed",
 )
-"""What is taken from a run's settings: what decides its numbers, and nothing that says where files are written."""
+"""Groups that are taken from a run's settings: they decide its numbers, and none says where files are written."""
 
 COMPOSED = ("experiment", "mode", "sweep")
 

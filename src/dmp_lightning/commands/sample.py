@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dmp_lightning.commands.earlier import begin
-from dmp_lightning.commands.models import Sampling, build_sampling, draw
+from dmp_lightning.commands.models import Sampling, build_sampling
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.folders import component
 from dmp_lightning.reports.figures import samples_figure
@@ -28,8 +28,6 @@ def sample(config: DictConfig) -> Path:
     Raises:
         UserError: the config asks for what cannot be.
     """
-    if config.samples < 1 or not config.seeds or min(config.seeds) < 0:
-        raise UserError(f"samples={config.samples}, seeds={list(config.seeds)}: choose one or more of each, from 0.")
     if config.compare and config.patch is None:
         raise UserError("compare=true needs something to compare the base with: set patch to the file of one.")
     folder = Path(config.run_dir)
@@ -38,7 +36,9 @@ def sample(config: DictConfig) -> Path:
     begin(folder, config, SAMPLES)
     names = list(sampling.models) if config.compare else list(sampling.models)[-1:]
     for seed in config.seeds:
-        drawn = {name: torch.cat(list(_draw(config, sampling, name, seed, folder))).squeeze(1) for name in names}
+        drawn = {
+            name: torch.cat(list(_draw(sampling, name, seed, config.samples, folder))).squeeze(1) for name in names
+        }
         first, *second = [images.numpy() for images in drawn.values()]
         grid = folder / f"seed-{seed}.png"
         if second:
@@ -49,12 +49,10 @@ def sample(config: DictConfig) -> Path:
     return folder
 
 
-def _draw(
-    config: DictConfig, sampling: Sampling, name: str, seed: int, folder: Path
-) -> Iterator[UInt8[Tensor, "B C H W"]]:
+def _draw(sampling: Sampling, name: str, seed: int, count: int, folder: Path) -> Iterator[UInt8[Tensor, "B C H W"]]:
     """The samples of one model and seed in batches, each written as a PNG on the way."""
-    batches = draw(config, sampling, name, range(config.samples), seed)
-    with tqdm(total=config.samples, desc=f"Sampling {name}, seed {seed}", unit="sample", leave=False) as bar:
+    batches = sampling.drawing.draw(sampling.models[name], sampling.conditions, range(count), seed)
+    with tqdm(total=count, desc=f"Sampling {name}, seed {seed}", unit="sample", leave=False) as bar:
         for numbers, samples in batches:
             images = to_uint8(samples).cpu()
             for n, image in zip(numbers, images, strict=True):

@@ -8,11 +8,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.base_results import measure_base
-from dmp_lightning.commands.budget import with_equal_seconds
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.commands.checks.preflight import fingerprints, preflight, read_checkpoint
-from dmp_lightning.commands.checks.trainer_options import check_trainer
+from dmp_lightning.commands.checks.preflight import check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
 from dmp_lightning.commands.cli import resume_command
 from dmp_lightning.commands.earlier import begin, settings_of
@@ -72,8 +70,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     if checkpoint is not None:
         rank_zero_only(begin)(run_dir, told, resuming=True)
     set_matmul_precision(config)
-    config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
-    module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
+    if config.budget is not None and method.trained():
+        from dmp_lightning.commands.budget import with_equal_seconds
+
+        config = with_equal_seconds(config, module, data, run_dir, resuming=checkpoint is not None)
+        module = build_module(config, method, base)  # a schedule of the rate may depend on the number of steps
     kept = {"settings": settings_of(told), "fingerprints": fingerprints(data, evaluation.generation)}
     trainer = build_trainer(config, kept, evaluation, ema, interruption, run_dir)
 

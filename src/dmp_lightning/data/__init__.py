@@ -1,1 +1,1 @@
-"""What is trained on: sources of samples, latents on disk, and the pictures that they are made of."""
+"""Training data: sources of samples, latents on disk, and the pictures that they are made from."""

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: real images that come with the library, so that nothing is downloaded."""
+"""Scikit-learn's handwritten digits: real images that come with the library, without a download."""
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ HELD_OUT = 360  # a fifth of the 1,797 images, the same share of each digit
 def load_split(train: bool) -> tuple[Float[Tensor, "N 1 8 8"], Int[Tensor, " N"]]:
     """The training images (1,437), or the held-out ones (360), in [-1, 1], and their labels of 0..9.
 
-    Which is which never changes.
+    The split never changes.
     """
     images, labels = load_digits(return_X_y=True)
     halves = train_test_split(images, labels, test_size=HELD_OUT, stratify=labels, random_state=0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dmp_lightning.data.images.idx import read_idx
+from dmp_lightning.data.images.idx import read_split
 from dmp_lightning.data.pixels import PixelSource
 from dmp_lightning.user_error import UserError
 
@@ -23,9 +23,8 @@ class FashionMNIST(PixelSource):
 
     def __init__(self, folder: str | Path, train: bool) -> None:
         prefix = "train" if train else "t10k"
-        images = read_idx(Path(folder) / f"{prefix}-images-idx3-ubyte")
-        labels = read_idx(Path(folder) / f"{prefix}-labels-idx1-ubyte")
-        if images.shape != (len(labels), 28, 28):
-            raise UserError(f"{folder} holds {len(labels)} labels and images of shape {images.shape}: restore it.")
+        images, labels = read_split(Path(folder), prefix)
+        if images.shape[1:] != (28, 28):
+            raise UserError(f"{folder} holds images of shape {images.shape[1:]}, not (28, 28): restore it.")
         pixels = torch.tensor(images).unsqueeze(1).float() / 127.5 - 1
         super().__init__(pixels, torch.tensor(labels).long(), 10, f"fashion-mnist-{prefix}")

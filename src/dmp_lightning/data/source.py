@@ -1,18 +1,18 @@
-"""What a data set must offer, whether it holds pixels or latents."""
+"""The interface of a data set, of pixels or latents."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
 
 
 class Stored(NamedTuple):
-    """`x` (B, ...), what is stored of each sample, and their `condition`."""
+    """`x` (B, ...), each sample as it is stored, and their `condition`."""
 
     x: Num[Tensor, "B ..."]
     condition: Condition
@@ -20,37 +20,36 @@ class Stored(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """A data set of `len()` samples of shape `sample_shape`, a whole batch read at a time."""
+    """A data set of `len()` samples of shape `sample_shape`, read in whole batches.
+
+    If its conditions are labels it also has `num_classes`, and may have `classes`, their names.
+    """
 
     sample_shape: tuple[int, int, int]
-    num_classes: int
     mirrors: int
-    """2 where each sample's mirror is stored too, else 1."""
+    """2 if each sample's mirror is stored too, else 1."""
     moments: bool
-    """Whether means and standard deviations are stored, from which training draws its samples anew each time."""
+    """Whether means and standard deviations are stored: training then draws a new sample of them each time."""
     fingerprint: str
     """Names the content, for caches of what is derived from it."""
     cache: Path
-    """Folder for such caches: beside the data where it has a folder of its own."""
+    """Folder for such caches: beside the data if these have a folder of their own."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
-        """What is stored at `indices`, or, where `mirrored` is 1, of the mirror."""
+        """The stored samples at `indices`, or, where `mirrored` is 1, their mirrors."""
 
     def draw(self, x: Num[Tensor, "B ..."], noise: Float[Tensor, "B C H W"] | None = None) -> Float[Tensor, "B C H W"]:
-        """Clean samples as the model sees them, of what was read: with the given noise where `moments`, or the means.
+        """Clean samples as the model sees them, from stored ones: of moments, with the given noise, or the means.
 
-        It is called where the model is, so that what loaders hand over is as small as what is stored.
+        It is called where the model is, so that loaders hand over no more than what is stored.
         """
-
-    def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C H W"]]:
-        """All images, the reference of the Fréchet distance."""
 
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         """Images in [-1, 1] of samples of the model."""
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches workers too; they are needed until the main process's work is done, and end with it."""
+    """Leave Ctrl-C to the main process, which needs its workers until its own work is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,9 +20,9 @@ from dmp_lightning.user_error import UserError
 class Batch(NamedTuple):
     """Samples `x` (B, ...), their `condition`, and `position` (B,).
 
-    Loaders give `x` as it is stored; once it is where the model is, clean samples (B, C, H, W) take its place. In
-    training the position is that in the endless stream of samples; in validation the sample's index. It stays on the
-    CPU, where it decides what is drawn.
+    Loaders give `x` as it is stored; on the model's device, clean samples (B, C, H, W) take its place. In training the
+    position is that in the endless stream of samples; in validation it is the sample's index. It stays on the CPU,
+    where it seeds random generators.
     """
 
     x: Num[Tensor, "B ..."]
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     position: Int[Tensor, " B"]
 
     def share(self, parts: int) -> tuple[int, int, slice]:
-        """Which step this is of, the size of that, and the rows of it that are here.
+        """The step of this batch, the size of that step, and the rows of it that are here.
 
         Args:
             parts: batches of a step: one for each process, times those that gradients are accumulated over.
@@ -44,9 +44,9 @@ class DiffusionData(L.LightningDataModule):
     """Streams of a training and a held-out source, sharded over processes.
 
     Args:
-        train: what is trained on, and the reference of the Fréchet distance. validation: held-out samples.
+        train: samples to train on, and the reference of the Fréchet distance. validation: held-out samples.
         batch_size: samples of one step over all processes. workers: loader processes of each rank.
-        seed: of the order of samples and what is drawn of them.
+        seed: of the order of samples and of what is drawn of them.
 
     Raises:
         UserError: the batch is larger than the data, or cannot be shared evenly among the processes.
@@ -82,7 +82,7 @@ class DiffusionData(L.LightningDataModule):
         return batch._replace(x=x, condition=batch.condition.to(device, non_blocking=True))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Clean samples of what is stored: in training drawn anew, and the same for any number of processes."""
+        """Clean samples of what is stored: in training newly drawn, and the same for any number of processes."""
         assert self.trainer is not None
         if not self.trainer.training:
             return batch._replace(x=self.validation.draw(batch.x))
@@ -98,7 +98,7 @@ class DiffusionData(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # a source gives whole batches
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # a source gives whole batches
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=ignore_interrupts,
@@ -106,7 +106,7 @@ class DiffusionData(L.LightningDataModule):
         )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
@@ -142,14 +142,14 @@ class TrainingStream(Dataset):
 
 @lru_cache(maxsize=2)
 def _pass(size: int, mirrors: int, seed: int, number: int) -> list[tuple[int, int]]:
-    """Indices of the samples in the order of a pass over them, and whether each is mirrored."""
+    """A pass over all samples: their indices in order, and whether each is mirrored."""
     chance = generator(seed, Stream.ORDER, number)
     order = torch.randperm(size, generator=chance).tolist()
     return list(zip(order, torch.randint(mirrors, (size,), generator=chance).tolist(), strict=True))
 
 
 class HeldOut(Dataset):
-    """The samples of a source, without chance."""
+    """The samples of a source, each as it is."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

@@ -1,1 +1,1 @@
-"""The diffusion process: schedule, objective, samplers, guidance, and randomness that depends on counters alone."""
+"""The diffusion process: schedule, objective, samplers and guidance."""

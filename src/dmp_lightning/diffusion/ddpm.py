@@ -25,7 +25,7 @@ class Posterior(NamedTuple):
 class DDPM(Process):
     """A Markov chain of noise, and a model that predicts epsilon and a learned-range variance.
 
-    Times are the chain's timesteps, whole numbers from 0. Epsilon is taught by `mse`, its mean squared error, and the
+    Times are the chain's timesteps, whole numbers from 0. Epsilon is trained by `mse`, its mean squared error, and the
     variance by `vb`, the variational bound in bits per dimension.
 
     Args:
@@ -38,11 +38,11 @@ class DDPM(Process):
         betas: Float[Tensor, " steps"],
         loss_weight: Callable[[Float[Tensor, " steps"]], Float[Tensor, " steps"]] = constant,
     ) -> None:
-        self.schedule = Schedule(betas)
+        self.schedule, self.loss_weight = Schedule(betas), loss_weight
         self._weights = loss_weight(self.schedule.snr).float()
         self._log_snr = self.schedule.log_snr.float()  # a compiled model reads it: no cache that changes under it
 
-    def draw(self, count: int, source: torch.Generator, device: torch.device) -> Int[Tensor, " B"]:
+    def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Int[Tensor, " B"]:
         return torch.randint(self.schedule.steps, (count,), generator=source, device=device)
 
     def in_strata(self, offsets: Float[Tensor, "N S"]) -> Int[Tensor, "N S"]:
@@ -69,7 +69,7 @@ class DDPM(Process):
         return prepared(build, self.schedule.betas, steps, respaced)
 
     def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
-        """Epsilon, and the variance's interpolation where the scheduler asks for it."""
+        """Epsilon, and the variance's interpolation if the scheduler takes it."""
         learns = scheduler.config.get("variance_type") == "learned_range"
         return output if learns else output.chunk(2, dim=1)[0]
 

@@ -25,7 +25,7 @@ def guide(
     """`model(x, t, condition)` with epsilon pushed away from the unconditional one, `e_null + scale * (e - e_null)`.
 
     Args:
-        null: the condition that stands for none, one row; None where the model has no such condition.
+        null: the condition that stands for none, one row; None if the model has no such condition.
         process: that the model was trained on. guidance_scale: 1 is no guidance, at no extra cost.
         channels: `first_three`, the convention of the public DiT results: the other channels stay as the model gives
             them under the condition; or `all` channels of epsilon. The variance is never guided.

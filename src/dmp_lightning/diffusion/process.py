@@ -1,4 +1,4 @@
-"""What a diffusion process is: how noise gets into a sample, what the model is taught, and how it is sampled."""
+"""The interface of a diffusion process: noise, objective and sampling."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,17 +14,17 @@ Times = Num[Tensor, " B"]
 
 
 class Losses(NamedTuple):
-    """Per sample, (B,): the `total`, whose mean training minimises, and the `parts` that it is made of, by name."""
+    """Per sample, (B,): the `total`, whose mean training minimises, and its `parts` by name."""
 
     total: Float[Tensor, " B"]
     parts: dict[str, Float[Tensor, " B"]]
 
 
 class Process(ABC):
-    """A process and its objective. Times are numbers of its own: nothing else may count with them."""
+    """A process and its objective. Only the process itself knows the meaning and range of its times."""
 
     @abstractmethod
-    def draw(self, count: int, source: torch.Generator, device: torch.device) -> Times:
+    def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Times:
         """The times of a training batch."""
 
     @abstractmethod
@@ -68,4 +68,4 @@ class Process(ABC):
 
     @abstractmethod
     def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
-        """What a scheduler takes of a model's `output`."""
+        """The part of a model's `output` that a scheduler takes."""

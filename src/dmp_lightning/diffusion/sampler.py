@@ -17,7 +17,7 @@ class Sampler:
     """From noise to samples in a number of steps.
 
     Args:
-        scheduler: builds a scheduler of diffusers; the process says from what.
+        scheduler: builds a scheduler of diffusers; the process calls it with its schedule.
         steps: calls of the model for each sample.
         respaced: visit the timesteps of the DiT release, see `respaced_timesteps`; else the scheduler spaces its own.
             Multistep solvers should: they extrapolate, and the last of these steps is much the largest in log SNR.
@@ -40,7 +40,7 @@ class Sampler:
         Args:
             model: `model(x, t)` gives the model's output at times `t` (B,).
             process: that the model was trained on.
-            sources: one generator a sample: whatever noise the steps add to sample n comes from `sources[n]` alone.
+            sources: one generator for each sample: all noise that steps add to sample n comes from `sources[n]`.
             progress: wraps the times to show a bar.
 
         Raises:

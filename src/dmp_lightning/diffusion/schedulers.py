@@ -18,7 +18,7 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
         betas: (steps,) float64, of the schedule that the model was trained on.
 
     Raises:
-        UserError: the schedule does not have that many steps, or `respaced` does not go with the scheduler.
+        UserError: the schedule does not have that many steps; or the scheduler does not take its options or `respaced`.
     """
     fewest, most = (2, len(betas)) if respaced else (1, len(betas) - 1)
     if not fewest <= steps <= most:
@@ -26,15 +26,20 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
             f"sampler.steps={steps} does not fit a schedule of {len(betas)} timesteps: "
             f"choose {fewest} to {most} for this sampler."
         )
-    scheduler = build(num_train_timesteps=len(betas), trained_betas=betas.numpy())
-    # Diffusers multiplies a thousand alphas in float32, and subtracts the small noise of early timesteps from 1.
-    scheduler.alphas_cumprod = (1 - betas).cumprod(0)
-    if not respaced:
-        scheduler.set_timesteps(steps)
-    elif "timesteps" in signature(scheduler.set_timesteps).parameters:
-        scheduler.set_timesteps(timesteps=respaced_timesteps(steps, len(betas)))
-    else:
-        raise UserError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
+    try:
+        scheduler = build(num_train_timesteps=len(betas), trained_betas=betas.numpy())
+        # Diffusers multiplies a thousand alphas in float32, and subtracts the small noise of early timesteps from 1.
+        scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+        if not respaced:
+            scheduler.set_timesteps(steps)
+        elif "timesteps" in signature(scheduler.set_timesteps).parameters:
+            scheduler.set_timesteps(timesteps=respaced_timesteps(steps, len(betas)))
+        else:
+            raise UserError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
+    except UserError:
+        raise
+    except (ValueError, TypeError, NotImplementedError) as error:  # each scheduler has its own way to refuse
+        raise UserError(f"sampler.scheduler does not take such options: {error}") from error
     return scheduler
 
 

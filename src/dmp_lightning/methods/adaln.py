@@ -18,5 +18,5 @@ class AdaLN(FullFinetune):
         return "adaln" if modulates or name.endswith(".bias") else None
 
     def exported(self) -> dict[str, Tensor]:
-        """What is trained, under the names of the public checkpoints."""
+        """The trained weights, under the names of the public checkpoints."""
         return {name.removeprefix("backbone."): value.detach() for name, value in self.trained().items()}

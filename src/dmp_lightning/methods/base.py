@@ -1,11 +1,11 @@
-"""The interface of all methods: what they train, and what they do to the tokens that enter a block."""
+"""The interface of all methods: they choose the parameters to train, and change the tokens that enter a block."""
 
 from typing import Any, NamedTuple
 
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Backbone, Embeddings, Site
+from dmp_lightning.backbones import Backbone, Embeddings, Enter, Site
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
 
@@ -21,11 +21,11 @@ class Method(nn.Module):
     """A backbone and what is trained on it.
 
     A subclass says in `group` which parameters it trains; freezing, saving and the optimiser all follow from that.
-    What it does to the tokens it says in `prepare` and `enter`.
+    In `prepare` and `enter` it changes the tokens.
     """
 
     label: str
-    """What is done to the base, as a table says it."""
+    """Its name in tables."""
     noise_shape: tuple[int, int] | None = None
     """Shape of the standard normal noise that one sample takes in training, or None."""
     prompt_count: int | None = None
@@ -43,7 +43,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Any:
-        """What `enter` and `auxiliary` need to know of a batch at timesteps `t`; called once in each pass."""
+        """A value for `enter` and `auxiliary`, from a batch at timesteps `t`; called once in each pass."""
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Any) -> Float[Tensor, "B N2 D"]:
         """The tokens as they enter the block of that index; others before them need `backbone.takes_more_tokens`."""
@@ -64,16 +64,9 @@ class Method(nn.Module):
 
         `noise` is for training only, and so are auxiliary losses: in eval mode there are none.
         """
-        prepared: Any = None  # of this pass: another one may begin before the gradients of this one are taken
-
-        def enter(tokens: Float[Tensor, "B N D"], site: Site) -> Float[Tensor, "B N2 D"]:
-            nonlocal prepared
-            if site.number == 0:
-                prepared = self.prepare(t, site.embeddings, noise)
-            return self.enter(tokens, site.number, prepared)
-
-        output = self.backbone(x, t, condition, enter)
-        return Prediction(output, self.auxiliary(prepared) if self.training else {})
+        this = Pass(self, t, noise)
+        output = self.backbone(x, t, condition, this)
+        return Prediction(output, self.auxiliary(this.prepared) if self.training else {})
 
     def freeze(self) -> None:
         """Let exactly the method's own parameters of the backbone take gradients."""
@@ -96,7 +89,7 @@ class Method(nn.Module):
         return self.backbone.state_dict()
 
     def exported(self) -> dict[str, Tensor]:
-        """What others need to use the result, by name."""
+        """The tensors that others need to use the result, by name."""
         return {name: value.detach() for name, value in self.trained().items() if name not in self.training_only}
 
     def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
@@ -111,3 +104,30 @@ class Method(nn.Module):
     def size(self) -> int:
         """How many trained parameters the result keeps."""
         return sum(value.numel() for name, value in self.trained().items() if name not in self.training_only)
+
+
+class Pass:
+    """One pass of a backbone under a `method`: the backbone's `enter`, which keeps what was `prepared` to itself.
+
+    Another pass may begin before the gradients of this one are taken.
+
+    Args:
+        t, noise: as `Method.forward` takes them. first: another `enter`, which sees the tokens before.
+    """
+
+    def __init__(
+        self, method: Method, t: Num[Tensor, " B"], noise: Float[Tensor, "L B P"] | None, first: Enter | None = None
+    ) -> None:
+        self.method, self.t, self.noise, self.first = method, t, noise, first
+        self.prepared: Any = None
+
+    def __call__(self, tokens: Float[Tensor, "B N D"], site: Site) -> Float[Tensor, "B N2 D"]:
+        if self.first is not None:
+            tokens = self.first(tokens, site)
+        if site.number == 0:
+            self.prepared = self.method.prepare(self.t, site.embeddings, self.noise)
+        return self.method.enter(tokens, site.number, self.prepared)
+
+    def includes(self, method: Method) -> bool:
+        """Whether the pass is already one of `method`."""
+        return self.method is method or (isinstance(self.first, Pass) and self.first.includes(method))

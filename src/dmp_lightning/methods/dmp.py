@@ -42,8 +42,8 @@ class DMP(Method):
         balance: weights of the balance losses, `importance` and `load`; or `released`, the authors' release, which
             adds up the importance over the blocks first.
         injection: the blocks that get prompts, see `prompts.injected_blocks`.
-        prompt_count: P, the prompts of a block; None for one a token (the paper), see `prompts.placement.mix`.
-        position, init: where prompts go, and what they start from, see `prompts.MixtureOfPrompts`.
+        prompt_count, position, init: how many prompts, where they go, and what they start from, see
+            `prompts.MixtureOfPrompts`.
         condition: what the gate sees: `timestep`, the base's embedding of it (the paper); `timestep_and_label`, plus
             that of the label (the authors' release); `log_snr`, an embedding of the noise level.
         process: says the log SNR of a time, which `log_snr` needs.
@@ -53,6 +53,8 @@ class DMP(Method):
     """
 
     label = "mixture of prompts (DMP)"
+    strength: int | float = 1
+    """How many times the prompts count."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class DMP(Method):
         gate: Callable[..., Gate],
         balance: Mapping[str, float] | str,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | str | None = None,
+        prompt_count: int | float | None = None,
         position: str = "add",
         init: str = "zero",
         condition: str = "timestep",
@@ -89,7 +91,10 @@ class DMP(Method):
         return "prompts" if name.startswith("mixture.") else None
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        return self.mixture.weigh(self._seen(t, embeddings), noise)
+        mixture = self.mixture.weigh(self._seen(t, embeddings), noise)
+        if self.strength == 1:
+            return mixture
+        return mixture._replace(prompts=tuple(self.strength * prompts for prompts in mixture.prompts))
 
     def _seen(self, t: Num[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
         if self.condition == "log_snr":
@@ -113,7 +118,7 @@ class DMP(Method):
 
     @torch.no_grad()
     def gates(self, t: Num[Tensor, " B"], condition: Condition) -> Gates | None:
-        """What the gate says at timesteps `t` under `condition`, without noise; None where nothing is gated."""
+        """The gate's weights at timesteps `t` under `condition`, without noise; None where nothing is gated."""
         with self.backbone.precision(t.device):
             return self.prepare(t, self.backbone.embed(t, condition), None).gates
 

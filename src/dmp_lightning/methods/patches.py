@@ -16,7 +16,7 @@ from dmp_lightning.tensors import check_tensors, hash_tensors, save_tensors
 from dmp_lightning.user_error import MissingFileError, UserError
 
 UNSEALED = frozenset({"base", "method", "name", "seed", "step"})
-"""What was said of a patch by versions that wrote no checksum."""
+"""Keys of `about` in the files of versions that wrote no checksum."""
 
 
 def fingerprint(backbone: nn.Module) -> str:
@@ -31,11 +31,11 @@ def _otherwise(backbone: nn.Module, found: str) -> str:
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
-    save_tensors(tensors, path, {"base": base} | about)
+    save_tensors(tensors, path, about | {"base": base})
 
 
-class Patch(NamedTuple):
-    """What a patch file holds: `tensors` by name, the `fingerprint` of their base, and what was said about them."""
+class PatchFile(NamedTuple):
+    """The content of a patch file: `tensors` by name, their base's `fingerprint`, and `about`, the rest of it."""
 
     tensors: dict[str, Tensor]
     base: str | None
@@ -51,7 +51,7 @@ def is_patch(path: Path) -> bool:
         return False
 
 
-def read_patch(path: str | Path) -> Patch:
+def read_patch(path: str | Path) -> PatchFile:
     """Read a patch file.
 
     Raises:
@@ -73,7 +73,7 @@ def read_patch(path: str | Path) -> Patch:
     about.pop(CHECKSUM, None)
     if not (sealed or about.keys() <= UNSEALED):  # or what was the checksum is something else now
         raise UserError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
-    return Patch(tensors, about.get("base"), about)
+    return PatchFile(tensors, about.get("base"), about)
 
 
 def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Method:
@@ -89,7 +89,13 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
         UserError: it is damaged, made for another base, or its tensors do not fit the method; or this one has no
             strength.
     """
-    tensors, base, _ = read_patch(path)
+    return put_on(method, read_patch(path), path, strength)
+
+
+@torch.no_grad()
+def put_on(method: Method, found: PatchFile, path: str | Path, strength: float = 1.0) -> Method:
+    """As `load_patch`, of a file that was read."""
+    tensors, base, _ = found
     ours, rounded = (
         _otherwise(method.backbone, hash_tensors(method.base(), typed=True, dtype=kept))
         for kept in (None, torch.bfloat16)

@@ -38,13 +38,18 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
 
     Args:
         method: base and patch; it is put into eval mode.
+
+    Raises:
+        UserError: its samples are not square.
     """
 
     config_name = "config.json"  # type: ignore[assignment]
 
     def __init__(self, method: Method) -> None:
         super().__init__()
-        channels, side, _ = method.backbone.sample_shape
+        channels, side, columns = method.backbone.sample_shape
+        if side != columns:
+            raise UserError(f"Diffusers' pipeline of a DiT draws squares, this base {side}x{columns}: use Sampler.")
         self.register_to_config(
             sample_size=side, in_channels=channels, out_channels=2 * channels, num_classes=method.backbone.num_classes
         )

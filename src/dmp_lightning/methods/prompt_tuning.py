@@ -23,7 +23,7 @@ class PromptTuning(DMP):
         self,
         backbone: Backbone,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | str | None = None,
+        prompt_count: int | float | None = None,
         position: str = "add",
         init: str = "zero",
     ) -> None:

@@ -1,1 +1,1 @@
-"""Measuring: features, the Fréchet distance over them, generation of the samples, and the paired validation loss."""
+"""Measuring: features of images, metrics over them, generation of samples, and the paired validation loss."""

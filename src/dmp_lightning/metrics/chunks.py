@@ -1,4 +1,4 @@
-"""What an extractor gives of many images, kept in chunks on disk: work that is stopped goes on where it was."""
+"""Outputs of an extractor for many images, kept in chunks on disk, so that stopped work can be continued."""
 
 import logging
 import zipfile
@@ -25,10 +25,7 @@ Make = Callable[[range], Iterator[Images]]
 class Chunks:
     """Outputs of `features` for `count` images in files of `CHUNK`, in a folder that only they use.
 
-    All processes of a group work at it together; which of them made a chunk does not matter.
-
-    Args:
-        keep_images: keep the images as well.
+    All processes of a group share the work. With `keep_images` the images are kept as well.
     """
 
     def __init__(self, folder: Path, count: int, features: Features, keep_images: bool = False) -> None:
@@ -39,7 +36,7 @@ class Chunks:
         """Make the chunks that are missing, and wait until all are there.
 
         Args:
-            make: the images of these numbers, in batches. advance: is told how many images are done.
+            make: gives the images of some numbers, in batches. advance: called with the number of images of each chunk.
         """
         rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
         for part in self.parts[rank::world]:
@@ -82,7 +79,7 @@ class Chunks:
         save_tensors(tensors, self._path(part))
 
     def _read(self, part: range) -> dict[str, Tensor] | None:
-        """A chunk; None where it is missing, damaged, of fewer images, or without those that are to be kept."""
+        """A chunk; None if it is missing, damaged, of fewer images, or lacks images that are to be kept."""
         try:
             found = load_tensors(self._path(part)) if self._path(part).is_file() else {}
         except DamagedError as error:

@@ -19,7 +19,7 @@ class Classifier(Features):
     """The hidden layer, before its activation, of a small convolutional classifier of ten classes.
 
     Args:
-        pretrained: with the weights that ship, frozen; without, as it starts its training.
+        pretrained: load the weights that ship, and freeze them.
     """
 
     num_features = 64
@@ -28,7 +28,7 @@ class Classifier(Features):
     widths: ClassVar[tuple[int, ...]]
     """Channels of the 3x3 convolutions, each with an activation; `POOL` halves height and width."""
     file: str
-    """Of the weights, in the package's assets."""
+    """File of the weights in the package's assets."""
 
     def __init__(self, pretrained: bool = True) -> None:
         super().__init__()

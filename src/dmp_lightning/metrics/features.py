@@ -1,4 +1,4 @@
-"""What the Fréchet distance looks at: modules from uint8 images (N, C, H, W) to float32 features (N, F)."""
+"""Feature extractors for metrics: modules from uint8 images (N, C, H, W) to float32 features (N, F)."""
 
 import hashlib
 import io
@@ -31,11 +31,11 @@ class Features(nn.Module):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many numbers each of the outputs has that distances are taken over."""
+        """The number of features in each output that distances are taken over."""
         return {"features": self.num_features}
 
     def outputs(self, images: Images) -> dict[str, Float[Tensor, "N _"]]:
-        """`features`, which the module itself gives, and what else the extractor has: `spatial` features, `logits`."""
+        """`features`, the module's own output; an extractor may add `spatial` features and `logits`."""
         return {"features": self(images)}
 
     @cached_property
@@ -55,7 +55,7 @@ class Inception(Features):
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: it is another file than the one that its name promises.
+        UserError: its checksum is not the one in its name.
     """
 
     name = "fid"
@@ -69,7 +69,7 @@ class Inception(Features):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """With those of sFID, seven channels at each of 17 x 17 places."""
+        """Features, and those of sFID: seven channels at each of 17 x 17 places."""
         return {"features": self.num_features, "spatial": SPATIAL_CHANNELS * 17**2}
 
     def forward(self, images: Images) -> Float[Tensor, "N 2048"]:
@@ -92,7 +92,7 @@ class Inception(Features):
 
 
 class Pixels(Features):
-    """The pixels themselves, in [-1, 1], of images of `shape` (C, H, W): for small images alone, F is their number."""
+    """The pixels of images of `shape` (C, H, W), in [-1, 1]. Only for small images: F is the number of pixels."""
 
     name = "frechet_pixels"
 
@@ -113,17 +113,13 @@ def centred(images: Images) -> Float[Tensor, "N C H W"]:
 
 
 def check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
-    """Refuse images of another shape than (N, *shape).
-
-    Raises:
-        UserError: they are.
-    """
+    """Raise a UserError for images of another shape than (N, *shape)."""
     if images.shape[1:] != shape:
         raise UserError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
 
 
 def _inception_weights(path: Path) -> io.BytesIO:
-    """The weights file in memory, read once and found harmless: torch-fidelity unpickles it without restrictions."""
+    """The weights file in memory, read once and checked: torch-fidelity unpickles it without restrictions."""
     if not path.is_file():
         raise MissingFileError(
             f"There are no Inception-v3 weights at {path}: put torch-fidelity's {INCEPTION_FILE} there, "

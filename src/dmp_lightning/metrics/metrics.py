@@ -1,4 +1,4 @@
-"""Metrics of generated images from their features and those of a reference, by torch-fidelity where it has them."""
+"""Metrics of generated images, from their features and those of a reference; most are torch-fidelity's."""
 
 import logging
 import math
@@ -10,14 +10,13 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from dmp_lightning.metrics.counts import Counts
-from dmp_lightning.metrics.moments import Moments, Reference, moments
+from dmp_lightning.metrics.moments import Counts, Moments, Reference, moments
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
 Outputs = Mapping[str, Float[Tensor, "_ _"]]
-"""What an extractor gives: `features`, and where it has them `spatial` features and `logits`."""
+"""Outputs of an extractor: `features`, and if it has them `spatial` features and `logits`."""
 
 DISTANCES = {"fid": "features", "sfid": "spatial"}
 PER_SPLIT = 5_000  # samples of which one Inception score is taken; the mean counts (the ADM evaluator)
@@ -26,7 +25,7 @@ SUBSETS, SUBSET_SIZE = 100, 1_000  # Bińkowski et al. 2018
 
 
 def names(features: str) -> dict[str, str]:
-    """How each metric is called over features of that name; the established names are for Inception's alone."""
+    """The name of each metric over features of that name; the established names are for Inception's alone."""
     if features == "fid":
         return {name: name for name in ("fid", "sfid", "inception_score", "precision", "recall", "kid")}
     kind = features.removeprefix("frechet_")
@@ -36,9 +35,9 @@ def names(features: str) -> dict[str, str]:
 
 
 def of_too_few(generated: Outputs, reference: Outputs, given: Mapping[str, Moments], features: str) -> list[str]:
-    """Names of the distances that are of no more samples or reference images than features; arguments as of `measure`.
+    """Names of the distances with no more samples or reference images than features; arguments as of `measure`.
 
-    How many images made `given` moments is not known, and not counted.
+    The number of images behind `given` moments is unknown, and not counted.
     """
     known = names(features)
     return [
@@ -54,14 +53,14 @@ def of_too_few(generated: Outputs, reference: Outputs, given: Mapping[str, Momen
 
 
 def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments], features: str) -> dict[str, float]:
-    """All metrics that these make possible, by name.
+    """All metrics that the outputs allow, by name.
 
     Fréchet distances over `features` (FID) and `spatial` (sFID, Nash et al. 2021); Inception score over `logits`, in
     order and without their bias; precision and recall (Kynkäänniemi et al. 2019) and the kernel distance (KID) over
     `features` as well, the same ones.
 
     Args:
-        generated, reference: outputs of one extractor. given: moments that take the place of the reference's own.
+        generated, reference: outputs of one extractor. given: moments to use instead of the reference's own.
         features: name of the extractor, see `names`.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,8 @@ from PIL import Image
 
 from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.latents.checksums import sha256
-from dmp_lightning.data.latents.npy import read_header
 from dmp_lightning.data.pictures.read import MAX_PIXELS, LeftOut, Picture, check_bytes
-from dmp_lightning.metrics.moments import Moments
-from dmp_lightning.metrics.reference_statistics import check_arrays, checked
+from dmp_lightning.metrics.reference_statistics import checked
 from dmp_lightning.user_error import UserError
 
 STATISTICS = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
@@ -22,8 +19,8 @@ STATISTICS = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 class NpzImages(Images):
     """A file of the ADM evaluator: images `arr_0` (N, H, W, C), uint8; or statistics, `mu` and `sigma`; or both.
 
-    The Fréchet distance is taken to the statistics where there are some; what else is measured needs the images. These
-    are read as they are asked for, which is quick in order alone: files may be larger than memory.
+    The Fréchet distance is taken to the statistics if there are some; other metrics need the images. These are read one
+    by one, which is quick in order alone: files may be larger than memory.
 
     Raises:
         UserError: the file is damaged, holds neither, or holds Python objects; the statistics are none of features; on
@@ -33,56 +30,47 @@ class NpzImages(Images):
     by_content = True
 
     def __init__(self, path: Path) -> None:
-        self.path, self.files, self.left_out = path, [path], LeftOut()
+        self.files, self.left_out = [path], LeftOut()
         try:
             with np.load(path, allow_pickle=False) as content:
-                names = content.files
+                held = content.files
                 for member in content.zip.infolist():
                     if member.filename != "arr_0.npy":  # which is read an image at a time
                         check_bytes(member.file_size)
-            arrays = {name: _Array(path, name) for name in ("arr_0", *sum(STATISTICS.values(), ())) if name in names}
-        except Exception as error:  # what numpy and zipfile raise on damaged files is of many kinds
+                given = {name: content[name] for pair in STATISTICS.values() for name in pair if name in held}
+            self.images = _Rows(path, "arr_0") if "arr_0" in held else None
+        except Exception as error:  # numpy and zipfile raise many kinds on damaged files
             raise UserError(f"{path} is damaged, or holds more than arrays ({error}): choose another.") from error
-        self.images = arrays.get("arr_0")
+        if self.images is None and not given:
+            raise UserError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {held}.")
         if self.images is not None:
             _check_images(path, self.images)
-        self.statistics = {
-            output: self._statistics(arrays, pair)
-            for output, pair in STATISTICS.items()
-            if any(name in arrays for name in pair)
-        }
-        if not arrays:
-            raise UserError(f"{path} holds neither arr_0 (N, H, W, C) in uint8, nor mu and sigma: it holds {names}.")
+        self.statistics = {}
+        for output, pair in STATISTICS.items():
+            missing = [name for name in pair if name not in given]
+            if len(missing) == 1:
+                raise UserError(f"{path} has no {missing[0]} beside {' '.join({*pair} - {*missing})}: choose another.")
+            if not missing:
+                self.statistics[output] = checked(given[pair[0]], given[pair[1]], pair, path)
         count = 0 if self.images is None else self.images.shape[0]
         self.names = [f"image {index} of {path}" for index in range(count)]
         self.fingerprint = f"npz-{sha256(path)[:16]}"
 
     def read(self, index: int) -> Picture:
-        assert self.images is not None  # or nobody would ask
+        assert self.images is not None  # it is where there are names
         pixels = self.images[index]
         return Picture(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
-    def _statistics(self, arrays: dict[str, "_Array"], pair: tuple[str, str]) -> Moments:
-        missing = next((name for name in pair if name not in arrays), None)
-        if missing is not None:
-            raise UserError(f"{self.path} has no {missing} beside {' '.join(set(pair) - {missing})}: choose another.")
-        try:
-            check_arrays(
-                {name: arrays[name].shape for name in pair}, {name: arrays[name].dtype for name in pair}, *pair
-            )
-            with np.load(self.path, allow_pickle=False) as content:
-                return checked(content[pair[0]], content[pair[1]], pair)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise UserError(f"{self.path}: {error}") from error
 
-
-class _Array:
-    """An array of an `.npz` file, compressed or not, whose rows are read from where they lie."""
+class _Rows:
+    """An array of an `.npz` file, compressed or not, of which one row at a time is read."""
 
     def __init__(self, path: Path, name: str) -> None:
         archive = zipfile.ZipFile(path)
         self.file = archive.open(f"{name}.npy")
-        self.shape, self.by_columns, self.dtype = read_header(self.file)
+        version = np.lib.format.read_magic(self.file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        self.shape, self.by_columns, self.dtype = read(self.file)
         if self.dtype.hasobject:
             raise UserError(f"{name} holds objects")
         self.start = self.file.tell()
@@ -95,7 +83,7 @@ class _Array:
         return np.frombuffer(self.file.read(size), self.dtype).reshape(self.shape[1:])
 
 
-def _check_images(path: Path, images: _Array) -> None:
+def _check_images(path: Path, images: _Rows) -> None:
     if images.by_columns:
         raise UserError(f"{path}: arr_0 lies column by column (Fortran's order): save np.ascontiguousarray of it.")
     shape = images.shape

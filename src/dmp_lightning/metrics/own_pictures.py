@@ -1,6 +1,4 @@
-"""Features for pictures of one's own: a small network that is trained on these pictures before it measures."""
-
-from collections.abc import Iterator
+"""Features for a user's own pictures: a small network that is trained on these pictures first."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm, trange
 
-from dmp_lightning.data.pixels import to_uint8
+from dmp_lightning.data.pixels import images_at
 from dmp_lightning.data.source import Source
 from dmp_lightning.files import DamagedError
 from dmp_lightning.metrics.features import Features, Images, centred
@@ -28,10 +26,10 @@ Pictures = Float[Tensor, "N 3 48 48"]
 class OwnPictures(Features):
     """64 features of pictures (N, 3, H, W) or (N, 1, H, W), of any size.
 
-    The network learns to tell how a picture was turned and changed: blurred, noisy, of other colours, shuffled. So its
-    features see what is wrong with samples. It needs neither labels nor a download. Training takes about half a minute,
-    once for the data: the weights are kept in the data's cache. Distances can be compared only where the weights are
-    the same, and none of them is an FID.
+    The network learns to recognise how a picture was turned and changed: blurred, noisy, of other colours, shuffled. So
+    its features react to faults of samples. It needs neither labels nor a download. Training takes about half a minute,
+    once for a data set: the weights are kept in the data's cache. Distances can be compared only if the weights are the
+    same, and none of them is an FID.
 
     Args:
         source: the training data.
@@ -95,17 +93,13 @@ def _some_of(source: Source) -> Pictures:
     count = min(PICTURES, len(source))
     indices = [number * len(source) // count for number in range(count)]
 
-    def read() -> Iterator[Pictures]:
-        for start in trange(0, count, READ, desc="Reading pictures for features", unit="batch", leave=False):
-            stored = source.read(indices[start : start + READ]).x
-            stored = stored.cuda() if torch.cuda.is_available() else stored
-            yield _resized(to_uint8(source.decode(source.draw(stored)))).cpu()
-
-    return torch.cat(list(read()))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    starts = trange(0, count, READ, desc="Reading pictures for features", unit="batch", leave=False)
+    return torch.cat([_resized(images_at(source, indices[start : start + READ], device)).cpu() for start in starts])
 
 
 def _trained(pictures: Pictures) -> dict[str, Tensor]:
-    """Weights of the features after training, which is on the CPU and the same each time."""
+    """Weights of the features after training, which runs on the CPU and is deterministic."""
     network, chance = _network(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -113,8 +107,8 @@ def _trained(pictures: Pictures) -> dict[str, Tensor]:
         for _ in tqdm(range(STEPS), "Learning features", unit="step", leave=False):
             batch = pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]
             changed, turn, change = _changed(batch, chance)
-            told = network(changed)
-            loss = F.cross_entropy(told[:, :TURNS], turn) + F.cross_entropy(told[:, TURNS:], change)
+            logits = network(changed)
+            loss = F.cross_entropy(logits[:, :TURNS], turn) + F.cross_entropy(logits[:, TURNS:], change)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

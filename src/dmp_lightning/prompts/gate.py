@@ -1,4 +1,4 @@
-"""What a gate is: it says how strongly each prompt acts at a denoising step (arXiv 2405.17825, section 3.2)."""
+"""The interface of a gate, which says how strongly each prompt acts at a denoising step (arXiv 2405.17825, 3.2)."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ NOISE_FLOOR = 0.01  # smallest standard deviation of the training noise on the l
 
 
 class Gates(NamedTuple):
-    """What a gate says about a batch, for the L blocks that have prompts.
+    """A gate's answer for a batch, for the L blocks that have prompts.
 
     `weights` (L, B, P): the factor of each prompt; B may be 1 where they are the same for all samples. `load`
     (L, B, P): the probability that a prompt is in the top k if its own noise is drawn again, or None where that says
@@ -63,7 +63,7 @@ class NoisyGate(Gate):
         self.noise = nn.Parameter(torch.zeros(width, prompts))
 
     def logits(self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"]) -> Float[Tensor, "L B P"]:
-        """What the weights are made of, all zero at first."""
+        """The numbers that weights are made from, all zero at first."""
         raise NotImplementedError
 
     def normalise(self, logits: Float[Tensor, "L B P"]) -> Float[Tensor, "L B P"]:
@@ -90,7 +90,7 @@ class NoisyGate(Gate):
 
 
 def total_weight(weight_scale: str, prompts: int) -> float:
-    """What the weights of a block sum to: 1 for `sum` (the paper), P for `mean`, whose weights have mean 1.
+    """The sum of a block's weights: 1 for `sum` (the paper), P for `mean`, whose weights have mean 1.
 
     With `mean`, P does not shrink each prompt's effect and gradient.
 

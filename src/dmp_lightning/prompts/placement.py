@@ -1,7 +1,6 @@
 """Where prompts go: added to the tokens they serve, or before all tokens."""
 
 import math
-import re
 
 import torch
 from jaxtyping import Float
@@ -11,23 +10,22 @@ from dmp_lightning.user_error import UserError
 
 Grid = tuple[int, int]
 """(rows, columns)."""
+ROUNDING = 1e-6
+"""A share like 1/3 times the tokens is a whole number up to this."""
 
 
-def counted(count: int | str | None, tokens: int) -> int | None:
-    """`count` as a number, where it is said in terms of the T `tokens`: `tokens/4`, `tokens` or `2*tokens`.
+def counted(count: int | float | None, tokens: int) -> int | None:
+    """`count` as a whole number: one with a decimal point is times the T `tokens`, so that 0.25 is T / 4 and 2.0 is 2T.
 
     Raises:
-        UserError: it is another text, or no whole number of prompts.
+        UserError: that is no whole number of prompts.
     """
-    if not isinstance(count, str):
+    if not isinstance(count, float):
         return count
-    parts = re.fullmatch(r"(?:(\d+)\*)?tokens(?:/([1-9]\d*))?", count)
-    if parts is None:
-        raise UserError(f"method.prompt_count={count!r}: choose a number, or tokens, tokens/4, 2*tokens and so on.")
-    times, share = (int(part or 1) for part in parts.groups())
-    if times * tokens % share:
+    prompts = round(count * tokens)
+    if abs(count * tokens - prompts) > ROUNDING:
         raise UserError(f"method.prompt_count={count} is no whole number for {tokens} tokens: choose another share.")
-    return times * tokens // share
+    return prompts
 
 
 def regions(grid: Grid) -> dict[int, Grid]:
@@ -67,7 +65,7 @@ def prepended_count(count: int | None, tokens: int) -> int:
 
 
 def mix(weights: Float[Tensor, "B P"], prompts: Float[Tensor, "P D"], grid: Grid) -> Float[Tensor, "B T D"]:
-    """What is added to each of the T tokens of the `grid`: the weighted prompts that serve it.
+    """The vectors to add to the T tokens of the `grid`: the sum of the weighted prompts that serve each.
 
     With P = T each prompt serves one token. With fewer each serves a square region of the grid, see `regions`; with
     P = m * T each token has m prompts, t, t + T, t + 2T and so on.

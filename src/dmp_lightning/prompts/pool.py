@@ -17,7 +17,7 @@ NORMAL_STD = 0.02  # as transformers' embeddings start
 
 
 class Mixture(NamedTuple):
-    """What enters the injected blocks for a batch: their `gates`, and the `prompts` of each block, (P, D).
+    """The mixture that enters the injected blocks for a batch: `gates`, and the `prompts` of each block, (P, D).
 
     The prompts are taken apart once for all blocks: where each block indexes them, autograd fills a gradient of all of
     them for each block.
@@ -34,8 +34,8 @@ class MixtureOfPrompts(nn.Module):
         gate: builds the gate from `width` and `prompts`.
         depth: L, the number of blocks of the base. width: D. grid: rows and columns of its T tokens.
         injection: which blocks get prompts, see `injected_blocks`.
-        prompt_count: P, the prompts of a block, None for one a token, or a text as `placement.counted` takes it; see
-            `placement.mix` for whom they serve.
+        prompt_count: P, the prompts of a block, or with a decimal point a share of the T tokens (0.25, 2.0); None for
+            one a token. See `placement.mix` for whom they serve.
         position: `add` (the paper), or `prepend`: P tokens before the others, replaced at each injected block (Jia et
             al. 2022, arXiv 2203.12119, "deep"); P may then be any number.
         init: what the prompts start from, see `initial_prompts`. With `zero` and `add` the patched model
@@ -52,7 +52,7 @@ class MixtureOfPrompts(nn.Module):
         width: int,
         grid: Grid,
         injection: str | Sequence[int] = "all",
-        prompt_count: int | str | None = None,
+        prompt_count: int | float | None = None,
         position: str = "add",
         init: str = "zero",
     ) -> None:

@@ -69,7 +69,7 @@ def patience() -> Iterator[None]:
 
 
 def promise(sentence: Callable[[], str]) -> None:
-    """What is said where Ctrl-C ends the process from now on, found when it does."""
+    """Set the sentence that is said where Ctrl-C ends the process from now on; it is put together then."""
     _sentences["end"] = sentence
 
 

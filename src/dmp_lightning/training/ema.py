@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from dmp_lightning.training.module import DiffusionModule
-from dmp_lightning.training.steps import ends_step
-from dmp_lightning.user_error import UserError
+from dmp_lightning.training.progress import ends_step
 
 
 class EMA(L.Callback):
@@ -19,14 +18,9 @@ class EMA(L.Callback):
 
     Args:
         decay: of the average, in [0, 1).
-
-    Raises:
-        UserError: `decay` is outside that range.
     """
 
     def __init__(self, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"ema.decay={decay}: choose a value from 0 up to, but not including, 1.")
         self.decay = decay
         self.averages: dict[str, Tensor] = {}
 

@@ -4,7 +4,8 @@ import logging
 import os
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -14,6 +15,7 @@ from urllib.request import urlopen
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from pydantic import ValidationError
 
 from dmp_lightning.user_error import UserError
 
@@ -70,7 +72,8 @@ def wandb_logger(
     Raises:
         UserError: the server refuses the key or the run, or WANDB_MODE asks for an online run that cannot be.
     """
-    settings = wandb.setup().settings
+    with _told():
+        settings = wandb.setup().settings
     # Not drawn from a generator that the run has seeded: jobs of the same seed are different runs.
     id, mode = last_run_id(save_dir) or secrets.token_hex(4), settings.mode
     obstacle = why_offline(settings) if mode == "online" else None
@@ -81,26 +84,40 @@ def wandb_logger(
     axes = sweep["axes"] if sweep else {}
     # The folder must be there: W&B writes to a temporary one instead of making it.
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = RunLogger(
-        project=project,
-        name=name,
-        group=group if group == os.environ.get("WANDB_RUN_GROUP") else sweep_group(group, sweep) or None,
-        tags=[*(tags or _tags_of_environment()), *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
-        save_dir=save_dir,
-        id=id,
-        # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
-        mode=mode,
-        # The line above says all there is to say.
-        settings=wandb.Settings(
-            silent=settings.silent or obstacle is not None,
-            x_transaction_log_flush_interval=FLUSH_SECONDS,
-        ),
-    )
-    try:
+    with _told():
+        logger = RunLogger(
+            project=project,
+            name=name,
+            group=group if group == os.environ.get("WANDB_RUN_GROUP") else sweep_group(group, sweep) or None,
+            tags=[*(tags or _tags_of_environment()), *(f"{axis}={value}"[:TAG_LENGTH] for axis, value in axes.items())],
+            save_dir=save_dir,
+            id=id,
+            # Not Lightning's `offline`, which would set the mode of all later runs of this process too.
+            mode=mode,
+            # The line above says all there is to say.
+            settings=wandb.Settings(
+                silent=settings.silent or obstacle is not None,
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
+            ),
+        )
         _ = logger.experiment  # begins the run now, before any work
+    return logger
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell in one sentence if W&B refuses a setting, the key or the run.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        yield
     except wandb.Error as error:
         raise UserError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
-    return logger
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UserError(f"W&B refuses {told}. Change logger.wandb, or the variable WANDB_....") from error
 
 
 def _tags_of_environment() -> list[str]:

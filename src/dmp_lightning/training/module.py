@@ -1,4 +1,4 @@
-"""The LightningModule: one method under the diffusion objective, and what a checkpoint holds of it."""
+"""The LightningModule: trains one method under the diffusion objective, and saves and restores what it trains."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +16,7 @@ from dmp_lightning.diffusion.process import Process
 from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.paired_loss import per_sample_losses, validation_draws
+from dmp_lightning.patching.objective import Draws, draw, loss_of
 from dmp_lightning.user_error import UserError
 
 
@@ -31,14 +32,14 @@ class NonFiniteLossError(UserError):
 
 
 class DiffusionModule(L.LightningModule):
-    """Trains what the method trains; owns nothing else but the method's backbone.
+    """Trains a method on its backbone.
 
     Args:
-        method: a backbone and what is trained on it. process: the diffusion process and its objective.
+        method: a backbone with the parameters to train. process: the diffusion process and its objective.
         optimizer, lr_scheduler: build them from parameter groups, and from the optimiser.
         learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`, `lora`, `adaln`).
         strata: times at which each held-out sample's loss is taken.
-        seed, validation_seed: of what training and validation draw.
+        seed, validation_seed: of the draws of training and validation.
         base: fingerprint of the pre-trained weights, kept in checkpoints.
 
     Raises:
@@ -83,23 +84,18 @@ class DiffusionModule(L.LightningModule):
         }
 
     def training_step(self, batch: Batch) -> dict[str, Any]:
-        """The `loss` of a batch, and what is `logged` of it.
+        """The `loss` of a batch, and the values to be `logged`.
 
         Raises:
             NonFiniteLossError: the loss is NaN or infinite; the weights are still those of the step before.
         """
-        t, noise, gate_noise, dropped = self._draw(batch)
-        x_t = self.process.add_noise(batch.x, noise, t)
-        prediction = self.method(x_t, t, self._condition(batch, dropped), gate_noise)
-        losses = self.process.losses(prediction.output, batch.x, x_t, noise, t)
-        objective = losses.total.mean()
-        loss = objective + sum(prediction.auxiliary.values())
-        parts = {"loss": loss, "objective": objective} | {name: each.mean() for name, each in losses.parts.items()}
-        if not loss.isfinite():
-            where = sorted(t[~losses.total.isfinite()].tolist())
+        drawn = self._draw(batch)
+        loss = loss_of(self.method, self.process, batch.x, batch.condition, drawn)
+        if not loss.total.isfinite():
+            where = sorted(drawn.t[~loss.samples.isfinite()].tolist())
             raise NonFiniteLossError(self.trainer.global_step + 1, where)
-        logged = {f"train/{name}": value.detach() for name, value in (parts | prediction.auxiliary).items()}
-        return {"loss": loss, "logged": logged}
+        logged = {f"train/{name}": value.detach() for name, value in ({"loss": loss.total} | loss.parts).items()}
+        return {"loss": loss.total, "logged": logged}
 
     def validation_step(self, batch: Batch) -> Float[Tensor, "B S"]:
         """The objective of each held-out sample at one time of each stratum, for the same draws at any time."""
@@ -112,27 +108,16 @@ class DiffusionModule(L.LightningModule):
         condition = self.method.backbone.known(batch.condition)
         return per_sample_losses(model, self.process, batch.x, condition, t, noise)
 
-    def _condition(self, batch: Batch, dropped: Tensor) -> Condition:
-        """The batch's condition as the backbone knows it, the null condition where it is `dropped`."""
-        condition, null = self.method.backbone.known(batch.condition), self.method.backbone.null_condition()
-        return condition if null is None else condition.drop(dropped, null)
-
-    def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """This batch's share of what one step draws: the same for any number of processes and of batches that gradients
+    def _draw(self, batch: Batch) -> Draws:
+        """This batch's share of one step's draws: the same for any number of processes and of batches that gradients
         are accumulated over, and after a resume.
 
         All of it is drawn by each process, on the device of the model: for a GPU that takes no time.
         """
         number, total, mine = batch.share(self.trainer.world_size * self.trainer.accumulate_grad_batches)
         source = generator(self.seed, Stream.TRAINING, number, device=self.device)
-        drawing: Any = {"generator": source, "device": self.device}
-        t = self.process.draw(total, source, self.device)
-        noise = torch.randn(total, *batch.x.shape[1:], **drawing)
-        dropped = torch.rand(total, **drawing) < self.method.backbone.class_dropout_prob
-        gate_noise = None
-        if self.method.noise_shape is not None:
-            gate_noise = torch.randn(total, *self.method.noise_shape, **drawing)[mine].transpose(0, 1)
-        return t[mine], noise[mine], gate_noise, dropped[mine]
+        shape = torch.Size([total, *batch.x.shape[1:]])
+        return draw(self.method, self.process, shape, source, self.device).take(mine)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = {f"method.{name}" for name in self.method.trained()}

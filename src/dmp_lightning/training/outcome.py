@@ -1,4 +1,4 @@
-"""All that a validation measures, and what it found, in one place."""
+"""The hooks of a validation and their findings, in one place."""
 
 import resource
 import sys
@@ -18,7 +18,7 @@ from dmp_lightning.training.progress import Clock
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the latest validation found.
+    """The findings of the latest validation.
 
     `frechet_change` and `comparison` are None for the base itself. `training_seconds` are without validation, `memory`
     is the peak so far in MiB: of the GPU where there is one, else of the process.
@@ -68,7 +68,7 @@ class Evaluation:
         return Outcome(distance, None, loss, None, 0.0, seconds, memory)
 
     def outcome(self) -> Outcome:
-        """What the latest validation found."""
+        """The findings of the latest validation."""
         return Outcome(
             self.generation.distance,
             self.generation.change,

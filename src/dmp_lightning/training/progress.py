@@ -8,7 +8,10 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from dmp_lightning.training.steps import ends_step
+
+def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether the optimiser takes a step after the batch of that index: a step may take several batches."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 class StepProgressBar(TQDMProgressBar):

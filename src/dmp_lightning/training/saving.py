@@ -1,16 +1,20 @@
-"""When the training state is saved, so that a run can be stopped or killed anywhere and lose nothing."""
+"""Saving the training state, so that a run can be stopped or killed anywhere and lose nothing."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from dmp_lightning.files import replacing
 from dmp_lightning.runs.folder import saved_in
+from dmp_lightning.runs.sealing import seal_zip
 from dmp_lightning.training.csv_log import CSVLog
 from dmp_lightning.training.interruption import Interruption
-from dmp_lightning.training.steps import ends_step
-from dmp_lightning.user_error import UserError
+from dmp_lightning.training.progress import ends_step
+from dmp_lightning.user_error import UnwritableError
 
 KEPT = 2  # the last and, should that turn out to be damaged, the one before
 
@@ -27,8 +31,6 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(self, folder: Path, every: int, interruption: Interruption, kept: dict[str, Any]) -> None:
-        if every < 1:
-            raise UserError(f"recipe.checkpoint_every={every}: save every 1 or more steps.")
         self.folder, self.every, self.interruption, self.kept = folder, every, interruption, kept
 
     def on_train_batch_end(
@@ -69,3 +71,20 @@ def _validates(trainer: L.Trainer, batch_idx: int) -> bool:
     """Whether Lightning validates after the batch of that index."""
     assert trainer.val_check_batch is not None
     return (batch_idx + 1) % trainer.val_check_batch == 0
+
+
+class StreamedCheckpointIO(TorchCheckpointIO):
+    """Writes whole files or none. Lightning's own first makes the whole file in memory.
+
+    Raises:
+        UnwritableError: the file cannot be written; those before it are as they were.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        try:
+            with replacing(Path(path)) as temporary:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+                seal_zip(temporary)
+        except UnwritableError as error:
+            raise UnwritableError(f"{error} Then resume=latest: earlier checkpoints are as they were.") from error

@@ -5,37 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.commands.checks.idle_of_methods import of_balance, of_condition, of_gates, of_rates, within
 from dmp_lightning.commands.checks.keys import kind_of
+from dmp_lightning.commands.checks.unread import UNREAD, within
 from dmp_lightning.user_error import UserError
 
-OF_TRAINING = ("recipe", "loss_weight", "logger", "controls", "compile", "activation_checkpointing", "resume", "label")
-OF_PATCHES = (*OF_TRAINING, "base_results", "method", "gate", "budget", "data.validation")
-UNREAD: dict[str, dict[str, str]] = {
-    "sample": {
-        **dict.fromkeys(OF_PATCHES, "sampling reads none of it"),
-        "features": "sampling measures nothing",
-        "evaluation.samples": "samples says how many",
-        "evaluation.seed": "seeds says which noise",
-        "evaluation.shown": "samples says how many",
-        "evaluation.strata": "sampling takes no losses",
-    },
-    "evaluate": {
-        **dict.fromkeys(OF_PATCHES, "an evaluation reads none of it"),
-        "evaluation.shown": "an evaluation draws no pictures",
-        "evaluation.strata": "an evaluation takes no losses",
-    },
-    "export": dict.fromkeys(
-        (*OF_TRAINING, "base_results", "sampler", "features", "evaluation", "data", "trainer", "matmul_precision"),
-        "an export reads none of it",
-    ),
-}
-"""Keys of training that other commands have and do not read, and why."""
-
 OF_THE_STORE = ("data", "data.train", "data.train.folder", "data.train.vae")
-"""What encoding reads of the data."""
+"""Keys of the data that encoding reads."""
 OF_THE_COMPUTER = ("trainer.accelerator", "trainer.precision")
-"""What sampling reads of the trainer."""
+"""Keys of the trainer that sampling reads."""
+
+TRAINED = {
+    "DMP": ("prompts", "gate"),
+    "PromptTuning": ("prompts",),
+    "LoRA": ("lora",),
+    "AdaLN": ("adaln",),
+    "FullFinetune": ("backbone",),
+    "Frozen": (),
+}
+"""The learning rates that each of our methods reads. Of methods of a user's own all are taken to be read."""
+
+ALL_ACTIVE = "all prompts are active, so that load says nothing"
 
 
 def check_acting(configs: Sequence[DictConfig], command: str, keys: Iterable[str]) -> None:
@@ -108,10 +97,75 @@ def _of_unknown(config: DictConfig, key: str) -> str | None:
     return None if re.search(rf"\${{[^}}]*{re.escape(name)}", text) else "nothing reads it, leave it out"
 
 
+def _of_gates(config: DictConfig, key: str) -> str | None:
+    """A gate, where the method has none."""
+    if within(key, "gate") and "gate" not in config.method:
+        return f"method={_name(config)} has no gate, leave it out or choose method=dmp"
+    return None
+
+
+def _of_rates(config: DictConfig, key: str) -> str | None:
+    """Rates, and how they go, of what the method does not train."""
+    trained = _trained(config)
+    if trained is None:
+        return None
+    group = key.removeprefix("recipe.learning_rates.")
+    if group != key and group not in trained:
+        read = " and ".join(f"recipe.learning_rates.{each}" for each in trained) or "none"
+        return f"of the rates method={_name(config)} reads {read}, leave it out"
+    if key == "recipe.rates_times_prompt_count" and "prompts" not in trained and OmegaConf.select(config, key):
+        return f"method={_name(config)} has no prompts, leave it out"
+    if not trained and (within(key, "recipe.optimizer") or within(key, "recipe.lr_scheduler")):
+        return f"method={_name(config)} trains nothing, leave it out"
+    return None
+
+
+def _of_balance(config: DictConfig, key: str) -> str | None:
+    """Balance losses, where the gate's weights are constant, or `load`, where all prompts are active."""
+    if not within(key, "method.balance"):
+        return None
+    gate = _gate(config)
+    if gate == "ConstantGate":
+        return "gate=ConstantGate has constant weights, leave it out or choose another gate"
+    if key == "method.balance.load" and gate == "SigmoidGate":
+        return f"with gate=SigmoidGate {ALL_ACTIVE}, leave it out or choose another gate"
+    if key == "method.balance.load" and OmegaConf.select(config, "method.gate.top_k") == 1:
+        return f"with gate.top_k=1 {ALL_ACTIVE}, set that too"
+    return None
+
+
+def _of_condition(config: DictConfig, key: str) -> str | None:
+    """The condition of a gate that looks at nothing, and the noise schedule of one that looks at something else."""
+    if key == "method.condition" and _gate(config) == "ConstantGate":
+        return "gate=ConstantGate sees nothing, leave it out or choose another gate"
+    if within(key, "method.process") and config.method.condition != "log_snr":
+        return "method.condition=log_snr alone reads it, set that too"
+    return None
+
+
+def _trained(config: DictConfig) -> tuple[str, ...] | None:
+    package, _, name = str(config.method._target_).rpartition(".")
+    if not package.startswith("dmp_lightning.methods"):
+        return None
+    trained = TRAINED.get(name)
+    constant = str(OmegaConf.select(config, "gate._target_")).endswith(".ConstantGate")
+    return trained[:1] if trained and name == "DMP" and constant else trained
+
+
+def _name(config: DictConfig) -> str:
+    return str(config.method._target_).rpartition(".")[2]
+
+
+def _gate(config: DictConfig) -> str | None:
+    """The name of the method's gate, if that is one of ours."""
+    package, _, name = str(OmegaConf.select(config, "method.gate._target_")).rpartition(".")
+    return name if package == "dmp_lightning.prompts" else None
+
+
 Rule = Callable[[DictConfig, str], str | None]
 _OF_COMMANDS: dict[str, tuple[Rule, ...]] = {
-    "train": (of_gates, of_rates, of_balance, of_condition, _of_guidance, _of_the_base, _of_unknown),
-    "export": (of_gates, of_balance, of_condition, _of_the_base),
+    "train": (_of_gates, _of_rates, _of_balance, _of_condition, _of_guidance, _of_the_base, _of_unknown),
+    "export": (_of_gates, _of_balance, _of_condition, _of_the_base),
     "encode": (_of_encoding,),
     "sample": (_of_sampling, _of_guidance, _of_the_base),
     "evaluate": (_of_sampling, _of_guidance, _of_the_base),

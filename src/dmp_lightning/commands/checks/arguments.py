@@ -8,8 +8,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.checks.compound_kinds import optional
-from dmp_lightning.commands.checks.kinds import Kind
-from dmp_lightning.commands.checks.plain_kinds import BOOLEAN, integer, number
+from dmp_lightning.commands.checks.kinds import BOOLEAN, Kind, integer, number
 from dmp_lightning.user_error import UserError
 
 LATER = {

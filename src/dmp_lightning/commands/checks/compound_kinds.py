@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dmp_lightning.commands.checks.kinds import Kind, UnfitError, either
-from dmp_lightning.commands.checks.plain_kinds import NULL, PATH, TEXT, number, where
+from dmp_lightning.commands.checks.kinds import NULL, PATH, TEXT, Kind, UnfitError, either, number, where
 
 
 def list_of(kind: Kind, count: int | None = None, *, empty: bool = False, lone: bool = True) -> Kind:

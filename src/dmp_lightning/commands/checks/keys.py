@@ -5,22 +5,106 @@ from dmp_lightning.commands.checks.compound_kinds import (
     MAYBE_TEXT,
     either_of,
     list_of,
+    mapping,
+    mapping_of,
     optional,
 )
-from dmp_lightning.commands.checks.keys_of_groups import SOMETIMES
-from dmp_lightning.commands.checks.keys_of_training import TRAIN
-from dmp_lightning.commands.checks.kinds import Kind
-from dmp_lightning.commands.checks.plain_kinds import (
+from dmp_lightning.commands.checks.keys_of_training import OF_TRAINER, TRAIN
+from dmp_lightning.commands.checks.kinds import (
     BOOLEAN,
     COUNT,
+    FRACTION,
     PATH,
     POSITIVE,
     SEED,
+    TEXT,
     WEIGHT,
+    Kind,
     choice,
+    constant,
     integer,
     number,
+    pattern,
 )
+
+PARTIAL = constant(True, why="as it is built later")
+BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
+INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
+PROMPT_COUNT = Kind("a whole number, or times the tokens as 0.25 or 2.0", number(0, 1_000_000, above=True).take)
+"""As it is: 2 is two prompts, 2.0 two for each token."""
+LABEL = integer()
+
+OF_METHODS: dict[str, Kind] = {
+    "balance": either_of(choice("released"), BALANCE),
+    "balance.importance": WEIGHT,
+    "balance.load": WEIGHT,
+    "injection": either_of(INJECTION, list_of(LABEL)),
+    "prompt_count": optional(PROMPT_COUNT),
+    "position": choice("add", "prepend"),
+    "init": choice("zero", "normal", "xavier"),
+    "condition": choice("timestep", "timestep_and_label", "log_snr"),
+    "rank": COUNT,
+    "alpha": POSITIVE,
+    "targets": list_of(TEXT),
+    "process": mapping("one of diffusion=..."),
+    "gate": mapping("one of gate=..."),
+}
+
+SOMETIMES: dict[str, Kind] = {
+    "*._partial_": PARTIAL,
+    **{f"method.{name}": kind for name, kind in OF_METHODS.items()},
+    "budget.equal": choice("seconds"),
+    "budget.seconds": optional(POSITIVE),
+    "budget.of": MAYBE_PATH,
+    "backbone.model.class_dropout_prob": FRACTION,
+    "backbone.model.timestep_frequencies": choice("release", "diffusers"),
+    "backbone.model.input_size": either_of(COUNT, list_of(COUNT, count=2)),
+    "backbone.predicts": optional(choice("epsilon")),
+    **{
+        f"backbone.model.{name}": COUNT
+        for name in ("in_channels", "patch_size", "width", "depth", "heads", "num_classes")
+    },
+    "gate.top_k": number(0, 1, above=True),
+    "gate.weight_scale": choice("sum", "mean"),
+    "data.*.count": COUNT,
+    "data.*.folder": PATH,
+    "data.*.num_classes": COUNT,
+    "data.*.sample_shape": list_of(COUNT, count=3),
+    "data.*.train": BOOLEAN,
+    "data.*.vae": PATH,
+    "features.source": mapping("the arguments of a data set"),
+    "features.shape": list_of(COUNT, count=3),
+    "features.weights": MAYBE_PATH,
+    "loss_weight.gamma": WEIGHT,
+    "loss_weight.k": WEIGHT,
+    "sampler.respaced": BOOLEAN,
+    "sampler.scheduler.clip_sample": BOOLEAN,
+    "sampler.scheduler.solver_order": integer(1, 3),
+    "sampler.scheduler.prediction_type": choice("epsilon"),
+    "sampler.scheduler.variance_type": choice(
+        "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"
+    ),
+    "recipe.learning_rates.*": WEIGHT,
+    "recipe.lr_scheduler.T_max": COUNT,
+    "recipe.lr_scheduler.eta_min": WEIGHT,
+    "recipe.optimizer.betas": list_of(number(0, 1, below=True), count=2),
+    "recipe.optimizer.eps": WEIGHT,
+    "recipe.optimizer.fused": optional(BOOLEAN),
+    "recipe.optimizer.lr": WEIGHT,
+    "recipe.optimizer.weight_decay": WEIGHT,
+    **OF_TRAINER,
+    "logger.*": mapping("the _target_ and arguments of a logger"),
+    "logger.csv.path": PATH,
+    "logger.wandb.group": MAYBE_TEXT,
+    "logger.wandb.name": TEXT,
+    "logger.wandb.project": TEXT,
+    "logger.wandb.save_dir": PATH,
+    "logger.wandb.sweep": optional(mapping("that of the run")),
+    "logger.wandb.tags": list_of(TEXT, empty=True),
+    "sweep.axes": mapping("values by the name of an axis"),
+    "sweep.name": TEXT,
+}
+"""Keys that some values of groups bring, or that are added with +KEY=VALUE."""
 
 OF_PATCH: dict[str, Kind] = {
     "run": MAYBE_PATH,

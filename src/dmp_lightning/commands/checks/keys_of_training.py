@@ -9,14 +9,14 @@ from dmp_lightning.commands.checks.compound_kinds import (
     mapping,
     optional,
 )
-from dmp_lightning.commands.checks.kinds import Kind
-from dmp_lightning.commands.checks.plain_kinds import (
+from dmp_lightning.commands.checks.kinds import (
     BOOLEAN,
     COUNT,
     PATH,
     SEED,
     TEXT,
     WEIGHT,
+    Kind,
     choice,
     constant,
     integer,
@@ -78,13 +78,13 @@ TRAIN: dict[str, Kind] = {
     ),
     "trainer.precision": choice("32-true", "bf16-mixed"),
     "trainer.max_steps": COUNT,
-    "trainer.max_epochs": constant(-1, "as steps count here: set recipe.max_steps"),
+    "trainer.max_epochs": constant(-1, why="as steps count here: set recipe.max_steps"),
     "trainer.val_check_interval": COUNT,
-    "trainer.check_val_every_n_epoch": constant(None, "as steps count here: set recipe.validate_every"),
+    "trainer.check_val_every_n_epoch": constant(None, why="as steps count here: set recipe.validate_every"),
     "trainer.gradient_clip_val": optional(WEIGHT),
     "trainer.log_every_n_steps": COUNT,
-    "trainer.num_sanity_val_steps": integer(-1),
-    "trainer.use_distributed_sampler": constant(False, "as the data are shared among processes already"),
+    "trainer.num_sanity_val_steps": constant(0, why="as the base is validated before training in any case"),
+    "trainer.use_distributed_sampler": constant(False, why="as the data are shared among processes already"),
     "trainer.enable_model_summary": BOOLEAN,
     "logger": mapping("one of logger=..."),
     "budget": optional(mapping("seconds")),
@@ -101,3 +101,29 @@ TRAIN: dict[str, Kind] = {
     "run_dir": PATH,
 }
 """Keys that each config of training has."""
+
+SMALL = "for a short try, set recipe.max_steps, recipe.validate_every and evaluation.samples"
+STEPS = "as steps count here: set recipe.max_steps"
+OWN = "as a run has its own"
+OF_TRAINER: dict[str, Kind] = {
+    f"trainer.{name}": kind
+    for name, kind in {
+        "accumulate_grad_batches": COUNT,
+        "inference_mode": BOOLEAN,
+        "fast_dev_run": constant(False, 0, why=SMALL),
+        "limit_train_batches": constant(None, 1.0, why=SMALL),
+        "limit_val_batches": constant(None, 1.0, why=SMALL),
+        "overfit_batches": constant(0, 0.0, why=SMALL),
+        "barebones": constant(False, why=SMALL),
+        "max_time": constant(None, why=f"{STEPS}, or budget=seconds"),
+        "min_epochs": constant(None, why=STEPS),
+        "min_steps": constant(None, why=STEPS),
+        "reload_dataloaders_every_n_epochs": constant(0, why="as the stream of samples is endless"),
+        "enable_checkpointing": constant(None, True, why="as a run can be resumed: set recipe.checkpoint_every"),
+        "logger": constant(why="but logger=wandb_csv or logger=csv"),
+        "callbacks": constant(why=OWN),
+        "plugins": constant(why=OWN),
+        "default_root_dir": constant(why="but hydra.run.dir"),
+    }.items()
+}
+"""Options of Lightning's trainer; those that would make a run do something else than its record says are refused."""

@@ -1,10 +1,10 @@
-"""What would stop a run half-way is found before it starts."""
+"""Checks before a run starts, of all that would otherwise stop it half-way."""
 
 import logging
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dmp_lightning.data.stream import DiffusionData
 from dmp_lightning.training.hooks.frechet import Generation
@@ -14,6 +14,8 @@ from dmp_lightning.user_error import UserError
 log = logging.getLogger(__name__)
 
 NEEDED = 2  # samples at least, to know their spread
+FOLLOWING = {"max_steps": "max_steps", "val_check_interval": "validate_every"}
+"""Options of the trainer that are those of the recipe."""
 
 
 def preflight(
@@ -24,13 +26,6 @@ def preflight(
     Raises:
         UserError: of the first thing that will not.
     """
-    for name, rate in config.recipe.learning_rates.items():
-        if not 0 <= rate < float("inf"):
-            raise UserError(f"recipe.learning_rates.{name}={rate} is no rate: choose zero or more.")
-    for key in ("recipe.max_steps", "recipe.validate_every", "evaluation.batch_size", "evaluation.strata"):
-        value = OmegaConf.select(config, key)
-        if value < 1:
-            raise UserError(f"{key}={value}: choose 1 or more.")
     if config.evaluation.samples < NEEDED:
         raise UserError(f"evaluation.samples={config.evaluation.samples}: a Fréchet distance needs {NEEDED} or more.")
     if len(data.validation) < NEEDED:
@@ -53,6 +48,31 @@ def preflight(
                     f"{checkpoint} was made with other {what} ({there} there, {here} here): resume with those, or "
                     "start a run of its own, without resume."
                 )
+
+
+def check_trainer(config: DictConfig) -> None:
+    """Make sure that the trainer does what the recipe says, and on what it is to be done.
+
+    Raises:
+        UserError: an option says something else, or the accelerator is not there.
+    """
+    check_accelerator(config)
+    for name, own in FOLLOWING.items():
+        if config.trainer[name] != config.recipe[own]:
+            raise UserError(f"trainer.{name}={config.trainer[name]}: set recipe.{own}, which it follows.")
+
+
+def check_accelerator(config: DictConfig) -> None:
+    """Make sure that this machine has the accelerator that is asked for.
+
+    Raises:
+        UserError: it has not.
+    """
+    wanted, cuda, mps = config.trainer.accelerator, torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(wanted, True):
+        raise UserError(
+            f"trainer.accelerator={wanted}: PyTorch finds none here. Choose trainer.accelerator=auto, or cpu."
+        )
 
 
 def fingerprints(data: DiffusionData, generation: Generation) -> dict[str, str]:
@@ -97,7 +117,7 @@ def check_optimiser(module: DiffusionModule) -> None:
 
 
 def read_checkpoint(checkpoint: Path) -> dict:
-    """What a checkpoint holds: tensors and plain values, mapped into memory.
+    """The content of a checkpoint: tensors and plain values, mapped into memory.
 
     Raises:
         UserError: it is damaged, or holds more.

@@ -1,5 +1,6 @@
 """Overrides as they are typed: paths and texts that Hydra's grammar would read otherwise, and what it cannot read."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ from hydra.errors import HydraException
 
 from dmp_lightning.commands.checks.compound_kinds import MAYBE_PATH, MAYBE_TEXT
 from dmp_lightning.commands.checks.keys import kind_of
-from dmp_lightning.commands.checks.kinds import Kind, UnfitError, shown
-from dmp_lightning.commands.checks.plain_kinds import PATH, TEXT
+from dmp_lightning.commands.checks.kinds import PATH, TEXT, Kind, UnfitError, check, shown
 from dmp_lightning.user_error import UserError
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own keys that are paths."""
+MADE = ("hydra.run.dir", "hydra.sweep.dir", "run_dir")
+"""Folders that Hydra makes, before it asks us for anything."""
 
 
 def in_order(arguments: list[str]) -> list[str]:
@@ -63,7 +65,9 @@ def _readable(argument: str, command: str, conf: Path) -> str:
     name, parsed = key.lstrip("+~"), _parsed(argument)
     literal = name in FOLDERS or kind_of(name, command) in (PATH, TEXT, MAYBE_PATH, MAYBE_TEXT)
     if literal and text.startswith("~"):
-        text = str(Path(text).expanduser())
+        text = os.path.expanduser(text)
+    if name in MADE and "${" not in text:
+        _check_folder(name, text.strip("'\""))
     elif parsed is not None and not (literal and _is_changed(parsed, text)):
         return _named(argument, name, parsed, command, conf)
     whole = f"{key}={QuotedString(text, Quote.single).with_quotes()}"
@@ -73,6 +77,14 @@ def _readable(argument: str, command: str, conf: Path) -> str:
             f"{argument} cannot be read: quote what has other signs than letters and digits, {shlex.quote(whole)}"
         )
     return whole
+
+
+def _check_folder(key: str, text: str) -> None:
+    """Make sure that there can be such a folder."""
+    folder = Path(str(check(key, text, PATH)))
+    file = next((path for path in (folder, *folder.parents) if os.path.isfile(path)), None)
+    if file is not None:
+        raise UserError(f"{key}={text} cannot be a folder, as {file} is a file: choose another one.")
 
 
 def _is_changed(parsed: Override, text: str) -> bool:

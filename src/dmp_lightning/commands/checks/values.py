@@ -9,6 +9,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from dmp_lightning.commands.checks.arguments import annotated, check_arguments
 from dmp_lightning.commands.checks.keys import COMMANDS, LAUNCHER, kind_of
 from dmp_lightning.commands.checks.kinds import check
+from dmp_lightning.commands.errors import mistake_in
 from dmp_lightning.user_error import UserError
 
 UNREAD = {"encode": "data"}
@@ -62,11 +63,11 @@ def check_numbers(launcher: DictConfig) -> None:
 
 def _check_references(places: list[Place], command: str) -> None:
     """Check what interpolations give; of several that fail, that one is told to which the others refer."""
-    failed: dict[str, tuple[str, ValueError]] = {}
+    failed: dict[str, tuple[str, UserError]] = {}
     for place in places:
         try:
             _check(place, command)
-        except ValueError as error:
+        except UserError as error:
             failed[place.key] = (_raw(place), error)
     first = [
         error for key, (raw, error) in failed.items() if not any(f"{{{other}" in raw for other in failed.keys() - {key})
@@ -127,17 +128,9 @@ def _value(place: Place) -> Any:
     except RecursionError:
         raise UserError(f"{given} refers to itself in the end: give it a value.") from None
     except OmegaConfBaseException as error:
-        first = _first(error)
-        if isinstance(first, UserError):
-            raise UserError(str(first)) from error  # a resolver of ours has said what is wrong
+        if mistake := mistake_in(error):
+            raise UserError(str(mistake)) from error  # a resolver of ours has said what is wrong
         raise UserError(f"{given} cannot be worked out: {_first_line(error)}.") from error
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that the others were raised for."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def _is_group(value: Any) -> bool:

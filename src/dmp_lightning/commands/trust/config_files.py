@@ -1,4 +1,4 @@
-"""What a config file that is not of this package may say: nothing of Hydra's own part, and not where files are written.
+"""Checks of config files that are not of this package: they may not set Hydra's own part, nor where files are written.
 
 Such files come from `--config-dir`, `--config-path`, a package on Hydra's search path, or the folder of a run.
 """
@@ -23,7 +23,7 @@ HYDRA = (
     (r"hydra\.launcher\.[\w.]+", NUMBER),
     (r"hydra\.launcher\.(partition|account|qos|constraint)", (str,)),
 )
-"""What such a file may say of Hydra, and in which types: what a sweep turns, and how large its jobs are."""
+"""Keys of Hydra that such a file may set, and their types: what a sweep turns, and how large its jobs are."""
 
 PLACES = {"run_dir", "run", "base_results", "out", "output"}
 """Keys that say where files are written."""

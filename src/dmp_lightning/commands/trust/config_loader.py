@@ -1,6 +1,5 @@
 """Loading config files through Hydra: those that are not of this package are checked before anything acts on them."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from yaml import YAMLError
 
 from dmp_lightning.commands.trust.config_files import check_settings, typed_keys
 from dmp_lightning.user_error import UserError
@@ -19,12 +19,6 @@ from dmp_lightning.user_error import UserError
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 OURS = {"pkg://hydra.conf", f"file://{CONFIG_DIR}"}
 """Where Hydra's own files are, and those of this package."""
-
-
-def called(command: str | None) -> str:
-    """The command as it was typed."""
-    name = Path(sys.argv[0]).name
-    return name if name.startswith("dmp-") else f"python -m dmp_lightning.{command}"
 
 
 class Loader(ConfigLoaderImpl):
@@ -45,8 +39,11 @@ class Loader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         self.typed, self.command = typed_keys(overrides), config_name
-        config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-        config.hydra.help.app_name = called(config_name)
+        try:
+            config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        except (YAMLError, UnicodeDecodeError) as error:
+            told = " ".join(str(error).split())
+            raise UserError(f"A config file cannot be read, mend it: {told}") from error
         for part in ("launcher", "sweeper"):
             # Hydra would build what an interpolation puts inside of them as well.
             if isinstance(config.hydra[part], DictConfig):
@@ -55,7 +52,7 @@ class Loader(ConfigLoaderImpl):
         return config
 
     def get_group_options(self, group_name: str, *arguments: Any, **options: Any) -> list[str]:
-        """The names that a group can be given, for `--help` and Tab: not those of files that others include."""
+        """The names that a group can be given, for Tab: not those of files that others include."""
         found = super().get_group_options(group_name, *arguments, **options)
         return [name for name in found if not name.startswith("_")]
 

@@ -1,50 +1,29 @@
 """The list of all that a config may build, and the function that builds it."""
 
-import os
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.user_error import UserError
 
 OURS = """
 backbones.DiT
-data.digits.Digits
-data.fashion_mnist.FashionMNIST
-data.latents.source.Latents
-data.stream.DiffusionData
-data.synthetic.SyntheticLatents
-diffusion.ddpm.DDPM
-diffusion.sampler.Sampler
-diffusion.schedule.cosine_betas
-diffusion.schedule.linear_betas
-diffusion.weighting.constant
-diffusion.weighting.min_snr
+data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
+data.stream.DiffusionData data.synthetic.SyntheticLatents
+diffusion.ddpm.DDPM diffusion.sampler.Sampler diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas diffusion.weighting.constant diffusion.weighting.min_snr
 diffusion.weighting.p2
-metrics.classifiers.DigitsClassifier
-metrics.classifiers.FashionClassifier
-metrics.features.Inception
-metrics.features.Pixels
-metrics.own_pictures.OwnPictures
-methods.AdaLN
-methods.DMP
-methods.Frozen
-methods.FullFinetune
-methods.LoRA
-methods.PromptTuning
-prompts.ConstantGate
-prompts.HardGate
-prompts.LinearGate
-prompts.MLPGate
-prompts.SigmoidGate
-training.csv_log.CSVLog
-training.loggers.wandb_logger
-training.sharding.FrozenShards
+metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
+metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
+methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
+prompts.ConstantGate prompts.HardGate prompts.LinearGate prompts.MLPGate prompts.SigmoidGate
+training.csv_log.CSVLog training.loggers.wandb_logger training.sharding.FrozenShards
 """
 
 LIGHTNING = """
@@ -88,26 +67,19 @@ LOGGERS = {
 }
 """Those that write files, and the argument that says where. They stand below `logger`, where it is checked."""
 
+LIBRARIES = ("lightning.", "torch.", "diffusers.")
+"""Where nothing else is built, an error of whatever kind says that the arguments are wrong."""
+
 SWITCHES = ("_partial_", "_recursive_")
 
 
-def own_packages() -> tuple[str, ...]:
-    """Prefixes of the packages whose code the user lets configs build: `DMP_TRUSTED=mygates,lab.models`."""
-    names = (name.strip() for name in os.environ.get("DMP_TRUSTED", "").split(","))
-    return tuple(f"{name}." for name in names if name)
-
-
-OWN = own_packages()
-"""As the environment was when the process started: nothing that is read later can change it."""
-
-
 def build(node: Any, **arguments: Any) -> Any:
-    """What a node of the config describes, with more `arguments`; None where there is none.
+    """Build what a node of the config describes, with more `arguments`; None where there is none.
 
     The node is resolved once, and what is checked is what is built: no interpolation is left in it.
 
     Raises:
-        UserError: it names something that is not trusted.
+        UserError: it names something that is not trusted; or a class of another library refuses its arguments.
     """
     if node is None:
         return None
@@ -117,7 +89,14 @@ def build(node: Any, **arguments: Any) -> Any:
         )
     plain = OmegaConf.to_container(node, resolve=True)
     check_node(plain, node._get_full_key(None))
-    return instantiate(OmegaConf.create(plain), **arguments)
+    try:
+        return instantiate(OmegaConf.create(plain), **arguments)
+    except InstantiationException as error:
+        built = [str(value) for _, key, value in _leaves(plain, "") if key == "_target_"]
+        cause = error.__cause__
+        if cause and not isinstance(cause, UserError) and all(target.startswith(LIBRARIES) for target in built):
+            raise UserError(f"{node._get_full_key(None)} cannot be built so: {cause}") from error
+        raise
 
 
 def check_targets(config: DictConfig) -> None:
@@ -170,17 +149,6 @@ def check_target(where: str, target: object) -> None:
     )
 
 
-def is_own(where: str, target: str) -> bool:
-    """Whether `target`, which stands at `where`, is defined in one of the user's `OWN` packages.
-
-    What such a package has merely imported is not: with it, `mygates.os.system` would be within reach.
-
-    Raises:
-        UserError: it is of such a package, but not there.
-    """
-    return target.startswith(OWN) and f"{_home(where, target)}.".startswith(OWN)
-
-
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
     """Path, key and value of all that nested containers hold; what stands at Hydra's own keys as a whole."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -190,12 +158,3 @@ def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:
             yield path, key, value
         else:
             yield from _leaves(value, path)
-
-
-def _home(where: str, target: str) -> str:
-    """The module in which the class or function `target` is defined, or nothing where its parent is no module."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name).__module__
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{where}={target} cannot be found ({error}).") from error

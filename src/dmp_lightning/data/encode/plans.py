@@ -1,4 +1,4 @@
-"""What is being encoded into a store, kept in its folder until it is done."""
+"""The plan of a store that is being encoded, and the records of its finished shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from dmp_lightning.data.latents.manifest import (
     read_shard,
     write_record,
 )
-from dmp_lightning.data.latents.store import read_tensors
+from dmp_lightning.data.latents.parts import read_tensors
 from dmp_lightning.files import UNFINISHED
 from dmp_lightning.user_error import UserError
 
@@ -25,23 +25,24 @@ RECORDS = ".encoding"
 """Folder of a store with the plan, and a record and a lock for each shard."""
 
 
-def record_path(out: Path, number: int) -> Path:
-    """Of a shard that is written and whole."""
-    return out / RECORDS / f"shard-{number:05d}.json"
+def shards_of(plan: Plan, out: Path) -> list[tuple[Path, range]]:
+    """Each shard's record, which is there once the shard is whole, and the images of the shard."""
+    images, size = range(plan.images), plan.shard_images
+    starts = range(0, plan.images, size)
+    return [(out / RECORDS / f"shard-{n:05d}.json", images[start : start + size]) for n, start in enumerate(starts)]
 
 
 def plan_path(out: Path) -> Path:
-    """Of what is being encoded in a store."""
     return out / RECORDS / "plan.json"
 
 
 def write_plan(plan: Plan, out: Path) -> None:
-    """Write the plan into a new store, or make sure that it is the one that was begun.
+    """Write the plan into a new store, or make sure that it is the store's own.
 
-    A plan of which no latent is there takes nothing away from another, which takes its place.
+    A plan without any latent is replaced, unless a process is at work on it.
 
     Raises:
-        UserError: it is another, and has latents, or is being carried out.
+        UserError: the store has another plan, with latents or a process at work.
     """
     remedy = "choose another folder with out=, or remove it"
     with changing_plan(out):
@@ -68,7 +69,7 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 
 def changing_plan(out: Path) -> FileLock:
-    """Held while a plan is replaced, or a shard noted as one of it."""
+    """A lock for replacing the plan, or recording a shard of it."""
     (out / RECORDS).mkdir(parents=True, exist_ok=True)
     return FileLock(out / RECORDS / "plan.lock")
 
@@ -83,21 +84,15 @@ def _others_at_work(out: Path) -> bool:
     return False
 
 
-def shard_ranges(plan: Plan) -> list[range]:
-    """The images of each shard."""
-    images = range(plan.images)
-    return [images[start : start + plan.shard_images] for start in range(0, plan.images, plan.shard_images)]
-
-
 def finish(plan: Plan, out: Path) -> bool:
-    """Write the manifest if all shards are there; every process may, as they write the same.
+    """Write the manifest if all shards are there. Any process may do so: they write the same.
 
-    A complete store keeps the manifest that it has, and with it its held-out images.
+    A complete store keeps the manifest that it has, and with it its held-out images. Returns whether it is complete.
 
     Raises:
         UserError: no image could be read.
     """
-    records = [record_path(out, number) for number in range(len(shard_ranges(plan)))]
+    records = [record for record, _ in shards_of(plan, out)]
     if not all(record.exists() for record in records):
         return False
     shards = [read_shard(record) for record in records]
@@ -126,6 +121,6 @@ def _is_readable(path: Path) -> bool:
 
 
 def clear(path: Path) -> None:
-    """Remove what one that was killed has left of `path`; nobody else may be writing it."""
+    """Remove the temporary files of `path` that a killed process left; no other process may be writing it."""
     for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
         left.unlink()

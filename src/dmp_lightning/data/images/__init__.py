@@ -1,1 +1,1 @@
-"""Where images are found: folders, archives and IDX files, with their classes."""
+"""Sources of images: folders, archives and IDX files, with their classes."""

@@ -1,4 +1,4 @@
-"""Classes by the first folder that each image lies in; what folders do not tell for sure is asked for."""
+"""Classes by the first folder that each image lies in. What the folders leave open is asked for."""
 
 import os
 import re
@@ -16,21 +16,18 @@ from dmp_lightning.user_error import UserError
 
 SYNSET = r"n\d{8}"
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-MASKS = frozenset(
-    {"masks", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "annotations", "labels", "gt"}
-)
 
 
 class Classes(NamedTuple):
-    """`labels` (N,) of the images, the `names` of the classes where they have some, and a sentence on them."""
+    """`labels` (N,) of the images, the `names` of the classes if they have some, and a `sentence` on them."""
 
     labels: Int[np.ndarray, " N"]
     names: tuple[str, ...] | None
-    told: str
+    sentence: str
 
 
 class Tree(NamedTuple):
-    """Images by their `paths` below the folder `common` that holds all of them, and all else that lies there.
+    """Images by their `paths` below the folder `common` that holds all of them.
 
     `first` is the first folder of each image, "" for none. `empty` are folders without images, there or beside it.
     """
@@ -42,27 +39,24 @@ class Tree(NamedTuple):
 
 
 def tree(paths: Iterable[str], folders: Collection[str]) -> Tree:
-    """Take off folders that hold nothing else than one folder with all images. `folders` are all that there are."""
+    """Take off folders that hold nothing but one folder with all images. `folders` are all that there are."""
     paths = [os.path.normpath(path.lstrip("/")) for path in paths]
     holding = {path.rpartition("/")[0] for path in paths}
     common = os.path.commonpath(holding)
     if common in holding:  # the folder of a class, or the source itself
         common = os.path.dirname(common)
     inside = [path[len(common) + 1 :] if common else path for path in paths]
-    with_images = {
-        str(above) for folder in holding for above in (PurePosixPath(folder), *PurePosixPath(folder).parents)
-    }
-    beside = {str(above) for above in (PurePosixPath(common), *PurePosixPath(common).parents)}
-    known = {str(PurePosixPath(folder)) for folder in folders} - with_images
-    empty = sorted(folder for folder in known if str(PurePosixPath(folder).parent) in beside)
+    known = {str(PurePosixPath(folder)) for folder in folders}.difference(*map(_upwards, holding))
+    beside = _upwards(common)
+    empty = sorted(folder for folder in known if (os.path.dirname(folder) or ".") in beside)
     return Tree(common, inside, [path.partition("/")[0] if "/" in path else "" for path in inside], empty)
 
 
 def by_folders(found: Tree, source: str) -> Classes:
-    """Each first folder is a class: in the order of their names, or, where these are 0, 1, ..., by that number.
+    """Each first folder is a class: in the order of the names, or, if these are 0, 1, ..., of the numbers.
 
     Raises:
-        UserError: it cannot be told which class an image has, or which number a class.
+        UserError: the folders leave open which class an image has, or which number a class.
     """
     loose = next((path for path, first in zip(found.paths, found.first, strict=True) if not first), None)
     if loose is not None:
@@ -77,19 +71,19 @@ def by_folders(found: Tree, source: str) -> Classes:
     counts = Counter(found.first)
     names = _in_order(list(counts), source)
     numbers = {name: number for number, name in enumerate(names)}
-    labels = np.array([numbers[name] for name in found.first], np.int64)
-    below = f"{source}/{found.common}" if found.common else source
-    deeper = ", with all in the folders below each" if found.paths[0].count("/") > 1 else ""
     shown = " to ".join(
-        f"{name} ({count_images(counts[name])}) as {numbers[name]}"
-        for name in dict.fromkeys(names[:: len(names) - 1 or 1])
+        f"{name} ({count_images(counts[name])}) as {numbers[name]}" for name in dict.fromkeys((names[0], names[-1]))
     )
-    told = f"by the first folder below {below}{deeper}: {shown}"
-    return Classes(labels, None if _are_numbers(names) else tuple(names), told)
+    deeper = ", with all in the folders below each" if found.paths[0].count("/") > 1 else ""
+    return Classes(
+        np.array([numbers[name] for name in found.first], np.int64),
+        None if _are_numbers(names) else tuple(names),
+        f"by the first folder below {join(source, found.common)}{deeper}: {shown}",
+    )
 
 
 def check_splits(found: Tree, source: str) -> None:
-    """Make sure that the folders are no parts of a data set, to be used apart.
+    """Make sure that the folders are no parts of a data set, which are used separately.
 
     Raises:
         UserError: they are.
@@ -98,33 +92,12 @@ def check_splits(found: Tree, source: str) -> None:
     if parts:
         raise UserError(
             f"{source} holds {' and '.join(parts)}, which are parts of a data set and no classes: name the one to "
-            f"train on, as in source={_join(source, found.common, parts[0])}, or take all of them with labels=none."
+            f"train on, as in source={join(source, found.common, parts[0])}, or take all of them with labels=none."
         )
 
 
-def check_masks(found: Tree, source: str) -> None:
-    """Make sure that no folder holds masks of the images in another.
-
-    Raises:
-        UserError: one does, by its name and those in it.
-    """
-    firsts = sorted(set(found.first) - {""})
-    if not any(first.casefold() in MASKS for first in firsts):
-        return
-    stems = defaultdict(set)
-    for path, first in zip(found.paths, found.first, strict=True):
-        stems[first].add(os.path.splitext(path[len(first) :])[0])
-    for first in (first for first in firsts if first.casefold() in MASKS):
-        other = next((o for o in firsts if o != first and len(stems[o] & stems[first]) * 2 > len(stems[first])), None)
-        if other:
-            raise UserError(
-                f"The images in {first} of {source} have the names of those in {other}, as masks have: name the folder "
-                f"of the images, as in source={_join(source, found.common, other)}."
-            )
-
-
 def splits(found: Tree) -> list[str]:
-    """The first folders, where they are the parts of a data set: train, val and test."""
+    """The first folders that are parts of a data set: train, val and test."""
     firsts = set(found.first) - {""}
     parts = sorted(first for first in firsts if first.casefold() in SPLITS)
     nested = any(first in parts and path.count("/") > 1 for path, first in zip(found.paths, found.first, strict=True))
@@ -136,6 +109,20 @@ def are_synsets(found: Tree) -> bool:
     return all(map(_is_synset, set(found.first)))
 
 
+def join(*parts: str) -> str:
+    """A path of the parts that are not empty."""
+    return "/".join(part for part in parts if part)
+
+
+def count_images(count: int) -> str:
+    return f"{count:,} image{'s' if count != 1 else ''}"
+
+
+def _upwards(folder: str) -> set[str]:
+    """A folder and all above it, the source being "."."""
+    return {str(above) for above in (PurePosixPath(folder), *PurePosixPath(folder).parents)}
+
+
 def _is_synset(name: str) -> bool:
     return re.fullmatch(SYNSET, name) is not None
 
@@ -144,32 +131,24 @@ def _are_numbers(names: Iterable[str]) -> bool:
     return all(name.isascii() and name.isdigit() for name in names)
 
 
-def _join(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
-
-
-def count_images(count: int) -> str:
-    return f"{count:,} image{'s' if count != 1 else ''}"
-
-
 def _check_depths(found: Tree, source: str) -> None:
     by_depth = {path.count("/"): path for path in found.paths}
-    if len(by_depth) > 1:
-        shallow, deep = by_depth[min(by_depth)], by_depth[max(by_depth)]
-        raise UserError(
-            f"{source} holds {shallow} and, deeper, {deep}, so it is not known which folders are the classes: move the "
-            "images of each class into one folder."
-        )
-    leaves = {os.path.dirname(path) for path in found.paths if path.count("/") > 1}
+    leaves = sorted({os.path.dirname(path) for path in found.paths if path.count("/") > 1})
     several = any(count > 1 for count in Counter(leaf.partition("/")[0] for leaf in leaves).values())
-    seen: dict[str, str] = {}
-    for leaf in sorted(leaves):
-        other = seen.setdefault(os.path.basename(leaf), leaf)
-        if several and other != leaf:
-            raise UserError(
-                f"{source} holds {other} and {leaf}, so it is not known which folders are the classes: move the images "
-                "of each class into one folder."
-            )
+    by_name = defaultdict(list)
+    for leaf in leaves:
+        by_name[os.path.basename(leaf)].append(leaf)
+    alike = next((places for places in by_name.values() if len(places) > 1), None)
+    if len(by_depth) > 1:
+        both = f"{by_depth[min(by_depth)]} and, deeper, {by_depth[max(by_depth)]}"
+    elif several and alike:
+        both = f"{alike[0]} and {alike[1]}"
+    else:
+        return
+    raise UserError(
+        f"{source} holds {both}, so it is not known which folders are the classes: move the images of each class into "
+        "one folder."
+    )
 
 
 def _in_order(names: list[str], source: str) -> list[str]:
@@ -180,7 +159,7 @@ def _in_order(names: list[str], source: str) -> list[str]:
         if [int(name) for name in order] != list(range(len(order))):
             raise UserError(
                 f"The folders in {source} are numbers, {order[0]} to {order[-1]}, but not 0 to {len(order) - 1}, so it "
-                "is not known which labels they stand for: rename them, to these numbers or to texts."
+                "is not known which labels they are: rename them, to these numbers or to texts."
             )
     alike = sorted((unicodedata.normalize("NFC", name).casefold(), name) for name in names)
     for (key, name), (other_key, other) in pairwise(alike):

@@ -5,40 +5,30 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dmp_lightning.data.images.given_labels import DATASET, read_dataset_json
-from dmp_lightning.data.images.masks import masks_among
-from dmp_lightning.data.images.source import Images, fingerprint_of, shown_name
+from dmp_lightning.data.images.given_labels import DATASET
+from dmp_lightning.data.images.source import Images, shown_name
 from dmp_lightning.data.pictures.read import CLUTTER, LeftOut, Picture, check_bytes, decode_picture, is_picture
 
 Identity = tuple[int, int]
-"""Of a folder, whatever names lead to it."""
+"""Device and inode of a folder, the same under any name."""
 
 
 class FolderImages(Images):
     """All images in a folder and those under it, by name. Links are followed, also those to folders."""
 
     def __init__(self, folder: Path) -> None:
-        self.left_out = LeftOut()
-        self.folders: list[str] = []
-        found = dict(self._found(folder))
-        masks = masks_among(found)
-        self.left_out["mask beside its image"] += len(masks)
-        self.names = self.paths = sorted(found.keys() - masks)
+        self.left_out, folders = LeftOut(), list[str]()
+        found = {name: (path, size) for name, path, size in self._found(folder, folders)}
+        self.folders = folders
         listed = folder / DATASET
-        if listed.is_file():
-            check_bytes(listed.stat().st_size)
-            self.given = read_dataset_json(listed.read_bytes(), self.names)
-        self.left_out[".json"] -= self.given is not None
+        self._list({name: size for name, (_, size) in found.items()}, _read(listed) if listed.is_file() else None)
         self.files = [found[name][0] for name in self.names]
-        self.fingerprint = fingerprint_of(f"{name} {found[name][1]}" for name in self.names)
 
     def read(self, index: int) -> Picture:
-        check_bytes(os.stat(self.files[index]).st_size)
-        with open(self.files[index], "rb") as file:
-            return decode_picture(file.read())
+        return decode_picture(_read(self.files[index]))
 
-    def _found(self, source: Path) -> Iterator[tuple[str, tuple[str, int]]]:
-        """Name, path and size of each image. A link to one of the folders above it is not followed."""
+    def _found(self, source: Path, folders: list[str]) -> Iterator[tuple[str, str, int]]:
+        """Name, path and size of each image; all `folders` are listed. A link to a folder above it is not followed."""
         ahead: list[tuple[str, str, tuple[Identity, ...]]] = [(str(source), "", (_identity(source.stat()),))]
         while ahead:
             folder, below, above = ahead.pop()
@@ -50,17 +40,17 @@ class FolderImages(Images):
                     elif _identity(status) in above:
                         self.left_out["link to a folder above it"] += 1
                     else:
-                        self.folders.append(name)
+                        folders.append(name)
                         ahead.append((entry.path, f"{name}/", (*above, _identity(status))))
                 elif not stat.S_ISREG(status.st_mode):
                     self.left_out["special file"] += 1
                 elif is_picture(name):
-                    yield name, (entry.path, status.st_size)
+                    yield name, entry.path, status.st_size
                 else:
                     self.left_out.add_file(name)
 
     def _entries(self, folder: str) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-        """What is in a folder, and about what it is, or links to."""
+        """The entries of a folder, each with the status of the file that it is or links to."""
         try:
             entries = list(os.scandir(folder))
         except PermissionError:
@@ -75,3 +65,8 @@ class FolderImages(Images):
 
 def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
+
+
+def _read(path: Path | str) -> bytes:
+    check_bytes(os.stat(path).st_size)
+    return Path(path).read_bytes()

@@ -1,7 +1,8 @@
-"""Labels that a source gives itself: beside the images, as WebDataset has it, or in StyleGAN's dataset.json."""
+"""Labels that a source has itself: in files beside the images, as in WebDataset, or in StyleGAN's dataset.json."""
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ LABELS = ("cls", "class", "label", "cls.txt", "class.txt", "label.txt")
 """Suffixes of a file with an image's label."""
 
 NUMBERS = ("index", "idx", "index.txt", "idx.txt")
-"""Suffixes of a file with a number: it is the label where nothing else is, unless it counts the images."""
+"""Suffixes of a file with a number. It is the label if there is no other, unless the numbers count the images."""
 
 KEYS = ("label", "cls", "class_id", "class_index", "class_idx", "target", "class")
 """Keys of the label in an image's .json."""
@@ -24,45 +25,49 @@ MAX_LABEL = 2**31 - 1
 
 
 class Given(NamedTuple):
-    """`labels` (N,), or None where the source says that there are none; where from; what is wrong with them."""
+    """`labels` (N,), or None if the source says that there are none; where they are from; and what is wrong."""
 
     labels: Int[np.ndarray, " N"] | None
     origin: str
     problem: str | None = None
 
 
-def label_of(files: Mapping[str, bytes]) -> tuple[int | None, str]:
-    """The label in the files beside an image, by their suffixes, and the suffix of the one that gives it.
+class Label(NamedTuple):
+    """The label of one image, the suffix of the file that it is from, and what is wrong with the files."""
 
-    Raises:
-        UserError: one is no label, or they contradict each other; the sentence begins with its suffix.
-    """
-    found = [(_number(files[suffix], suffix), suffix) for suffix in LABELS if suffix in files]
-    if "json" in files:
-        label = _in_json(files["json"])
-        found += [] if label is None else [(label, "json")]
-    if not found:
-        found = [(_number(files[suffix], suffix), suffix) for suffix in NUMBERS if suffix in files]
-    if len({label for label, _ in found}) > 1:
-        (first, one), (second, other) = found[0], next(pair for pair in found if pair[0] != found[0][0])
-        raise UserError(f".{one} says {first}, and .{other} {second}")
-    return found[0] if found else (None, "")
+    number: int | None = None
+    suffix: str = ""
+    problem: str | None = None
 
 
-def beside_images(
-    names: Sequence[str], labels: Sequence[int | None], origins: set[str], problem: str | None
-) -> Given | None:
-    """What the labels found beside images give; `names` are the images', `problem` the first that is wrong."""
-    if not origins and problem is None:
+def label_of(files: Mapping[str, bytes], image: str) -> Label:
+    """The label in the files beside an image, by their suffixes. `image` is the name that they share."""
+    try:
+        found = [Label(_number(files[suffix], suffix), suffix) for suffix in LABELS if suffix in files]
+        if "json" in files and (label := _in_json(files["json"])) is not None:
+            found.append(Label(label, "json"))
+        if not found:
+            found = [Label(_number(files[suffix], suffix), suffix) for suffix in NUMBERS if suffix in files]
+    except UserError as error:
+        return Label(problem=f"{image}{error}")
+    for one, other in pairwise(found):
+        if one.number != other.number:
+            return Label(problem=f"{image}.{one.suffix} says {one.number}, and .{other.suffix} {other.number}")
+    return found[0] if found else Label()
+
+
+def beside_images(names: Sequence[str], labels: Sequence[Label]) -> Given | None:
+    """All labels beside images together, or None without any; `names` are the images'."""
+    suffixes = sorted({label.suffix for label in labels} - {""})
+    problem = next((label.problem for label in labels if label.problem), None)
+    if not suffixes and problem is None:
         return None
-    origin = f"in {' and '.join(f'.{suffix}' for suffix in sorted(origins))} files"
-    if problem is not None:
-        return Given(None, origin, problem)
-    missing = next((name for name, label in zip(names, labels, strict=True) if label is None), None)
+    origin = f"in {' and '.join(f'.{suffix}' for suffix in suffixes)} files"
+    missing = next((name for name, label in zip(names, labels, strict=True) if label.number is None), None)
     if missing is not None:
-        return Given(None, origin, f"{missing} has no label, though others have: add it as a .cls file")
-    numbers = np.array(labels, np.int64)
-    if origins <= set(NUMBERS) and len(numbers) >= 10 and (np.diff(numbers) == 1).all():
+        return Given(None, origin, problem or f"{missing} has no label, though others have: add it as a .cls file")
+    numbers = np.array([label.number for label in labels], np.int64)
+    if set(suffixes) <= set(NUMBERS) and len(numbers) >= 10 and (np.diff(numbers) == 1).all():
         return Given(None, origin, f"The numbers {origin} count the images and are no labels: add .cls files")
     return Given(numbers, origin)
 
@@ -70,7 +75,7 @@ def beside_images(
 def read_dataset_json(content: bytes, names: Sequence[str]) -> Given | None:
     """Labels as StyleGAN's and EDM's tools write them: `{"labels": [["00000/img.png", 3], ...]}`, or null for none.
 
-    Nothing is given by another file of that name.
+    None if the file is another one of that name.
     """
     try:
         listed = json.loads(content)["labels"]
@@ -83,16 +88,13 @@ def read_dataset_json(content: bytes, names: Sequence[str]) -> Given | None:
     if not isinstance(listed, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in listed):
         return Given(None, origin, f"The labels in dataset.json are no list of pairs: {remedy}")
     known = {str(name).replace("\\", "/"): label for name, label in listed}
-    for name in names:
-        if name not in known:
-            return Given(None, origin, f"{name} has no label in dataset.json: add it there")
-        if not _is_label(known[name]):
-            return Given(
-                None,
-                origin,
-                f"The label of {name} in dataset.json is {str(known[name])[:40]}, no number from 0: {remedy}",
-            )
-    return Given(np.array([known[name] for name in names], np.int64), origin)
+    wrong = next((name for name in names if not _is_label(known.get(name))), None)
+    if wrong is None:
+        return Given(np.array([known[name] for name in names], np.int64), origin)
+    if wrong not in known:
+        return Given(None, origin, f"{wrong} has no label in dataset.json: add it there")
+    shown = str(known[wrong])[:40]
+    return Given(None, origin, f"The label of {wrong} in dataset.json is {shown}, no number from 0: {remedy}")
 
 
 def _in_json(content: bytes) -> int | None:

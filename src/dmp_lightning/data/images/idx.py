@@ -1,13 +1,13 @@
-"""IDX files (http://yann.lecun.com/exdb/mnist): a magic number, the sizes, the values; and MNIST's images in them."""
+"""IDX files (http://yann.lecun.com/exdb/mnist): a magic number, the sizes, the values; and MNIST's images."""
 
 import gzip
 import hashlib
 import zlib
 from math import prod
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from dmp_lightning.data.images.given_labels import Given
@@ -18,28 +18,20 @@ from dmp_lightning.user_error import MissingFileError, UserError
 UNSIGNED_BYTES = 0x08
 
 MAX_BYTES = 2**31
-"""Of one file, unpacked: EMNIST, the largest of its kin, has 0.64 x 10^9."""
+"""Of one file, unpacked: EMNIST, the largest of these, has 0.64 x 10^9."""
 
 
 class IdxImages(Images):
     """MNIST's four IDX files: the training images, then the test images, which are held out."""
 
-    splits: ClassVar = ("train", "t10k")
-
     by_content = True
 
     def __init__(self, folder: Path) -> None:
-        images, labels = (
-            [read_idx(folder / f"{split}-{kind}-ubyte") for split in self.splits]
-            for kind in ("images-idx3", "labels-idx1")
-        )
+        images, labels = zip(*(read_split(folder, split) for split in ("train", "t10k")), strict=True)
         self.pixels, numbers = np.concatenate(images), np.concatenate(labels).astype(np.int64)
-        if len(self.pixels) != len(numbers):
-            raise UserError(f"{folder} holds {len(self.pixels)} images and {len(numbers)} labels: restore it.")
-        self.given = Given(numbers, "in the IDX files")
+        self.given, self.held_out = Given(numbers, "in the IDX files"), len(images[1])
         self.paths = [str(index) for index in range(len(self.pixels))]
         self.names = [f"image {index} of {folder}" for index in self.paths]
-        self.held_out = len(images[1])
         self.files, self.left_out = [file for file in folder.iterdir() if "-ubyte" in file.name], LeftOut()
         for file in folder.iterdir():
             if file not in self.files:
@@ -50,8 +42,21 @@ class IdxImages(Images):
         return Picture(Image.fromarray(self.pixels[index]))
 
 
+def read_split(folder: Path, split: str) -> tuple[UInt8[np.ndarray, "N H W"], UInt8[np.ndarray, " N"]]:
+    """MNIST's images and labels of a split, `train` or `t10k`.
+
+    Raises:
+        MissingFileError: a file is missing.
+        UserError: a file is damaged, or they do not belong together.
+    """
+    images, labels = (read_idx(folder / f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise UserError(f"{folder} holds {len(labels)} labels and images of shape {images.shape}: restore it.")
+    return images, labels
+
+
 def read_idx(path: Path) -> np.ndarray:
-    """The array of unsigned bytes in `path`, or, where there is no such file, in the same compressed: `path`.gz.
+    """The array of unsigned bytes in `path`, or, if there is no such file, in `path`.gz.
 
     Raises:
         MissingFileError: there is neither.

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip, tars of WebDataset, IDX files; which it is, is seen by what is there."""
+"""Opening a source of images: a folder, a zip, tars of WebDataset, or IDX files. Its content decides which it is."""
 
 import logging
 import tarfile
@@ -15,20 +15,20 @@ from dmp_lightning.user_error import MissingFileError, UserError
 log = logging.getLogger(__name__)
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
-"""How files begin that gzip, bzip2, xz and zstd have packed."""
+"""How files of gzip, bzip2, xz and zstd begin."""
 
 
 def open_images(source: Path, key: str = "source") -> Images:
     """The images at `source`: a folder, a zip, a tar, or a folder of tars or IDX files (torchvision's too).
 
-    What lies there besides is told in one line.
+    One line of the log says what else lies there.
 
     Args:
         key: the setting that names the source, for messages.
 
     Raises:
         MissingFileError: there is no such file, or no image in it.
-        UserError: an archive is damaged or compressed; it cannot be told what are the images.
+        UserError: an archive is damaged or compressed, or there are images beside tars.
     """
     if not source.exists():
         raise MissingFileError(f"There is nothing at {source}: set {key} to where the images are.")
@@ -38,9 +38,8 @@ def open_images(source: Path, key: str = "source") -> Images:
         raise UserError(f"{source} holds a damaged archive ({error}): restore it.") from error
     left_out = f"left out: {images.left_out}" if +images.left_out else ""
     if not len(images):
-        raise MissingFileError(
-            f"There are no images in {source}{left_out and f' ({left_out})'}: set {key} to where they are."
-        )
+        also = f" ({left_out})" if left_out else ""
+        raise MissingFileError(f"There are no images in {source}{also}: set {key} to where they are.")
     if left_out:
         log.warning("%s: %s.", source, left_out)
     return images
@@ -48,29 +47,25 @@ def open_images(source: Path, key: str = "source") -> Images:
 
 def _open(source: Path) -> Images:
     if source.is_file():
-        return _open_archive(source)
+        _refuse_compressed(source)
+        return TarImages([source]) if tarfile.is_tarfile(source) else ZipImages(source)
     for folder in (source, source / "raw", source / "FashionMNIST" / "raw"):
         if any(folder.glob("train-images-idx3-ubyte*")):
             return IdxImages(folder)
     archives, images = sorted(source.glob("*.tar")), FolderImages(source)
-    if archives and len(images):
+    if not archives:
+        return images
+    if len(images):
         raise UserError(
             f"{source} holds images ({len(images):,}, the first {images.names[0]}) and tars ({len(archives):,}, the "
             f"first {archives[0].name}): leave one or the other in it."
         )
-    if not archives:
-        return images
     for archive in archives:
         _refuse_compressed(archive)
     tars = TarImages(archives)
     images.left_out["archive"] -= len(archives)
     tars.left_out.update(images.left_out)
     return tars
-
-
-def _open_archive(source: Path) -> Images:
-    _refuse_compressed(source)
-    return TarImages([source]) if tarfile.is_tarfile(source) else ZipImages(source)
 
 
 def _refuse_compressed(archive: Path) -> None:

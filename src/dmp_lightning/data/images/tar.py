@@ -1,10 +1,10 @@
-"""Tars of images, as WebDataset lays them out, or with a tar for each class, as ImageNet is handed out."""
+"""Tars of images, as WebDataset writes them, or with a tar for each class, as ImageNet is distributed."""
 
 import os
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from dmp_lightning.data.images.class_folders import SYNSET
@@ -18,44 +18,35 @@ Members = dict[str, tarfile.TarInfo]
 
 
 class TarImages(Images):
-    """A set of tars as WebDataset lays them out: KEY.jpg, and KEY.cls with the label, in the order of the archives.
+    """A set of tars as WebDataset writes them: KEY.jpg, and KEY.cls with the label, in the order of the archives.
 
-    There is one image a key: with KEY.jpg, KEY.seg.png is left out. A tar of tars stands for these. Where the tars are
-    no numbered parts of one set, or are named as ImageNet's classes, each is a folder of its own.
+    There is one image for each key: beside KEY.jpg, KEY.seg.png is left out. A tar of tars counts as these tars. If the
+    tars are not numbered parts of one set, or are named as ImageNet's classes, each counts as a folder.
 
-    The library of that name only streams; here each image is read where it lies, so that work can go on anywhere.
+    WebDataset's own library only streams. Here each image is read where it lies, so that any of them can be read first.
 
     Raises:
-        UserError: it cannot be told which of a key's files is the image.
+        UserError: a key has several files that may be the image.
     """
 
     def __init__(self, archives: Sequence[Path]) -> None:
         self.files, self.left_out = archives, LeftOut()
-        self.places: list[tuple[int, int, int]] = []
-        self.names, labels, problem = [], [], None
-        origins: set[str] = set()
-        inside: list[tuple[str, str]] = []
-        empty, folders = [], set[str]()
+        self.names, self.places, inside, labels = [], list[tuple[int, int, int]](), list[tuple[str, str]](), []
+        stems, folders = set[str](), set[str]()
         for number, archive in enumerate(archives):
             with tarfile.open(archive, "r:") as outer:
                 for tar, title, start in _tars(outer, archive.name, self.left_out):
-                    members = _files(tar, self.left_out)
+                    members, stem = _files(tar, self.left_out), os.path.splitext(title)[0]
+                    stems.add(stem)
                     folders |= {member.name for member in tar if member.isdir() and not is_hidden(member.name)}
                     images, beside = self._pictures(members, title)
                     for name in images:
                         self.places.append((number, start + members[name].offset_data, members[name].size))
                         self.names.append(f"{title}: {shown_name(name)}")
-                        inside.append((_stem(title), shown_name(name)))
+                        inside.append((stem, shown_name(name)))
                         files = {suffix: _content(tar, member) for suffix, member in beside[_key(name)].items()}
-                        try:
-                            label, origin = label_of(files)
-                        except ValueError as error:
-                            label, origin, problem = None, "", problem or f"{title}: {_key(name)}{error}"
-                        labels.append(label)
-                        origins |= {origin} - {""}
-                    empty += [] if images else [_stem(title)]
-        self.given = beside_images(self.names, labels, origins, problem)
-        stems = sorted({stem for stem, _ in inside} | set(empty))
+                        labels.append(label_of(files, f"{title}: {_key(name)}"))
+        self.given = beside_images(self.names, labels)
         apart = _are_classes(stems, inside)
         self.paths = [f"{stem}/{name}" if apart else name for stem, name in inside]
         self.folders = stems if apart else folders
@@ -70,36 +61,34 @@ class TarImages(Images):
             return decode_picture(file.read(size))
 
     def _pictures(self, members: Members, title: str) -> tuple[list[str], dict[str, Members]]:
-        """The names of the images, one a key; and the files beside them that may tell a label, by key and suffix."""
+        """The names of the images, one for each key; and the files that may hold labels, by key and suffix."""
         pictures, others = defaultdict(list), defaultdict[str, Members](dict)
         keys = {_key(name) for name in members if not is_picture(name)}
         for name, member in members.items():
+            suffix = name[len(_key(name)) + 1 :].lower()
             if is_picture(name):
                 pictures[_key(name)].append(name)
-                continue
-            suffix = name[len(_key(name)) + 1 :].lower()
-            if suffix in (*LABELS, *NUMBERS, "json"):
+            elif suffix in (*LABELS, *NUMBERS, "json"):
                 others[_key(name)][suffix] = member
             else:
                 self.left_out.add_file(name)
-        chosen = []
+        chosen = set[str]()
         for key, names in pictures.items():
             plain = [name for name in names if "." not in name[len(key) + 1 :]]
             if len(names) == 1 or (key not in keys and len(plain) != 1):
-                chosen += names
+                chosen |= set(names)
             elif len(plain) == 1:
-                chosen += plain
-                for name in names:
-                    self.left_out[name[len(key) :].lower()] += name not in plain
+                chosen |= set(plain)
+                self.left_out.update(name[len(key) :].lower() for name in names if name not in plain)
             else:
                 raise UserError(f"{title} has several images of one key, {names[0]} and {names[1]}: leave one in it.")
         masks = masks_among(chosen)
         self.left_out["mask beside its image"] += len(masks)
-        return [name for name in members if name in set(chosen) - masks], others
+        return [name for name in members if name in chosen - masks], others
 
 
 def _tars(outer: tarfile.TarFile, title: str, left_out: LeftOut) -> Iterator[tuple[tarfile.TarFile, str, int]]:
-    """A tar, its title, and where its data begin in the file: this one, or, where it holds no images, those in it."""
+    """A tar, its title, and where its data begin in the file: this one, or, if it holds only tars, those in it."""
     members = _files(outer, LeftOut())
     inner = [member for name, member in members.items() if name.lower().endswith(".tar")]
     if not inner or any(map(is_picture, members)):
@@ -113,8 +102,8 @@ def _tars(outer: tarfile.TarFile, title: str, left_out: LeftOut) -> Iterator[tup
             yield tar, PurePosixPath(member.name).name, member.offset_data
 
 
-def _are_classes(stems: Sequence[str], inside: Sequence[tuple[str, str]]) -> bool:
-    """Whether tars of these names stand for folders: not numbered parts of one set, nor with folders in them."""
+def _are_classes(stems: Collection[str], inside: Sequence[tuple[str, str]]) -> bool:
+    """Whether tars of these names count as folders: not numbered parts of one set, nor with folders in them."""
     if all(re.fullmatch(SYNSET, stem) for stem in stems):
         return True
     numbered = len({re.sub(r"\d+", "0", stem) for stem in stems}) == 1
@@ -125,7 +114,7 @@ def _files(tar: tarfile.TarFile, left_out: LeftOut) -> Members:
     """The ordinary files in a tar whose data lie in one piece; of several with one name the last.
 
     Raises:
-        tarfile.TarError: it is cut off, damaged, or goes on behind its end: the library would stop without a word.
+        tarfile.TarError: it is cut off or damaged, or goes on behind its end. tarfile itself would stop in silence.
     """
     found: Members = {}
     for member in tar:
@@ -152,10 +141,6 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _key(name: str) -> str:
-    """What WebDataset calls so: all up to the first dot of the file's own name."""
+    """WebDataset's key: all up to the first dot of the file's own name."""
     end = name.find(".", name.rfind("/") + 1)
     return name if end < 0 else name[:end]
-
-
-def _stem(title: str) -> str:
-    return os.path.splitext(title)[0]

@@ -7,43 +7,36 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from dmp_lightning.data.images.given_labels import DATASET, read_dataset_json
-from dmp_lightning.data.images.masks import masks_among
-from dmp_lightning.data.images.source import Images, fingerprint_of
+from dmp_lightning.data.images.given_labels import DATASET
+from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.pictures.read import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
 from dmp_lightning.user_error import UserError
 
 
 class ZipImages(Images):
-    """All images in a zip archive, by name. Of several with one name it is the last, as for all that unpack it."""
+    """All images in a zip archive, by name. Of several with one name the last counts, as when it is unpacked."""
 
     by_content = True
 
     def __init__(self, archive: Path) -> None:
-        self.files, self.left_out = [archive], LeftOut()
+        self.files, self.left_out, folders = [archive], LeftOut(), list[str]()
         members: dict[str, zipfile.ZipInfo] = {}
         opened = _open_zip(archive, os.getpid())
-        self.folders = []
         for member in opened.infolist():
-            if member.is_dir():
-                self.folders += [] if is_hidden(member.filename) else [member.filename.replace("\\", "/")]
-                continue
             name = member.filename.replace("\\", "/")  # which some programs for Windows write
-            if stat.S_ISLNK(member.external_attr >> 16):
+            if member.is_dir():
+                folders += [] if is_hidden(name) else [name]
+            elif stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["link"] += 1
             elif is_picture(name):
                 self.left_out["earlier file of the same name"] += name in members
                 members[name] = member
             else:
                 self.left_out.add_file(name)
-        masks = masks_among(members)
-        self.left_out["mask beside its image"] += len(masks)
-        self.names = self.paths = sorted(members.keys() - masks)
+        listed = _unpack(opened, DATASET) if DATASET in opened.NameToInfo else None
+        self.folders = folders
+        self._list({name: member.CRC for name, member in members.items()}, listed)
         self.members = [members[name].filename for name in self.names]
-        if DATASET in opened.NameToInfo:
-            self.given = read_dataset_json(_unpack(opened, DATASET), self.names)
-            self.left_out[".json"] -= self.given is not None
-        self.fingerprint = fingerprint_of(f"{name} {members[name].CRC}" for name in self.names)
 
     def read(self, index: int) -> Picture:
         return decode_picture(_unpack(_open_zip(self.files[0], os.getpid()), self.members[index]))
@@ -55,11 +48,11 @@ def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:
         return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise OSError(str(error)) from error
-    except (RuntimeError, NotImplementedError) as error:  # it is encrypted; or packed in a way of its own
+    except (RuntimeError, NotImplementedError) as error:  # it is encrypted, or packed by an unknown method
         raise UserError(str(error)) from error
 
 
 @lru_cache(maxsize=1)
 def _open_zip(archive: Path | str, process: int) -> zipfile.ZipFile:
-    """One for each process: they would move each other's position in the file."""
+    """One for each process: a shared one has a single position in the file."""
     return zipfile.ZipFile(archive)

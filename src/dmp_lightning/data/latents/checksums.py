@@ -1,4 +1,4 @@
-"""Shards are read whole once, and again when they have changed: no run trains on damaged ones."""
+"""Checksums of shards. They are compared once, and again after a change, so that no run trains on damaged shards."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ def sha256(path: Path) -> str:
 def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
     """Make sure that all shards are as they were written.
 
-    A file that was found whole is not read again while its size, time and number stay: notes of that are in the
-    user's cache. The processes of a run wait for one of them to do it.
+    A file that was found whole is not read again while its size, time and inode stay the same: the user's cache has
+    notes of that. The processes of a run wait for one of them to do it.
 
     Raises:
         FileNotFoundError, ValueError: the first that is missing or damaged.
@@ -44,7 +44,7 @@ def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
 
 
 def problems(folder: Path, shards: Sequence[Shard]) -> Iterable[Exception]:
-    """What is wrong with each shard that is not whole, as found; large stores show their progress."""
+    """An error for each shard that is missing or damaged; large stores show their progress."""
 
     def problem(shard: Shard) -> Exception | None:
         path = folder / shard.name

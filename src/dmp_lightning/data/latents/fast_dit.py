@@ -1,57 +1,86 @@
-"""The files of fast-DiT: of each image a `.npy` with its latent, and one of the same name with its label."""
+"""The files of fast-DiT: a `.npy` with the latent of each image, and one of the same name with its label."""
 
+import hashlib
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
-from torch import Tensor
 from tqdm import tqdm
 
-from dmp_lightning.data.latents.foreign_checks import AGAIN, check_labels
-from dmp_lightning.data.latents.npy import Header, read_header
+from dmp_lightning.data.latents.foreign import AGAIN, Found, checked_store
+from dmp_lightning.data.latents.store import Store
+from dmp_lightning.data.latents.vae import Scaling
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
 
 class Files:
-    """fast-DiT's features: a file (1, C, H, W) for each image, and no mirrors; read as numbers of type `kept`."""
+    """fast-DiT's features: a file (1, C, H, W) for each image, and no mirrors."""
 
     mirrors = 1
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, ...], kept: np.dtype) -> None:
-        self.paths, self.shape, self.kept = paths, shape, kept
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
+        self.paths, self.shape = paths, shape
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def row(self, index: int, mirror: int) -> np.ndarray:
-        latent = read_array(self.paths[index])
+        latent = _read(self.paths[index])
         if latent.shape != self.shape:
             raise UserError(f"{self.paths[index]} has changed to shape {latent.shape} from {self.shape}: {AGAIN}.")
-        return latent.astype(self.kept, copy=False)
+        return latent
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
 
-class Found(NamedTuple):
-    """The headers of the features' files, in the order of their names, and their labels (N,)."""
-
-    headers: dict[Path, Header]
-    labels: Int[Tensor, " N"]
-
-
-def read_files(features: Path, named: Path) -> Found:
-    """Read the headers of all features, and all labels, which lie in the folder `named`.
+def features_in(folder: Path) -> Path | None:
+    """The folder of features, if there is one.
 
     Raises:
-        UserError: the folders do not go together, or a file is damaged, or no label.
+        UserError: there are several.
     """
+    found = sorted(path for path in folder.glob("*_features") if path.is_dir())
+    if len(found) > 1:
+        raise UserError(f"{folder} holds both {found[0].name} and {found[1].name}: leave one of them there.")
+    return found[0] if found else None
+
+
+def open_fast_dit(features: Path, vae: Scaling) -> Store:
+    """The latents in `NAME_features`, scaled already, with their labels in `NAME_labels`.
+
+    A file for each image is slow, and opening reads all headers and labels.
+
+    Raises:
+        UserError: the folders do not belong together, a file is damaged, or as of `checked_store`.
+    """
+    named = features.with_name(features.name.removesuffix("_features") + "_labels")
+    paths, shapes, types, labels = _paths(features, named), {}, {}, []
+    for path in tqdm(paths, "Reading labels", unit="file", leave=False, delay=2):
+        latent = _read(path, "r")
+        shapes[path], types[path] = latent.shape, latent.dtype.name
+        labels.append(_label(named / path.name))
+    found = Found(
+        folder=features,
+        parts=[Files(paths, shapes[paths[0]])],
+        shapes=shapes,
+        types=types,
+        labels=np.array(labels),
+        label_file=lambda index: named / paths[index].name,
+        scale=vae.scale,
+        shift=vae.shift,
+        scaled=True,
+        remedy=f"Extract them again, multiplied by the VAE's scaling factor, {vae.scale:.6g}, once.",
+        digest=hashlib.sha256("".join(f"{path.name} {path.stat().st_mtime_ns}" for path in paths).encode()).hexdigest(),
+    )
+    return checked_store(found, vae.channels)
+
+
+def _paths(features: Path, named: Path) -> list[Path]:
     paths = sorted(features.glob("*.npy"))
     known = {path.name for path in paths}
     missing = next((name for name in sorted(known) if not (named / name).is_file()), None)
@@ -63,40 +92,18 @@ def read_files(features: Path, named: Path) -> Found:
     others = sum(path.suffix != ".npy" for path in features.iterdir())
     if others:
         log.warning("%s: left out %s that are no .npy files.", features, f"{others:,}")
-    headers, labels = dict[Path, Header](), []
-    for path in tqdm(paths, "Reading labels", unit="file", leave=False, delay=2):
-        headers[path] = _header(path)
-        labels.append(_label(named / path.name))
-    return Found(headers, check_labels(np.array(labels), lambda index: str(named / paths[index].name)))
+    return paths
 
 
-def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file, without running code from it.
-
-    Raises:
-        UserError: it is damaged.
-    """
+def _read(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path} is no readable array ({error}): {AGAIN}.") from error
-
-
-def _header(path: Path) -> Header:
-    try:
-        with path.open("rb") as file:
-            header = read_header(file)
-            left = path.stat().st_size - file.tell()
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is no readable array ({error}): {AGAIN}.") from error
-    wanted = math.prod(header.shape) * header.dtype.itemsize
-    if not header.dtype.hasobject and left < wanted:
-        raise UserError(f"{path} is no readable array ({left} of {wanted} bytes are there): {AGAIN}.")
-    return header
 
 
 def _label(path: Path) -> int | float:
-    value = read_array(path)
+    value = _read(path)
     if value.size != 1 or value.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {value.dtype} of shape {value.shape}, not one label: {AGAIN}.")
     return value.item()

@@ -1,4 +1,4 @@
-"""Which latents of a store are held out for the validation loss, where their source sets none apart."""
+"""The latents of a store that are held out for the validation loss, if their source sets none apart."""
 
 import numpy as np
 from jaxtyping import Int
@@ -8,10 +8,10 @@ HELD_OUT = 1_000
 
 
 def draw_held_out(labels: Int[np.ndarray, " N"]) -> Int[np.ndarray, " H"]:
-    """Indices of held-out images in order, drawn by chance: of each class its share, to the nearest whole numbers.
+    """Indices of held-out images in order, drawn at random: of each class its share, to the nearest whole numbers.
 
-    The draw depends on the labels alone. No class loses more than half of its images, so one with a single image keeps
-    it: where every class has one only, nothing is held out.
+    The draw depends on the labels alone. No class loses more than half of its images, so a class of one image keeps it,
+    and if all have only one, nothing is held out.
     """
     wanted = min(HELD_OUT, max(1, len(labels) // 10))
     _, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -25,8 +25,3 @@ def draw_held_out(labels: Int[np.ndarray, " N"]) -> Int[np.ndarray, " H"]:
     drawn = np.lexsort((chance.random(len(labels)), of))  # the images class by class, in an order of chance
     place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(drawn[place < np.repeat(taken, counts)])
-
-
-def last(count: int, total: int) -> Int[np.ndarray, " H"]:
-    """Indices of the last `count` of `total` images."""
-    return np.arange(total - count, total)

@@ -1,8 +1,7 @@
-"""What a store of latents says about itself: `manifest.json`, and the record of each shard."""
+"""The files that describe a store of latents: `manifest.json`, the plan, and the record of each shard."""
 
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ READABLE = (1, FORMAT)
 class Shard:
     """One file of a store: `count` latents, its SHA-256, and the images that could not be read.
 
-    `notes` says of how many images what was done to show them as they are: "composed on white".
+    `notes` counts the images that were changed to show them as they are, by the change: "composed on white".
     """
 
     name: str
@@ -34,15 +33,15 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is encoded, and how: all that the bytes of a store depend on.
+    """The images to encode and how: all that the bytes of a store depend on.
 
     `shape` is (C, H, W) of a latent, which is `(moment - shift) * scale` for the model, with numbers or one for each
-    channel; with `scaled` it is stored so. `vae_sha256` is the hash of the VAE's weights, where it is known that the
-    latents are from it. `classes` are the names of the labels in their order, where they have names. `held_out` is how
-    many images at the end their source sets apart, where it does. `images` counts those of the source, `shard_images`
-    those of a shard, unreadable ones included. `mirrors` is 2 where each image's mirror is stored too, else 1;
-    `moments` is 2 for a mean and a standard deviation, 1 for a latent that was drawn for good. `background` is what
-    transparent pictures were composed on; earlier versions took the colours that were hidden, and have None.
+    channel; with `scaled` it is stored so. `vae_sha256` is the hash of the VAE's weights. `classes` are the names of
+    the labels in their order, if they have names. `held_out` is how many images at the end the source sets apart, if it
+    does. `images` counts those of the source, `shard_images` those of a shard, unreadable ones included. `mirrors` is 2
+    if each image's mirror is stored too, else 1; `moments` is 2 for a mean and a standard deviation, 1 for a latent
+    that is drawn already. `background` is what transparent pictures were composed on; earlier versions took the hidden
+    colours, and have None.
     """
 
     shape: tuple[int, int, int]
@@ -64,7 +63,7 @@ class Plan:
     background: str | None = None
 
     def differences(self, other: "Plan") -> list[str]:
-        """The names of what is another in `other`, with both values where they are short."""
+        """The names of the fields that differ in `other`, with both values if they are short."""
         values = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
         return [
             f"{name} ({mine}, not {its})" if len(f"{mine}{its}") <= 40 else name
@@ -75,21 +74,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A plan that is carried out: `count` latents in `shards`.
+    """A complete store: `count` latents in `shards`.
 
-    `held_out` are the indices of those that were drawn for the validation loss, in order; None where the source sets
-    some apart itself, and in format 1.
+    `held_out` are the indices of those that were drawn for the validation loss, in order; None if the source sets some
+    apart itself, and in format 1.
     """
 
     plan: Plan
     count: int
     shards: tuple[Shard, ...]
     held_out: tuple[int, ...] | None = None
-
-
-def images_of_a_shard(megabytes: int, latents: int, shape: tuple[int, int, int]) -> int:
-    """How many images fit, each with that many latents of half-precision numbers."""
-    return max(1, megabytes * 2**20 // (2 * latents * math.prod(shape)))
 
 
 def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
@@ -116,13 +110,8 @@ def read_manifest(path: Path) -> Manifest:
     return _read(path, _manifest)
 
 
-def _manifest(plan: Any, count: int, shards: Iterable[Any], held_out: Iterable[int] | None = None) -> Manifest:
-    drawn = None if held_out is None else tuple(held_out)
-    return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
-
-
 def is_manifest(path: Path) -> bool:
-    """Whether there is a manifest, damaged or not of this version too, and no other JSON."""
+    """Whether a file is a manifest, maybe damaged or of another version, and no other JSON."""
     try:
         content = read_json(path)
     except (OSError, ValueError):
@@ -130,22 +119,7 @@ def is_manifest(path: Path) -> bool:
     return isinstance(content, dict) and {"format", "plan", "shards"} <= content.keys()
 
 
-def _plan(shape: Iterable[int], **rest: Any) -> Plan:
-    channels, height, width = shape
-    lists = {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
-    return Plan((channels, height, width), **rest | lists)
-
-
-def _shard(name: str, skipped: Iterable[str], **rest: Any) -> Shard:
-    """A shard as a record tells it; it may come from others, so that its name must not leave the store's folder."""
-    if not component(name, "name of a shard").endswith(SHARDS):
-        raise UserError(f"the shard {name!r} does not end in {SHARDS}")
-    if not re.fullmatch(r"[0-9a-f]{64}", str(rest.get("sha256"))):
-        raise UserError(f"the shard {name!r} has no SHA-256")
-    return Shard(name, skipped=tuple(skipped), **rest)
-
-
-def _read(path: Path, build: Any) -> Any:
+def _read(path: Path, build: Callable[..., Any]) -> Any:
     try:
         content = read_json(path)
         version = content.pop("format")
@@ -155,3 +129,23 @@ def _read(path: Path, build: Any) -> Any:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).rstrip(".")
         raise UserError(f"{path} is no readable record of latents ({reason}): restore it, or encode again.") from error
+
+
+def _manifest(plan: Any, count: int, shards: Any, held_out: Any = None) -> Manifest:
+    drawn = None if held_out is None else tuple(held_out)
+    return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
+
+
+def _plan(shape: Any, **rest: Any) -> Plan:
+    channels, height, width = shape
+    lists = {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
+    return Plan((channels, height, width), **rest | lists)
+
+
+def _shard(name: str, skipped: Any, **rest: Any) -> Shard:
+    """A shard from a record of anybody: its name must not leave the store's folder."""
+    if not component(name, "name of a shard").endswith(SHARDS):
+        raise UserError(f"the shard {name!r} does not end in {SHARDS}")
+    if not re.fullmatch(r"[0-9a-f]{64}", str(rest.get("sha256"))):
+        raise UserError(f"the shard {name!r} has no SHA-256")
+    return Shard(name, skipped=tuple(skipped), **rest)

@@ -1,4 +1,4 @@
-"""Stores in object storage: fetched shard by shard into the user's cache, and read from there."""
+"""Stores in object storage, fetched shard by shard into the user's cache and read from there."""
 
 import hashlib
 from pathlib import Path, PurePosixPath
@@ -41,13 +41,13 @@ def fetch_store(url: str) -> Path:
                 _fetch(system, root, shard.name, folder, shard.sha256)
         except (ValueError, OSError):
             raise
-        except Exception as error:  # what clients of storage raise is of many kinds
+        except Exception as error:  # clients of storage raise many kinds
             raise UserError(f"{url} cannot be read: {error}.") from error
     return folder
 
 
 def _is_there(folder: Path, shard: Shard) -> bool:
-    """Shards are named by place alone: another store may have stood at the URL."""
+    """Whether a shard is there, of this store: shards are only numbered, and another store may have been at the URL."""
     path, note = folder / shard.name, _note(folder, shard.name)
     return path.is_file() and note.is_file() and note.read_text() == shard.sha256
 

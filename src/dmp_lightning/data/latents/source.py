@@ -1,24 +1,24 @@
-"""Latents of images on disk as a `Source`: each draw of a training sample is new."""
+"""Latents of images on disk as a `Source`."""
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.latents.foreign import is_fast_dit, is_lightningdit, open_fast_dit, open_lightningdit
+from dmp_lightning.data.latents.fast_dit import features_in, open_fast_dit
+from dmp_lightning.data.latents.lightningdit import is_lightningdit, open_lightningdit
 from dmp_lightning.data.latents.manifest import MANIFEST
 from dmp_lightning.data.latents.remote import fetch_store, is_remote
 from dmp_lightning.data.latents.store import Store, open_store
 from dmp_lightning.data.latents.vae import configured_scaling, decode, has_vae, load_vae, weights_hash
-from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.data.source import Stored
 from dmp_lightning.user_error import MissingFileError, UserError
 
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 class Latents:
     """Latents of images under a VAE, scaled as the diffusion model expects them.
 
-    Where the moments of the posterior are stored, a training sample is drawn from it; where the mirror is stored, half
+    If the moments of the posterior are stored, each training sample is drawn from it. If the mirrors are stored, half
     of the samples are mirrored (latents themselves cannot be flipped).
 
     Args:
-        folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched.
-            Or as fast-DiT or LightningDiT wrote them: without statistics, each image has the one latent.
-        train: all but the held-out images, or these; which they are stands in the manifest. Where there is none, they
-            are drawn as `encode` draws them.
-        vae: that of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
+        folder: of the latents, as `python -m dmp_lightning.encode` writes them; s3://, gs:// and hf:// are fetched. Or
+            as fast-DiT or LightningDiT writes them, with one latent for each image.
+        train: all but the held-out images, or these. The manifest lists them; other projects have none, and theirs are
+            drawn as `encode` draws them.
+        vae: the VAE of the latents in diffusers' format, a folder or hf://ORGANISATION/NAME: it decodes samples.
 
     Raises:
         MissingFileError: the latents, one of their files, or the VAE is missing.
-        UserError: a file is damaged, or not of the shape that it should be; on reading: a latent is not finite; on
+        UserError: a file is damaged, or of another shape than it should be; on reading: a latent is not finite; on
             decoding: the VAE is another.
     """
 
@@ -56,7 +56,7 @@ class Latents:
         held_out = self.store.held_out
         self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out
         if not train:
-            self._tell_held_out()
+            self._check_held_out()
         content = f"{self.store.digest} without {held_out.tolist()}"
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.fingerprint = f"latents-{digest}-{'train' if train else 'held-out'}"
@@ -82,11 +82,6 @@ class Latents:
             latents = latents.addcmul(x[:, 1].float(), noise)
         return self.store.scale_for_model(latents)
 
-    def images(self, batch_size: int) -> Iterator[UInt8[Tensor, "B C2 H2 W2"]]:
-        for start in range(0, len(self), batch_size):
-            latents = self.read(range(start, min(start + batch_size, len(self)))).x
-            yield to_uint8(self.decode(self.draw(latents)))
-
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         scale, shift = self.store.scaling(x.device)
         return decode(self._decoder[0], x.float() / scale + shift)
@@ -96,7 +91,7 @@ class Latents:
         """Hash of the weights of the VAE that decodes; errors as of decoding."""
         return self._decoder[1]
 
-    def _tell_held_out(self) -> None:
+    def _check_held_out(self) -> None:
         if not len(self):
             raise UserError(
                 f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
@@ -122,13 +117,13 @@ class Latents:
 def _open(folder: Path, vae: str) -> Store:
     if (folder / MANIFEST).is_file():
         return open_store(folder)
-    read = open_fast_dit if is_fast_dit(folder) else open_lightningdit
-    return read(folder, configured_scaling(vae))
+    features, scaling = features_in(folder), configured_scaling(vae)
+    return open_lightningdit(folder, scaling) if features is None else open_fast_dit(features, scaling)
 
 
 def _check_prepared(folder: Path, vae: str) -> None:
     missing = []
-    if not ((folder / MANIFEST).is_file() or is_lightningdit(folder) or is_fast_dit(folder)):
+    if not ((folder / MANIFEST).is_file() or is_lightningdit(folder) or features_in(folder)):
         missing.append(
             f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, or set "
             "data.train.folder to where the latents are."

@@ -34,7 +34,7 @@ def load_vae(vae: str, download: bool = False) -> Any:
     """The AutoencoderKL `vae`, frozen, in float32.
 
     Raises:
-        MissingFileError: there is none; with `download` it is looked for on the hub too, which has to be in reach.
+        MissingFileError: there is none; with `download`, also if the hub cannot be reached.
         UserError: its files are damaged, or of another model.
     """
     download = download and vae.startswith(HUB) and not has_vae(vae)
@@ -51,19 +51,19 @@ def load_vae(vae: str, download: bool = False) -> Any:
         if AutoencoderKL.load_config(name, local_files_only=not download).get("quantization_config"):
             raise UserError("its config.json names a quantiser, which would choose other code")
         model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
-    except Exception as error:  # what diffusers, the hub and safetensors raise is of many kinds
+    except Exception as error:  # diffusers, the hub and safetensors raise many kinds
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
     return model.float().eval().requires_grad_(False)
 
 
 def _reach_hub(name: str) -> None:
-    """Ask for a file once: loading would try for half a minute, and then say that the file is missing."""
+    """Ask for a file once: loading would try for half a minute, and then report a missing file."""
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=PATIENCE)
     except (HfHubHTTPError, HFValidationError):
-        pass  # the hub has answered, or need not be asked: loading says what is wrong
-    except Exception as error:  # of many kinds: of requests or httpx, by the hub's version
+        pass  # the hub has answered, or need not be asked: loading reports what is wrong
+    except Exception as error:  # of requests or httpx, depending on the hub's version
         raise MissingFileError(
             f"The hub cannot be reached for {HUB}{name} ({error}), and its cache has none: set vae to a folder in "
             "diffusers' format, or copy the cache (HF_HOME) from where there is a network."
@@ -71,7 +71,7 @@ def _reach_hub(name: str) -> None:
 
 
 class Scaling(NamedTuple):
-    """A latent is `(z - shift) * scale` for the model, z being the VAE's own, of `channels` where that is known."""
+    """A latent is `(z - shift) * scale` for the model, z being the VAE's own, of `channels` if that is known."""
 
     scale: float
     shift: float
@@ -93,12 +93,12 @@ def configured_scaling(vae: str) -> Scaling:
 
 
 def downsampling(vae: Any) -> int:
-    """How many pixels wide a latent's pixel is."""
+    """The width in pixels of a latent's pixel."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def weights_hash(vae: Any) -> str:
-    """SHA-256 of the weights, their names and shapes, whatever file they came from."""
+    """SHA-256 of the weights, their names and shapes, independent of the file they came from."""
     return hash_tensors(vae.state_dict())
 
 
@@ -113,6 +113,6 @@ def posterior(vae: Any, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 
 
 @torch.no_grad()
 def decode(vae: Any, latents: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-    """Images of the VAE's own latents. Under a training run's bf16 autocast they would lose what FID looks at."""
+    """Images of the VAE's own latents, in float32: bf16 autocast would change their Fréchet distance."""
     with torch.autocast(latents.device.type, enabled=False):
         return vae.to(latents.device).decode(latents.float()).sample

@@ -1,4 +1,4 @@
-"""Pictures of any depth in 8 bits a channel. Pillow cuts what has more, and leaves single transparent colours aside."""
+"""Pictures of any depth in 8 bits a channel. Pillow itself cuts off the lower bits, and ignores transparent colours."""
 
 import sys
 from collections.abc import Callable
@@ -15,26 +15,26 @@ DEPTHS, PHOTOMETRIC, PLANAR = 258, 262, 284
 """Tags of a TIFF."""
 
 OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-"""Read in the other order, the bytes of 16 bits give Pillow the lower one where it keeps the higher alone."""
+"""The opposite byte order: Pillow keeps only the higher byte of 16 bits, so this order yields the lower one."""
 
 
 def raw_mode(image: ImageFile) -> str:
-    """How Pillow calls the layout of an image's data. Loading it makes this unknown."""
+    """Pillow's name for the layout of an image's data; only known until the image is loaded."""
     arguments = image.tile[0].args if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def to_eight_bits(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tuple[Image.Image, str | None]:
-    """The same in 8 bits, and what was done where that is to be said.
+    """The image in 8 bits, and a note if its values were scaled.
 
     A value of 16 bits is divided by 257, one of 12 bits by 4095 / 255, a float of 0 to 1 is multiplied by 255, and
     rounded. A single colour that counts as transparent becomes an alpha channel.
 
     Args:
-        image: a loaded one, raw: its `raw_mode`, reopen: gives it once more, not loaded.
+        image: a loaded one. raw: its `raw_mode`. reopen: opens it again, not loaded.
 
     Raises:
-        UserError: its values have no range that a viewer would show.
+        UserError: a viewer could not know the range of its values.
     """
     values, largest = _values(image, raw, reopen)
     if values is None:
@@ -58,11 +58,11 @@ def to_eight_bits(image: Image.Image, raw: str, reopen: Callable[[], ImageFile])
 
 
 def _values(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tuple[np.ndarray | None, int]:
-    """Values (H, W, C) and the one that is white; or None where Pillow's own 8 bits will do."""
+    """Values (H, W, C) and the one that is white; or None if Pillow's own 8 bits will do."""
     tags = getattr(image, "tag_v2", {})
     mode, one = image.mode, lambda: np.asarray(image)[..., None]
     if tags.get(PLANAR) == 2 and any(bits > 8 for bits in tags.get(DEPTHS, ())):
-        raise UserError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it anew")
+        raise UserError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it again")
     if mode == "F":
         if not (one().min() >= 0 and one().max() <= 1):  # nor numbers at all
             raise UserError("it holds floating-point values outside of 0 to 1: save it in 8 or 16 bits")

@@ -1,4 +1,4 @@
-"""Colours as a viewer shows them: of any mode and profile in sRGB, on white where they are transparent."""
+"""Colours as a viewer shows them: in sRGB from any mode and profile, on white if they are transparent."""
 
 import io
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ DAMAGED = "taken as sRGB, as their profile is damaged or of another kind of colo
 NO_CMS = "taken as sRGB, as this Pillow has no littlecms to convert their profile"
 
 SIMILAR = 0.05
-"""PNG's exponents within 5% of sRGB's count as it, as for libpng."""
+"""PNG's exponents within 5% of sRGB's count as equal, as in libpng."""
 
 SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-"""How profiles call the colours of Pillow's modes."""
+"""The names of Pillow's modes in profiles."""
 
 
 def to_srgb(image: Image.Image, about: Mapping[Any, Any]) -> tuple[Image.Image, str | None]:
-    """The same in mode L, LA, RGB or RGBA, of sRGB, and what was done where that is to be said.
+    """The image in mode L, LA, RGB or RGBA, of sRGB, and a note if its colours were converted or cannot be.
 
     Args:
         about: Pillow's `info` of the file, with its ICC profile, or PNG's exponent `gamma`. Without either, colours are
-            taken for sRGB, as browsers do.
+            taken as sRGB, as in browsers.
     """
     (colours, alpha), note = _split(image), None
     profile, exponent = about.get("icc_profile"), about.get("gamma")
@@ -45,7 +45,7 @@ def to_srgb(image: Image.Image, about: Mapping[Any, Any]) -> tuple[Image.Image, 
 
 
 def compose(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """An image of mode LA or RGBA on white, in mode L or RGB; and what was done, unless it was opaque."""
+    """An image of mode LA or RGBA on white, in mode L or RGB; and a note, unless it was opaque."""
     if image.mode in ("L", "RGB"):
         return image, None
     alpha, colours = image.getchannel("A"), image.convert(image.mode[:-1])
@@ -55,7 +55,7 @@ def compose(image: Image.Image) -> tuple[Image.Image, str | None]:
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in mode L, RGB or CMYK, and what is opaque."""
+    """Colours in mode L, RGB or CMYK, and the alpha channel."""
     if image.mode in ("1", "L", "CMYK"):
         return (image.convert("L") if image.mode == "1" else image), None
     if image.mode == "LAB":
@@ -72,7 +72,7 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | None, str | None]:
-    """From a profile to sRGB, and what that is called; None where there is nothing to do."""
+    """The conversion from a profile to sRGB, if one is needed, and the note on it."""
     if not features.check("littlecms2"):
         return None, NO_CMS
     try:
@@ -96,4 +96,4 @@ def _transform(profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | 
     before = Image.fromarray(cube)
     after = transform.apply(before)
     change = np.abs(np.asarray(after).astype(int) - np.asarray(before.convert("RGB"))).max()
-    return (transform, CONVERTED) if change > 2 else (None, None)  # sRGB under any name, and as rounded by anyone
+    return (transform, CONVERTED) if change > 2 else (None, None)  # else sRGB, under any name

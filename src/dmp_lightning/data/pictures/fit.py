@@ -1,4 +1,4 @@
-"""Pictures made what a model takes: cut to squares as for ADM (Dhariwal & Nichol 2021) and DiT, grey or in colour."""
+"""Pictures in the shape that a model takes: cropped as for ADM (Dhariwal & Nichol 2021) and DiT, grey or in colour."""
 
 import numpy as np
 import torch
@@ -15,16 +15,16 @@ MADE_GREY = "in colour and made grey"
 REPEATED = "grey and repeated in three channels"
 
 LONG = 16
-"""Of a picture more than so many times as long as wide, the ends are cut off first: resized, they fill any memory."""
+"""The ends of a picture more than so many times as long as wide are cut off first: resized, they would fill memory."""
 
 
 def fit_picture(picture: Picture, shape: tuple[int, int, int]) -> tuple[UInt8[Tensor, "C H W"], tuple[str, ...]]:
-    """A picture in that shape, and what was done to it, decoding included.
+    """A picture in that shape, and notes on the changes, those of decoding included.
 
-    One of that size stays as it is; of others it is the central square, as `centre_crop` makes it.
+    A picture of that size stays as it is; of others it is the central square, see `centre_crop`.
 
     Args:
-        shape: (C, H, W), C being 1 for grey, 3 for colour: the set that it belongs to is of one kind.
+        shape: (C, H, W), C being 1 for grey, 3 for colour.
 
     Raises:
         UserError: it is of another size, and H is not W.

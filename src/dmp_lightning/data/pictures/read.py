@@ -1,4 +1,4 @@
-"""Pictures of all formats that are read, decoded as a viewer shows them; and a count of what is left out."""
+"""Decoding pictures as a viewer shows them; and counting the files that are left out."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from dmp_lightning.data.pictures.colours import compose, to_srgb
 from dmp_lightning.user_error import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "QOI")
-"""Pillow's names of what is read. Others it knows are not shown alike everywhere, or run a program (EPS)."""
+"""Pillow's names of the formats. Its others are not shown alike everywhere, or run a program (EPS)."""
 
 MAX_PIXELS = 2**27
 """Of one picture: 11,585 x 11,585. A file of a few kilobytes may claim more than any memory holds."""
@@ -29,7 +29,7 @@ CLUTTER = frozenset(
     {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN"}
     | {"System Volume Information", "__pycache__"}
 )
-"""What systems leave in folders: nobody misses it."""
+"""Files and folders of operating systems, which are not counted."""
 
 FIRST_FRAME = "taken as their first frame, of several"
 TURNED = "turned as their EXIF says"
@@ -43,21 +43,21 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of EXIF's orientations upright."""
+"""The transposition that makes a picture upright, by EXIF's orientation."""
 
 
 class Picture(NamedTuple):
-    """A picture in mode L or RGB; and what was done to show it so, each to be said of many: "composed on white"."""
+    """A picture in mode L or RGB, and notes on the changes that show it so, such as "composed on white"."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
 
 
 class LeftOut(Counter[str]):
-    """How many files of each kind a source leaves out: `left_out["mask"] += 1`, `left_out.add_file(name)`."""
+    """The number of files of each kind that a source leaves out: `left_out["mask"] += 1`, `left_out.add_file(name)`."""
 
     def add_file(self, name: str) -> None:
-        """Count a file that is no picture, by its suffix; clutter is not counted."""
+        """Count a file that is no picture by its suffix; clutter is not counted."""
         path = PurePosixPath(name)
         if CLUTTER.intersection(path.parts) or path.name.startswith("._"):
             return
@@ -77,17 +77,17 @@ def _plural(kind: str, count: int) -> str:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Of the files that are taken for pictures, in small letters: all that are usual for the formats that are read."""
+    """The suffixes of pictures, in small letters: all that are usual for the formats that are read."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name, with folders, is taken for a picture; hidden ones and clutter are not."""
+    """Whether a file of this name, with folders, counts as a picture; hidden ones and clutter do not."""
     return PurePosixPath(name).suffix.lower() in suffixes() and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name, with folders, is hidden, or what systems leave."""
+    """Whether a file or folder of this name, with folders, is hidden or clutter."""
     path = PurePosixPath(name)
     return _is_hidden(path) or bool(CLUTTER.intersection(path.parts))
 
@@ -97,24 +97,20 @@ def _is_hidden(path: PurePosixPath) -> bool:
 
 
 def check_bytes(size: int) -> None:
-    """Refuse a file of more than `MAX_BYTES`.
-
-    Raises:
-        UserError: it is.
-    """
+    """Raise a UserError for a file of more than `MAX_BYTES`."""
     if size > MAX_BYTES:
         raise UserError(f"it has {size:,} bytes, and a picture may have {MAX_BYTES:,}")
 
 
 def decode_picture(content: bytes) -> Picture:
-    """The picture that a file's bytes hold, as a viewer shows it.
+    """The picture in a file's bytes, as a viewer shows it.
 
     The bytes decide on the format, not the file's name. 16 bits are scaled to 8, colours of another profile are
-    converted to sRGB, what shows through is composed on white, and EXIF's orientation is applied. Of several frames
-    the first is taken.
+    converted to sRGB, transparent ones composed on white, and EXIF's orientation is applied. Of several frames, the
+    first is taken.
 
     Raises:
-        OSError, ValueError: they hold none that can be read, or one that is too large.
+        OSError, ValueError: the picture cannot be read, or is too large.
     """
     if not content:
         raise UserError("the file is empty")
@@ -152,5 +148,5 @@ def _open(content: bytes) -> ImageFile:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(0x0112, 1)
-    except Exception:  # damaged EXIF raises errors of many kinds, and viewers show the picture all the same
+    except Exception:  # damaged EXIF raises many kinds, and viewers show the picture all the same
         return 1

@@ -1,7 +1,7 @@
 """Pictures of a validation (samples, gate maps, loss difference by timestep), and the numbers that they show."""
 
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import lightning as L
@@ -26,21 +26,11 @@ class Pictures(L.Callback):
     What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
     or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
     `prompt_norms` (L, P), each prompt's Euclidean norm; and, where prompts have a place on the picture, `prompt_grid`
-    (2,), rows and columns of these places. The drawing functions are those of `reports.figures`.
+    (2,), rows and columns of these places. `figures` is the module `reports.figures`, which this room does not know.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        generation: Generation,
-        paired: PairedValidation,
-        *,
-        draw_samples: Callable[..., Path],
-        draw_gates: Callable[..., Path],
-        draw_loss_difference: Callable[..., Path],
-    ) -> None:
-        self.run_dir, self.generation, self.paired = run_dir, generation, paired
-        self.draw_samples, self.draw_gates, self.draw_loss_difference = draw_samples, draw_gates, draw_loss_difference
+    def __init__(self, run_dir: Path, generation: Generation, paired: PairedValidation, figures: ModuleType) -> None:
+        self.run_dir, self.generation, self.paired, self.figures = run_dir, generation, paired, figures
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
@@ -48,11 +38,13 @@ class Pictures(L.Callback):
             return
         before, after = (images.squeeze(1).numpy() for images in (self.generation.before, self.generation.after))
         folder = self.run_dir / "figures"
-        drawn = {"samples": self.draw_samples(before, after, folder / "samples.png")}
+        drawn = {"samples": self.figures.samples_figure(before, after, folder / "samples.png")}
         evidence = {"samples_before": before, "samples_after": after}
         gates = gate_map(pl_module)
         if gates is not None:
-            drawn["gates"] = self.draw_gates(gates.weights, gates.timesteps, gates.blocks, folder / "gates.png")
+            drawn["gates"] = self.figures.gates_figure(
+                gates.weights, gates.timesteps, gates.blocks, folder / "gates.png"
+            )
             evidence |= {"gate_weights": gates.weights, "gate_timesteps": gates.timesteps}
             evidence |= {"gate_blocks": np.array(gates.blocks), "prompt_norms": gates.norms}
             if gates.cells is not None:
@@ -65,7 +57,7 @@ class Pictures(L.Callback):
             centres = pl_module.process.centres(pl_module.strata).numpy()
             lines = np.array(interval).T
             path = folder / "loss_difference.png"
-            drawn["loss_difference"] = self.draw_loss_difference(centres, *lines, path)
+            drawn["loss_difference"] = self.figures.loss_difference_figure(centres, *lines, path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 for name, path in drawn.items():
@@ -86,7 +78,7 @@ class GateMap(NamedTuple):
 
 
 def gate_map(module: DiffusionModule) -> GateMap | None:
-    """What the gate does at evenly spread timesteps; None where the method has no gate."""
+    """The weights of the gate at evenly spread timesteps; None where the method has no gate."""
     method = module.method
     if not isinstance(method, DMP):
         return None

@@ -10,16 +10,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from dmp_lightning.condition import Condition
-from dmp_lightning.data.pixels import to_uint8
-from dmp_lightning.diffusion.guidance import Model, guide
+from dmp_lightning.data.pixels import all_images, to_uint8
 from dmp_lightning.diffusion.sampler import Sampler
 from dmp_lightning.intervals import Change, change_of
-from dmp_lightning.metrics.counts import Counts
-from dmp_lightning.metrics.drawn import generate
+from dmp_lightning.metrics.drawn import Drawing
 from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.frechet import FrechetDistance
 from dmp_lightning.metrics.jackknife import frechet_change
+from dmp_lightning.metrics.moments import Counts
 from dmp_lightning.training.collect import gather_in_order
 from dmp_lightning.training.module import DiffusionModule
 
@@ -60,9 +58,8 @@ class Generation(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DiffusionModule)
-        guided = self._guided(pl_module)
         self._prepare_reference(trainer, pl_module)
-        features, self.after = self._generate(trainer, pl_module, guided)
+        features, self.after = self._generate(trainer, pl_module)
         self.distance = self.frechet.compute()
         pl_module.log(f"val/{self.frechet.name}", self.distance)
         if self.base_features is None:
@@ -82,8 +79,7 @@ class Generation(L.Callback):
         Raises:
             UserError: the sampler does not fit the process, or the guidance the model.
         """
-        self.sampler.prepare(module.process)
-        self._guided(module)
+        Drawing(module.process, self.sampler, self.guidance, self.batch_size).check(module.method)
 
     def state_dict(self) -> dict[str, Any]:
         return {"distance": self.distance, "change": self.change and self.change.plain()}
@@ -96,34 +92,18 @@ class Generation(L.Callback):
         if self._has_reference:
             return
         source = trainer.datamodule.train  # type: ignore[attr-defined]
-        images = (batch.to(pl_module.device) for batch in source.images(self.batch_size))
+        images = (batch.to(pl_module.device) for batch in all_images(source, self.batch_size))
         self.frechet.to(pl_module.device).reference(images, source.fingerprint, source.cache)
         self._has_reference = True
 
-    def _guided(self, module: DiffusionModule) -> Model:
-        def model(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            return module.method(x, t, condition).output
-
-        return guide(model, module.method.backbone.null_condition(), module.process, **self.guidance)
-
-    def _generate(self, trainer: L.Trainer, pl_module: DiffusionModule, guided: Model) -> tuple[Tensor, Tensor]:
+    def _generate(self, trainer: L.Trainer, pl_module: DiffusionModule) -> tuple[Tensor, Tensor]:
         """Features of all samples in order, and the first few images."""
-        backbone, source = pl_module.method.backbone, trainer.datamodule.train  # type: ignore[attr-defined]
+        method, source = pl_module.method, trainer.datamodule.train  # type: ignore[attr-defined]
+        drawing = Drawing(pl_module.process, self.sampler, self.guidance, self.batch_size, source.decode)
         world = trainer.world_size
         # As many for each process, some beyond the last if need be: sharded weights are gathered by all at once.
         mine = range(trainer.global_rank, world * ceil(self.samples / world), world)
-        batches = generate(
-            guided,
-            self.sampler,
-            pl_module.process,
-            backbone.sample_shape,
-            backbone.conditions(),
-            mine,
-            self.seed,
-            self.batch_size,
-            pl_module.device,
-            source.decode,
-        )
+        batches = drawing.draw(method, method.backbone.conditions(), mine, self.seed)
         self.frechet.reset()
         numbers, features, shown = [], [], []
         bar = tqdm(total=len(mine), desc="Generating", unit="sample", leave=False, disable=trainer.global_rank > 0)

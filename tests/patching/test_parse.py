@@ -1,6 +1,7 @@
 """What a patch file says about its method is parsed, never composed: it builds what is known, from plain values."""
 
 import json
+import re
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
@@ -16,11 +17,11 @@ from safetensors.torch import save_file
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.build import build_backbone
-from dmp_lightning.commands.trust import trusted
-from dmp_lightning.commands.trust.patched import described, patched
-from dmp_lightning.commands.trust.trusted import build
+from dmp_lightning.commands.trust.trusted import TRUSTED, build
 from dmp_lightning.methods import DMP, save_patch
 from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.patching import description, own_code
+from dmp_lightning.patching.parse import described, patched
 from dmp_lightning.prompts import LinearGate
 from tests.commands.test_trusted import BESIDE, MARK, MARKS, WAYS
 from tests.configs import config
@@ -65,12 +66,20 @@ def process(**changes: Any) -> Any:
     return GOOD | {"process": GOOD["process"] | changes}
 
 
+def test_what_a_file_may_name_is_what_a_config_may_build() -> None:
+    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|schedule|weighting))\."
+    trusted = {name for name in TRUSTED if re.match(homes, name)}
+    assert set().union(description.METHODS, *description.PARTS.values()) == trusted
+
+
 def test_what_earlier_versions_wrote_is_built_as_today() -> None:
     settings = {"condition": "log_snr"}
     method, earlier = (described(each | settings)(backbone=base()) for each in (GOOD, EARLIER))
     t = torch.arange(1000)
     assert torch.equal(earlier.process.log_snr(t), method.process.log_snr(t))
     assert described(EARLIER | {"betas": None})(backbone=base()).process is None
+    for text, count in {"tokens": 16, "tokens/4": 4, "2*tokens": 32, "4*tokens/16": 4}.items():
+        assert described(GOOD | {"prompt_count": text})(backbone=base()).prompt_count == count
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,7 @@ def test_what_earlier_versions_wrote_is_built_as_today() -> None:
     [
         *([f"method={name}"] for name in METHODS),
         *(["method=dmp", f"gate={name}"] for name in GATES),
-        ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2*tokens"],
+        ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2.0"],
         ["method=dmp", "method.condition=log_snr", "diffusion=cosine"],
         ["method=dmp", "method.prompt_count=4", "method.injection=first:1/2", "+gate.weight_scale=mean"],
     ],
@@ -142,6 +151,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a text for a number": (LORA | {"rank": "8"}, r"method\.rank=8 is of the wrong type: it takes int"),
     "a truth for a number": (LORA | {"rank": True}, r"method\.rank=True is of the wrong type"),
     "a fraction for a number": (LORA | {"rank": 1.5}, r"method\.rank=1.5 is of the wrong type"),
+    "no text of an earlier version": (
+        GOOD | {"prompt_count": "tokens*2"},
+        r"method\.prompt_count=.* is of the wrong type",
+    ),
+    "a huge share": (GOOD | {"prompt_count": 1e300}, r"method\.prompt_count=.* is too large"),
     "a huge number": (LORA | {"rank": 10**300}, r"method\.rank=.* is too large"),
     "no number": (GOOD | {"balance": {"importance": float("nan"), "load": 1.0}}, r"method\.balance"),
     "a part for a number": (LORA | {"rank": BETAS}, r"method\.rank=.* is of the wrong type"),
@@ -193,18 +207,18 @@ def test_a_description_is_refused_in_one_sentence_or_built(changes: dict[str, An
 
 
 def test_a_gate_of_ones_own_needs_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = GOOD | {"gate": {"_target_": "tests.commands.test_patched.OwnGate", "_partial_": True, "top_k": 0.5}}
+    own = GOOD | {"gate": {"_target_": "tests.patching.test_parse.OwnGate", "_partial_": True, "top_k": 0.5}}
     backbone = base()
     with pytest.raises(ValueError, match="set DMP_TRUSTED to its package"):
         described(own)
-    monkeypatch.setattr(trusted, "OWN", ("tests.commands.test_patched.",))
+    monkeypatch.setattr(own_code, "OWN", ("tests.patching.test_parse.",))
     method = described(own)(backbone=backbone)
     assert isinstance(method, DMP)
     assert isinstance(method.mixture.gate, OwnGate)
     for other in (
-        "tests.commands.test_patched.DMP",
-        "tests.commands.test_patched.written",
-        "tests.commands.test_patched.REFUSED",
+        "tests.patching.test_parse.DMP",
+        "tests.patching.test_parse.written",
+        "tests.patching.test_parse.REFUSED",
     ):
         with pytest.raises(ValueError, match=r"is not known here|cannot be found"):
             described(GOOD | {"gate": {"_target_": other}})
@@ -217,7 +231,7 @@ def test_the_sentence_names_the_file(tmp_path: Path) -> None:
         patched(backbone, file)
 
 
-@pytest.mark.parametrize("claim", [GOOD | {"prompt_count": "60000000*tokens"}, LORA | {"rank": 900_000}])
+@pytest.mark.parametrize("claim", [GOOD | {"prompt_count": 60_000.0}, LORA | {"rank": 900_000}])
 def test_no_memory_is_taken_for_what_the_file_does_not_hold(claim: dict, tmp_path: Path) -> None:
     if "rank" in claim:
         pytest.importorskip("peft")

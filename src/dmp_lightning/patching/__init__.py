@@ -1,0 +1,1 @@
+"""Patching a base in Python: attach a patch, its training loss, save and load; without Lightning and Hydra."""

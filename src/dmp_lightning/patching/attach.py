@@ -1,0 +1,76 @@
+"""Putting a patch on a base in Python: a new one, or one from a file."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dmp_lightning.backbones import Backbone
+from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.description import Constructors, describe_gate, describe_process, qualified
+from dmp_lightning.patching.parse import described, from_file
+from dmp_lightning.patching.patch import Patch
+from dmp_lightning.prompts import Gate
+
+BALANCE = {"importance": 1.0, "load": 1.0}
+"""Weights of the balance losses in the paper."""
+
+
+def attach(
+    base: Backbone,
+    gate: str | Callable[..., Gate] = "linear",
+    *,
+    prompt_count: int | float | None = None,
+    injection: str | Sequence[int] = "all",
+    balance: Mapping[str, float] | str = BALANCE,
+    position: str = "add",
+    init: str = "zero",
+    condition: str = "timestep",
+    process: DDPM | None = None,
+) -> Patch:
+    """Freeze `base` and put a new patch on it: a mixture of prompts (DMP), by default the paper's.
+
+    Args:
+        gate: `linear` (the paper), `hard`, `sigmoid`, `mlp` or `constant`; or a class of gates, or `functools.partial`
+            of one: `partial(dmp.LinearGate, top_k=0.5)`.
+        prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
+            in all blocks, added, and zero at first, so that the model does not change before it is trained.
+        balance, condition: see `methods.DMP`.
+        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas.
+
+    Raises:
+        UserError: an argument is unknown, or does not fit the base.
+    """
+    gate_about, own = describe_gate(gate)
+    about = {
+        "_target_": "dmp_lightning.methods.DMP",
+        "_partial_": True,
+        "gate": gate_about,
+        "balance": balance if isinstance(balance, str) else dict(balance),
+        "injection": injection if isinstance(injection, str) else list(injection),
+        "prompt_count": prompt_count,
+        "position": position,
+        "init": init,
+        "condition": condition,
+        "process": describe_process(process),
+    }
+    return Patch(base, lambda: described(about, own)(backbone=base), process, about)
+
+
+def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: DDPM | None = None) -> Patch:
+    """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
+
+    It can be trained further; how far the gate's noise has been learned is not in a file, and starts anew.
+
+    Args:
+        gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
+        process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it is damaged, of another base, of a method that changes the base's weights, or describes something
+            that is not known.
+    """
+    path = Path(path)
+    found = read_patch(path)
+    own: Constructors = {qualified(gate): gate for gate in gates}
+    return Patch(base, lambda: from_file(base, path, found, own=own), process, found.about.get("method"))

@@ -1,0 +1,125 @@
+"""A patch on a base in Python: its parameters, its training loss, its strength; save it, take it off."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmp_lightning.backbones import Backbone
+from dmp_lightning.condition import Condition
+from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.process import Process
+from dmp_lightning.diffusion.schedule import linear_betas
+from dmp_lightning.methods import DMP, Method, save_patch
+from dmp_lightning.methods.base import Pass
+from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.patching.objective import Loss, draw, draw_gates, loss_of
+from dmp_lightning.user_error import UserError
+
+
+class Patch:
+    """A patch on a base, from `attach` or `load`. Calling the base calls the patched model, until `remove`.
+
+    Attributes:
+        base: the backbone; it is frozen. method: base and patch as one module, which trains nothing but the patch.
+        process: the diffusion process whose loss the patch is trained on.
+    """
+
+    def __init__(self, base: Backbone, build: Callable[[], Method], process: Process | None, about: Any) -> None:
+        """For `attach` and `load`: `build` makes the method, whose description is `about`."""
+        flags = {name: each.requires_grad for name, each in base.named_parameters()}
+        self._flags: dict[str, bool] = base.patches[0]._flags if base.patches else flags
+        self._last: Pass | None = None
+        self.base, self._about = base, about
+        try:
+            method = build().to(next(base.parameters()).device)
+            if not isinstance(method, DMP):
+                raise UserError(
+                    f"{method.label} has no prompts to attach: sample it with python -m dmp_lightning.sample."
+                )
+        except Exception:
+            self._thaw()
+            raise
+        self.method = method
+        known = process or self.method.process
+        self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
+        self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
+        base.patches = (*base.patches, self)
+
+    def parameters_by_group(self) -> dict[str, list[nn.Parameter]]:
+        """The patch's parameters by learning-rate group: `prompts` (1e-4 in the paper) and `gate` (1e-3)."""
+        return self.method.parameter_groups()
+
+    def loss(self, x: Float[Tensor, "B C H W"], condition: Condition, generator: torch.Generator | None = None) -> Loss:
+        """The training loss of clean samples: draw times, noise, dropped labels and gate noise, and predict.
+
+        Args:
+            x: in the range and on the device of the base. condition: of each sample. generator: draws, on that device;
+                None for torch's global one.
+
+        Returns:
+            `total`, to call `backward()` on; its `parts` by name; and the loss of each of the `samples`.
+        """
+        drawn = draw(self.method, self.process, x.shape, generator, x.device)
+        return loss_of(self.method, self.process, x, condition, drawn)
+
+    def auxiliary_losses(self) -> dict[str, Float[Tensor, ""]]:
+        """The balance losses of the last call of the base in training mode, weighted, to add to a loss of your own.
+
+        Raises:
+            UserError: there was none.
+        """
+        if self._last is None:
+            raise UserError("There are no auxiliary losses: call base.train(), then the base, with gradients enabled.")
+        return self.method.auxiliary(self._last.prepared)
+
+    @property
+    def strength(self) -> int | float:
+        """How many times the prompts count, 1 at first; 0 is the base, to the bit. It can be set at any time."""
+        return self.method.strength
+
+    @strength.setter
+    def strength(self, value: int | float) -> None:
+        if self.method.mixture.position == "prepend" and value not in (0, 1):
+            raise UserError(f"strength={value}: prepended prompts are all or nothing, choose 0 or 1.")
+        self.method.strength = value
+
+    def save(self, path: str | Path, **about: Any) -> None:
+        """Write a patch file, which `load` and the commands `sample` and `evaluate` read.
+
+        Args:
+            about: more to say in the file, plain values by name.
+
+        Raises:
+            UnwritableError: it cannot be written.
+        """
+        save_patch(self.method.exported(), Path(path), fingerprint(self.base), about | {"method": self._about})
+
+    def remove(self) -> None:
+        """Take the patch off: the base is as it was before, and takes gradients as before."""
+        self._hook.remove()
+        self.base.patches = tuple(each for each in self.base.patches if each is not self)
+        self._thaw()
+
+    def _thaw(self) -> None:
+        if not self.base.patches:
+            for name, parameter in self.base.named_parameters():
+                parameter.requires_grad_(self._flags[name])
+
+    def _enter(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Let the patch at the tokens of this call of the base, unless the call is already one of its method's."""
+        first = args[3] if len(args) > 3 else kwargs.get("enter")
+        if self.strength == 0 or (isinstance(first, Pass) and first.includes(self.method)):
+            return None
+        t = args[1] if len(args) > 1 else kwargs["t"]
+        noise = draw_gates(self.method, len(t), None, t.device) if base.training else None
+        this = Pass(self.method, t, noise, first)
+        self._last = this if base.training and torch.is_grad_enabled() else None
+        return args[:3], kwargs | {"enter": this}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has no part in the last call of the base."""
+        return self.__dict__ | {"_last": None}
