@@ -28,7 +28,7 @@ from tests.configs import config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!ao]*.md"))]
-PLACED = ("train", "evaluate", "sample")  # commands that work in a run_dir
+PLACED = ("train", "evaluate", "sample", "export")  # commands whose config has a run_dir
 
 
 def fenced(language: str) -> list[str]:

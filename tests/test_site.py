@@ -138,6 +138,6 @@ def test_the_reference_has_every_key_with_its_default_and_every_comment(site: di
         found = {entry.key: value(entry.default) for entry in read(path).entries if entry.default}
         assert found == keys(content) if content else not found, path
         for comment in re.findall(r"(?<=# )[^@\n].*", path.read_text(encoding="utf-8")):
-            assert comment.replace("|", "\\|").replace("`", "") in page, (path, comment)
+            assert comment.strip().replace("|", "\\|").replace("`", "") in page, (path, comment)
     (shown,) = (path.read_text(encoding="utf-8") for path in site if path.name == "configuration.html")
     assert all(f'id="{group.name}"' in shown for group in (ROOT / "conf").iterdir() if any(group.glob("*.yaml")))

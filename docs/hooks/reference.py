@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +34,11 @@ class Entry(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A file: its head comment, the files and groups that it chooses, and its keys."""
+    """A file: its head comment, the examples in it, the files and groups that it chooses, and its keys."""
 
     name: str
     about: str
+    examples: list[str]
     defaults: list[Entry]
     entries: list[Entry]
 
@@ -60,17 +62,14 @@ def reference(conf: Path) -> str:
 def read(path: Path) -> Option:
     """Read a file of the configuration."""
     text = path.read_text(encoding="utf-8")
-    about = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            about.append(line.removeprefix("#").strip())
+    head = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    about = [line for line in head if not line.startswith((" ", "@package"))]
+    examples = [line.strip() for line in head if line.startswith(" ")]
     root = yaml.compose(text, yaml.SafeLoader)
     nodes = root.value if isinstance(root, yaml.MappingNode) else []
     defaults = [item for key, value in nodes if key.value == "defaults" for item in _defaults(value, text)]
     entries = [entry for pair in nodes if pair[0].value != "defaults" for entry in _entries(*pair, "", text)]
-    return Option(path.stem, " ".join(about), defaults, entries)
+    return Option(path.stem, " ".join(about), examples, defaults, entries)
 
 
 def _entries(key: yaml.Node, value: yaml.Node, prefix: str, text: str) -> Iterator[Entry]:
@@ -112,7 +111,8 @@ def _command(command: Option) -> str:
     ]
     title = f"## {command.name} {{ #command-{command.name} }}"
     about = re.sub(r"^(python -m \S+):", r"`\1`:", command.about)
-    return "\n\n".join([title, about, *starts, _table(groups + _rows(command))])
+    examples = "\n".join(["```bash", *command.examples, "```"])
+    return "\n\n".join([title, about, examples, *starts, _table(groups + _rows(command))])
 
 
 def _group(folder: Path, chosen: dict[str, str]) -> str:

@@ -116,7 +116,9 @@ def _told() -> Iterator[None]:
     except wandb.Error as error:
         raise UserError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
+        )
         raise UserError(f"W&B refuses {told}. Change logger.wandb, or the variable WANDB_....") from error
 
 

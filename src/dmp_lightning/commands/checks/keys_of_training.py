@@ -102,7 +102,7 @@ TRAIN: dict[str, Kind] = {
 }
 """Keys that each config of training has."""
 
-SMALL = "for a short try, set recipe.max_steps, recipe.validate_every and evaluation.samples"
+SMALL = "as all of a run counts: for a short try, set recipe.max_steps, recipe.validate_every and evaluation.samples"
 STEPS = "as steps count here: set recipe.max_steps"
 OWN = "as a run has its own"
 OF_TRAINER: dict[str, Kind] = {
