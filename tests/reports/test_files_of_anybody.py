@@ -147,7 +147,7 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 def test_long_and_hostile_names_are_told(tmp_path: Path) -> None:
     for kind, end in (("linear", "a"), ("topk", "b")):
         content = record(kind, 1, -4.0, label="=<b>" + "猫" * 10_000 + end)
-        content["method"] = content["config"]["label"]
+        content["method"]["label"] = content["config"]["label"]
         write(tmp_path / end / "results.json", content)
     found: Records = read_folder(tmp_path)
     bases, lines = build_lines(found.runs, found.warnings)
