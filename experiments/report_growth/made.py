@@ -52,6 +52,7 @@ def make(folder: Path, count: int, shape: Shape) -> Path:
 def record(source: dict[str, Any], line: int, seed: int, shape: Shape, chance: random.Random) -> dict[str, Any]:
     """The record of one seed of a line; each line has its place on a grid of two settings."""
     made = copy.deepcopy(source)
+    made.pop("checksum", None)  # it is of the source
     final, said = made["metrics"]["final"], made["method"]["settings"]
     base, place = divmod(line, shape.on_base) if shape.on_base else (0, line)
     settings = {"rate": (1 + place // VALUES) / 1000, "top_k": (1 + place % VALUES) / VALUES}

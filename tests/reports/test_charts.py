@@ -22,7 +22,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_every_chart_of_a_page_is_vega_lite(specs: list[dict[str, Any]]) -> None:
-    assert len(specs) == 10  # two axes and a cost twice, four lines over timesteps
+    assert len(specs) == 8  # an axis and a cost twice, four lines over timesteps
     for spec in specs:
         alt.LayerChart.from_dict(spec)
 

@@ -76,7 +76,7 @@ def test_it_renders_without_errors_and_asks_for_no_other_file(browser: webdriver
     assert requested(browser) <= {"file", "data"}
     assert browser.get_log("browser") == []
     plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
-    assert len(plots) == 10  # two axes and a cost twice, four lines over timesteps
+    assert len(plots) == 8  # an axis and a cost twice, four lines over timesteps
     for plot in plots:
         assert plot.find_elements(By.CSS_SELECTOR, "svg .mark-symbol path"), plot.get_attribute("id")
     assert len(visible(browser, "#table tbody tr")) == 5

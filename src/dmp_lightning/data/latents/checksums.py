@@ -11,8 +11,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from dmp_lightning.data.latents.manifest import Shard
-from dmp_lightning.files import replacing
+from dmp_lightning.files import DamagedError, replacing
 from dmp_lightning.folders import user_cache
+from dmp_lightning.user_error import MissingFileError
 
 
 def sha256(path: Path) -> str:
@@ -28,7 +29,7 @@ def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
     notes of that. The processes of a run wait for one of them to do it.
 
     Raises:
-        FileNotFoundError, ValueError: the first that is missing or damaged.
+        MissingFileError, DamagedError: the first that is missing or damaged.
     """
     notes = user_cache() / "checksums" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
     notes.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +50,9 @@ def problems(folder: Path, shards: Sequence[Shard]) -> Iterable[Exception]:
     def problem(shard: Shard) -> Exception | None:
         path = folder / shard.name
         if not path.is_file():
-            return FileNotFoundError(f"The manifest names {path}, which is missing: restore it, or encode again.")
+            return MissingFileError(f"The manifest names {path}, which is missing: restore it, or encode again.")
         if sha256(path) != shard.sha256:
-            return ValueError(f"{path} is damaged, its checksum is another: restore it, or encode again.")
+            return DamagedError(f"{path} is damaged, its checksum is another: restore it, or encode again.")
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
