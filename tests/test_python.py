@@ -275,7 +275,7 @@ def test_a_copy_of_the_base_has_a_patch_of_its_own(copied: object) -> None:
     patch.strength = 0
     patch.remove()
     assert torch.equal(output(model), expected)
-    model.patches[0].remove()
+    model.attached_patches[0].remove()
     assert torch.equal(output(model), output(base()))
 
 
@@ -306,7 +306,7 @@ def test_a_mistake_is_told_and_leaves_the_base_as_it_was(options: dict, said: st
     with pytest.raises(dmp.UserError, match=said):
         dmp.attach(model, **options)
     assert [name for name, each in model.named_parameters() if not each.requires_grad] == ["pos_embed"]
-    assert not model.patches
+    assert not model.attached_patches
     assert not model._forward_pre_hooks
 
 

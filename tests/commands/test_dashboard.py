@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,8 +80,8 @@ def test_no_panel_is_empty(sweep: list[Path], tmp_path: Path, caplog: pytest.Log
 def test_a_panel_of_what_is_not_logged_would_be_noticed(sweep: list[Path], tmp_path: Path) -> None:
     run, record = held(sweep[0])
     record.metrics["final"]["fid"] = 6.27
-    record.config["sweep"]["axes"] = {"gate": "hard"}
-    (path,) = build_dashboard(TARGET, [record], tmp_path / "dashboard.json")
+    other = replace(record, axes={"gate": "hard"})
+    (path,) = build_dashboard(TARGET, [other], tmp_path / "dashboard.json")
     expected = {"summary val/fid.last", "summary val/fid.min", "history val/fid", "config sweep.axes.gate"}
     assert missing(json.loads(Path(path).read_text()), run) == expected
 

@@ -54,7 +54,7 @@ class Backbone(nn.Module):
     """Names of parameters that are not weights: no method trains them."""
     modulation: tuple[str, ...] = ()
     """Parts of the names of those layers that make shifts, scales and gates of the embeddings."""
-    patches: tuple[Any, ...] = ()
+    attached_patches: tuple[Any, ...] = ()
     """The patches that were attached to it in Python, see `dmp_lightning.attach`."""
     activation_checkpointing = False
     """Keep only the tokens that enter each block, and compute the block again in the backward pass."""

@@ -31,7 +31,7 @@ class Patch:
     def __init__(self, base: Backbone, build: Callable[[], Method], process: Process | None, about: Any) -> None:
         """For `attach` and `load`: `build` makes the method, whose description is `about`."""
         flags = {name: each.requires_grad for name, each in base.named_parameters()}
-        self._flags: dict[str, bool] = base.patches[0]._flags if base.patches else flags
+        self._flags: dict[str, bool] = base.attached_patches[0]._flags if base.attached_patches else flags
         self._last: Pass | None = None
         self.base, self._about = base, about
         try:
@@ -47,7 +47,7 @@ class Patch:
         known = process or self.method.process
         self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
         self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
-        base.patches = (*base.patches, self)
+        base.attached_patches = (*base.attached_patches, self)
 
     def parameters_by_group(self) -> dict[str, list[nn.Parameter]]:
         """The patch's parameters by learning-rate group: `prompts` (1e-4 in the paper) and `gate` (1e-3)."""
@@ -101,11 +101,11 @@ class Patch:
     def remove(self) -> None:
         """Take the patch off: the base is as it was before, and takes gradients as before."""
         self._hook.remove()
-        self.base.patches = tuple(each for each in self.base.patches if each is not self)
+        self.base.attached_patches = tuple(each for each in self.base.attached_patches if each is not self)
         self._thaw()
 
     def _thaw(self) -> None:
-        if not self.base.patches:
+        if not self.base.attached_patches:
             for name, parameter in self.base.named_parameters():
                 parameter.requires_grad_(self._flags[name])
 
