@@ -19,12 +19,12 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from dmp_lightning.commands import models as sampling
 from dmp_lightning.commands.evaluate import evaluate
 from dmp_lightning.data.digits import load_split
 from dmp_lightning.data.latents.vae import weights_hash
 from dmp_lightning.data.pixels import to_uint8
 from dmp_lightning.metrics import chunks
+from dmp_lightning.metrics import drawn as sampling
 from dmp_lightning.metrics.classifiers import DigitsClassifier
 from dmp_lightning.runs.record import read_results
 from tests.configs import config, patch_of_digits

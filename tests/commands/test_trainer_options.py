@@ -27,7 +27,7 @@ def test_an_accelerator_that_is_not_there_is_told(wanted: str, monkeypatch: pyte
     ("option", "message"),
     [
         ("+trainer.gradient_clip_algorithm=foo", "foo"),
-        ("+trainer.profiler=foo", "foo"),
+        ("+trainer.profiler=foo", "profiler"),
         ("trainer.strategy=foo", "foo"),
     ],
 )

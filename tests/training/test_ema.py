@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import lightning as L
+import pytest
 import torch
 from torch import nn
 
