@@ -35,7 +35,7 @@ def test_positions_tell_rows_and_columns(size: list[int], tmp_path: Path) -> Non
     found = in_weights("input_size", str(tmp_path / "a.pt"), None, 0.0)
     assert (found if isinstance(found, list) else [found, found]) == size
     composed = config(
-        "backbone=from_file", f"backbone.weights={tmp_path / 'a.pt'}", "backbone.model.class_dropout_prob=0"
+        "backbone=from_file", f"backbone.weights={tmp_path / 'a.pt'}", "backbone.model.class_dropout_prob=0.0"
     )
     assert build_backbone(composed).sample_shape == (2, *size)
 

@@ -63,10 +63,10 @@ def test_prompts_stand_where_they_act() -> None:
 
 
 def test_the_grid_of_earlier_runs_is_that_of_their_dit() -> None:
-    model = {"backbone": {"model": {"input_size": 8, "patch_size": 2}}}
+    model = {"backbone.model.input_size": "8", "backbone.model.patch_size": "2"}
     found = {count: grid_of_earlier(count, model) for count in (1, 4, 6, 9, 16, 32)}
     assert found == {1: (1, 1), 4: (2, 2), 6: None, 9: None, 16: (4, 4), 32: (4, 4)}
-    assert grid_of_earlier(16, model | {"method": {"position": "prepend"}}) is None
+    assert grid_of_earlier(16, model | {"method.position": "prepend"}) is None
     assert grid_of_earlier(16, {}) is None
 
 

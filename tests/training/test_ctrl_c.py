@@ -81,7 +81,7 @@ def test_a_process_that_nobody_keeps_a_list_of_ends_with_its_parent(tmp_path: Pa
 
 
 def test_it_comes_in_one_line_before_a_command_listens(tmp_path: Path) -> None:
-    (tmp_path / "typing.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")  # train.py's first import
+    (tmp_path / "threading.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")  # the door imports it
     line = [sys.executable, "-m", "dmp_lightning.train"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
