@@ -132,7 +132,7 @@ def add_key(tensors: dict[str, Tensor]) -> None:
     ("change", "message"),
     [
         (drop_key, r"lacks blocks\.1\.attn\.qkv\.bias"),
-        (copies_differ, r"copies of t_embedder\.mlp\.0\.bias differ, block 2's"),
+        (copies_differ, r"Block 2 has another t_embedder\.mlp\.0\.bias than"),
         (add_key, r"is a PixArt, as its caption_projection\.weight says"),
     ],
 )

@@ -188,7 +188,10 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "unknown key": (given("recipe.max_step=1"), "no recipe.max_step. Did you mean max_steps?"),
     "top-k of 0": (given("gate.top_k=0.0"), "gate.top_k=0.0: choose a number above 0, up to 1."),
     "top-k above 1": (given("gate.top_k=1.5"), "gate.top_k=1.5: choose a number above 0, up to 1."),
-    "another VAE": (latents(change_vae), "vae is not the one that the latents in store are from: set that."),
+    "another VAE": (
+        latents(change_vae),
+        "vae is not the one that made the latents in store: set data.train.vae to that one.",
+    ),
     "prompt count that does not fit": (
         given("method.prompt_count=7"),
         "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",

@@ -107,7 +107,10 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         elif inner in EMBEDDERS:
             name = f"{EMBEDDERS[inner]}.{kind}"
             if not torch.equal(ours.setdefault(name, value), value):
-                raise UserError(f"The blocks' copies of {name} differ, block {block}'s is another: a DiT has one.")
+                raise UserError(
+                    f"Block {block} has another {name} than the blocks before it, and a DiT has one for all: these are "
+                    "not a DiT's weights."
+                )
         else:
             ours[key] = value
     whole = {name: torch.cat([parts[part] for part in "qkv"]) for name, parts in attention.items() if len(parts) == 3}

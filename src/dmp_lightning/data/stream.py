@@ -63,7 +63,9 @@ class DiffusionData(L.LightningDataModule):
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         if self.batch_size % world:
-            raise UserError(f"batch_size={self.batch_size} cannot be shared evenly among {world} processes.")
+            raise UserError(
+                f"recipe.batch_size={self.batch_size}: choose a multiple of {world}, the number of processes."
+            )
         first = self.trainer.global_step * self.trainer.accumulate_grad_batches
         batches = EndlessBatches(self.batch_size, rank, world, first)
         return self._loader(TrainingStream(self.train, self.seed), batches)

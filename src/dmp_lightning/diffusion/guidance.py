@@ -36,16 +36,16 @@ def guide(
         UserError: the model has no null label, or `channels` or `interval` is none of the above.
     """
     if channels not in ("first_three", "all"):
-        raise UserError(f"guidance.channels={channels!r} is unknown: choose first_three or all.")
+        raise UserError(f"evaluation.guidance.channels={channels!r} is unknown: choose first_three or all.")
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise UserError(f"guidance.interval={list(interval)} is none: give its start and end, from 0 to 1.")
+        raise UserError(f"evaluation.guidance.interval={list(interval)}: give its start and its end, from 0 to 1.")
     if guidance_scale == 1:
         return model
     if null is None:
         raise UserError(
-            f"guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was trained "
-            "without: set guidance.guidance_scale=1."
+            f"evaluation.guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was "
+            "trained without: set evaluation.guidance.guidance_scale=1."
         )
 
     def guided(x: Float[Tensor, "B C H W"], t: Num[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:

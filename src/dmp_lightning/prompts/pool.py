@@ -104,7 +104,7 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     if not isinstance(injection, str):
         chosen = sorted(set(injection))
         if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
-            raise UserError(f"injection={list(injection)}: name blocks from 0 to {depth - 1}, at least one.")
+            raise UserError(f"method.injection={list(injection)}: name blocks from 0 to {depth - 1}, at least one.")
         return chosen
     kind, _, count = injection.partition(":")
     if injection == "all":
@@ -112,9 +112,11 @@ def injected_blocks(injection: str | Sequence[int], depth: int) -> list[int]:
     if kind in ("first", "last") and re.fullmatch(r"[1-9]\d*/[1-9]\d*", count):
         count = str(max(round(Fraction(count) * depth), 1))
     if kind not in ("first", "last", "every") or not count.isdigit():
-        raise UserError(f"injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices.")
+        raise UserError(
+            f"method.injection={injection!r}: choose all, first:n, last:n, every:n, or a list of block indices."
+        )
     if not 1 <= int(count) <= depth:
-        raise UserError(f"injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
+        raise UserError(f"method.injection={injection!r}: this base has {depth} blocks, so n goes from 1 to {depth}.")
     n = int(count)
     return {"first": list(range(n)), "last": list(range(depth - n, depth)), "every": list(range(0, depth, n))}[kind]
 

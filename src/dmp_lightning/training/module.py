@@ -27,7 +27,7 @@ class NonFiniteLossError(UserError):
         where = f"at timesteps {times}" if times else "of the balance losses"
         super().__init__(
             f"The loss of step {step} is not finite, {where}: lower recipe.learning_rates, or clip with "
-            "trainer.gradient_clip_val, and go on from the last checkpoint, which is good, with resume=latest."
+            "trainer.gradient_clip_val, and start a new run."
         )
 
 

@@ -110,7 +110,10 @@ class Latents:
         vae = load_vae(self.vae)
         found = weights_hash(vae)
         if self.store.vae_sha256 not in (None, found):
-            raise UserError(f"The VAE {self.vae} is not the one that the latents in {self.folder} are from: set that.")
+            raise UserError(
+                f"The VAE {self.vae} is not the one that made the latents in {self.folder}: set data.train.vae to "
+                "that one."
+            )
         return vae, found
 
 
