@@ -32,13 +32,16 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
         write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", chance.integers(0, 256, (count, 28, 28), np.uint8))
         write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8))
     make_vae(tmp_path / "vae", 1)
-    result = command(tmp_path, "source=.", "vae=vae", "out=store", "resolution=28", "workers=1")
+    result = command(
+        tmp_path, "source=.", "vae=vae", "out=store", "resolution=28", f"workers={(os.cpu_count() or 1) + 1}"
+    )
     assert result.returncode == 0, result.stderr
     assert "12 images, 9 classes by the labels in the IDX files: 0 (2 images) to 8 (1 image)." in result.stdout
     assert "12/12" in result.stderr
+    assert "DataLoader" not in result.stderr
     assert not (tmp_path / "outputs").exists()
     result = command(tmp_path, "verify=store")
-    assert (result.returncode, result.stdout) == (0, "store is whole: 12 latents in 1 shards.\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "store is whole: 12 latents in one shard.\n"), result.stderr
     monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
     held_out = Latents(tmp_path / "store", False, tmp_path / "vae")
     assert (held_out.sample_shape, held_out.read(range(3)).condition.label.tolist()) == ((4, 14, 14), [0, 1, 2])

@@ -186,5 +186,5 @@ def test_another_vae_does_not_decode(store: Path, tmp_path: Path) -> None:
     vae.decoder.conv_out.bias.data += 0.1
     vae.save_pretrained(tmp_path / "vae")
     source = Latents(store, train=True, vae=tmp_path / "vae")
-    with pytest.raises(ValueError, match=r"vae is not the one that the latents in .* are from"):
+    with pytest.raises(ValueError, match=r"vae is not the one that made the latents in .*: set data"):
         source.decode(torch.zeros(1, 4, 8, 8))

@@ -115,7 +115,8 @@ def prepare_images(
         held_out=images.held_out,
         background=BACKGROUND,
     )
-    log.info("%s images, %s classes %s.", f"{plan.images:,}", f"{plan.num_classes:,}", sentence)
+    several = f"{plan.num_classes:,} classes" if plan.num_classes > 1 else "one class"
+    log.info("%s images, %s %s.", f"{plan.images:,}", several, sentence)
     twins = twins_among(images.names)
     if twins:
         log.warning("%s: %s and %s have one name. Where one is a mask, move the masks elsewhere.", source, *twins)

@@ -1,6 +1,7 @@
 """Encoding images into a store of latents, and checking one."""
 
 import logging
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from dmp_lightning.data.encode.shards import fill_store
 from dmp_lightning.data.latents.checksums import problems
 from dmp_lightning.data.latents.fast_dit import features_in
 from dmp_lightning.data.latents.lightningdit import is_lightningdit
-from dmp_lightning.data.latents.manifest import MANIFEST, is_manifest, read_manifest
+from dmp_lightning.data.latents.manifest import MANIFEST, Manifest, is_manifest, read_manifest
 from dmp_lightning.folders import check_free
 from dmp_lightning.user_error import MissingFileError, UserError
 
@@ -37,13 +38,14 @@ def encode(source: str, out: str, vae: str, *, on_error: str, **options: Any) ->
     check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     if features_in(Path(source)) or is_lightningdit(Path(source)):
         raise UserError(f"{source} holds latents, which are read as they are: set data.train.folder to it.")
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # readers mostly wait for the disk
     work = prepare_images(Path(source), vae, skip=on_error == "skip", **options)
     if not fill_store(work, Path(out)):
         log.info("Other processes are at the rest of the shards; the last of them completes %s.", out)
         return
     manifest = read_manifest(Path(out) / MANIFEST)
     skipped = work.plan.images - manifest.count
-    log.info("%s: %s latents in %s shards.", out, f"{manifest.count:,}", len(manifest.shards))
+    log.info("%s: %s.", out, _size(manifest))
     converted = sum((Counter(shard.notes) for shard in manifest.shards), Counter())
     if converted:
         log.info("Converted: %s.", ", ".join(f"{count:,} {note}" for note, count in sorted(converted.items())))
@@ -73,4 +75,9 @@ def verify(folder: str) -> None:
         found.append(f"{path} counts {manifest.count} latents, its shards {counted}: encode again.")
     if found:
         raise UserError("\n       ".join(found))
-    log.info("%s is whole: %s latents in %s shards.", folder, f"{manifest.count:,}", len(manifest.shards))
+    log.info("%s is whole: %s.", folder, _size(manifest))
+
+
+def _size(manifest: Manifest) -> str:
+    shards = len(manifest.shards)
+    return f"{manifest.count:,} latents in {f'{shards} shards' if shards > 1 else 'one shard'}"
