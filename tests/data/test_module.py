@@ -71,5 +71,5 @@ def test_a_batch_that_the_data_cannot_fill_is_an_error(size: int) -> None:
 
 
 def test_a_batch_that_processes_cannot_share_is_an_error() -> None:
-    with pytest.raises(ValueError, match="evenly among 3"):
+    with pytest.raises(ValueError, match="choose a multiple of 3, the number of processes"):
         data(world=3).train_dataloader()
