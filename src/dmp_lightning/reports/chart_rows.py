@@ -21,7 +21,7 @@ def cost_rows(line: Line, cost: str) -> list[dict[str, Any]]:
     """Fréchet distance with its deviation over seeds, and the cost: `parameters` or `seconds`."""
     values = [run.final.get(line.base.metric) for run in line.runs]
     whole = line.distance
-    deviated = whole and around(whole.mean, whole.deviation or 0)
+    deviated = whole and around(whole.mean, whole.deviation or 0.0)
     seconds = line.seconds
     amount = line.parameters if cost == "parameters" else seconds and seconds.mean
     return [] if amount is None else [row | {"cost": float(amount)} for row in _rows(line, values, deviated)]
