@@ -6,7 +6,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.cli import CONFIG_DIR, register_resolvers
+from dmp_lightning.methods import Method, read_patch
+from dmp_lightning.patching.parse import from_file
 
 SMALL = [
     "evaluation.samples=60",
@@ -22,6 +25,11 @@ SMALL = [
     "trainer.accelerator=cpu",
     "trainer.log_every_n_steps=1",
 ]
+
+
+def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
+    """The method in a patch file, on `backbone`."""
+    return from_file(backbone, patch, read_patch(patch), strength)
 
 
 def config(*overrides: str, name: str = "train") -> DictConfig:

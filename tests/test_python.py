@@ -19,9 +19,8 @@ from dmp_lightning.diffusion.weighting import min_snr
 from dmp_lightning.draws import Stream, generator
 from dmp_lightning.methods import DMP, FullFinetune, PromptTuning, save_patch
 from dmp_lightning.methods.patches import fingerprint, read_patch
-from dmp_lightning.patching.parse import patched
 from dmp_lightning.training.module import DiffusionModule
-from tests.configs import patch_of_digits
+from tests.configs import patch_of_digits, patched
 from tests.methods.test_contract import base
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,8 @@ from torch.testing import assert_close
 
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.cli import CONFIG_DIR
-from dmp_lightning.commands.models import patched
 from dmp_lightning.commands.train import train
-from tests.configs import small
+from tests.configs import patched, small
 
 AXES = {
     **{path.stem: [f"gate={path.stem}"] for path in sorted(Path(CONFIG_DIR, "gate").glob("*.yaml"))},

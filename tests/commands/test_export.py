@@ -7,10 +7,9 @@ import torch
 
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.export import export
-from dmp_lightning.commands.models import patched
 from dmp_lightning.commands.train import train
 from dmp_lightning.methods import read_patch
-from tests.configs import SMALL, config, random_base, small
+from tests.configs import SMALL, config, patched, random_base, small
 
 
 @pytest.fixture(scope="module", params=[None, 0.5], ids=["weights", "averages"])

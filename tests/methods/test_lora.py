@@ -13,12 +13,11 @@ from torch.nn import functional as F
 
 from dmp_lightning.backbones import DiT
 from dmp_lightning.commands.export import export
-from dmp_lightning.commands.models import patched
 from dmp_lightning.commands.sample import sample
 from dmp_lightning.commands.train import train
 from dmp_lightning.methods import Frozen, LoRA
 from dmp_lightning.methods.patches import fingerprint
-from tests.configs import SMALL, config, small
+from tests.configs import SMALL, config, patched, small
 from tests.methods.test_contract import base, batch
 
 

@@ -21,10 +21,10 @@ from dmp_lightning.commands.trust.trusted import TRUSTED, build
 from dmp_lightning.methods import DMP, save_patch
 from dmp_lightning.methods.patches import fingerprint
 from dmp_lightning.patching import description, own_code
-from dmp_lightning.patching.parse import described, patched
+from dmp_lightning.patching.parse import described
 from dmp_lightning.prompts import LinearGate
 from tests.commands.test_trusted import BESIDE, MARK, MARKS, WAYS
-from tests.configs import config
+from tests.configs import config, patched
 
 METHODS = ("dmp", "prompt_tuning", "prompt_tuning_prepend", "lora", "adaln", "full_finetune", "frozen")
 GATES = ("linear", "linear_mean", "topk", "hard", "sigmoid", "mlp", "uniform", "none")

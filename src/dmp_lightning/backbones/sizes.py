@@ -26,7 +26,8 @@ NAMES = tuple(
 def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """A DiT's sizes, as far as the weights are there that tell them.
 
-    `rows` are those of the class table, of which the last may be the null label's. Fixed positions tell the grid.
+    `rows` counts the rows of the class table; the last one may be for the null label. `input_size` comes from the fixed
+    positions.
     """
     found: dict[str, Any] = {}
     patches, table, positions = (

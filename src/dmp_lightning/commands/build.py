@@ -39,7 +39,7 @@ def build_parts(config: DictConfig) -> tuple[DiffusionData, Features, Backbone]:
 
 
 def build_together(*builders: Callable[[], Any]) -> list[Any]:
-    """The results of the builders; where files are missing, all of them are told at once.
+    """The results of the builders. If files are missing, one error names all of them.
 
     Raises:
         MissingFileError: one sentence for each file that has to be prepared.

@@ -25,7 +25,7 @@ from dmp_lightning.metrics.features import Features
 from dmp_lightning.metrics.metrics import measure, of_too_few
 from dmp_lightning.metrics.references import PictureReference, Reference, SourceImages, check_reference, open_reference
 from dmp_lightning.reports.tables import print_metrics
-from dmp_lightning.runs.folder import EVALUATION, check_folder
+from dmp_lightning.runs.folder import EVALUATION, RESULTS, check_folder
 from dmp_lightning.runs.identity import SAMPLED, settings
 from dmp_lightning.runs.record import Results, provenance, write_results
 from dmp_lightning.runs.said import SaidBase, SaidMeasure, SaidMethod, base_name, in_sweep, parts
@@ -143,7 +143,7 @@ def _report(
         metrics=metrics | {"depend_on": known},
         **provenance(str(sampling.device)),
     )
-    path = write_results(results, Path(config.run_dir) / "results.json")
+    path = write_results(results, Path(config.run_dir) / RESULTS)
     print_metrics(metrics, few)
     print(f"{config.evaluation.samples:,} samples each, reference {known['reference']}: {path}")
 

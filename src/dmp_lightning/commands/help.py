@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from dmp_lightning.commands.checks.unread import UNREAD, within
+from dmp_lightning.commands.checks.unread import UNREAD
+from dmp_lightning.runs.identity import within
 
 CONF = Path(__file__).parents[1] / "conf"
 OF_SAMPLING = ("backbone.weights", "evaluation.batch_size", "evaluation.guidance.guidance_scale", "trainer.precision")

@@ -14,7 +14,7 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Drawing
-from dmp_lightning.patching.parse import patched
+from dmp_lightning.patching.parse import from_file
 from dmp_lightning.user_error import UserError
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16}
@@ -41,7 +41,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     patch = None if config.patch is None else Path(config.patch)
     if patch is None and config.strength != 1:
         raise UserError(f"strength={config.strength} is a patch's: set patch to the file of one.")
-    source, backbone, _ = build_together(
+    source, backbone, held = build_together(
         lambda: build(config.data.train),
         lambda: build_backbone(config),
         lambda: patch and read_patch(patch),
@@ -51,7 +51,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     device = torch.device("cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     models: dict[str, Method] = {"base": Frozen(backbone)}
     if patch is not None:
-        models["patched"] = patched(backbone, patch, float(config.strength))
+        models["patched"] = from_file(backbone, patch, held, float(config.strength))
     for model in models.values():
         model.to(device).eval().requires_grad_(False)
     drawing = Drawing(

@@ -42,5 +42,5 @@ def _check_steps(path: Path, done: int, planned: int, config: DictConfig) -> Non
         if isinstance(end, int) and steps > max(end, planned):
             raise UserError(
                 f"recipe.max_steps={steps}: the rate's schedule ends after recipe.lr_scheduler.{key}={end} steps, and "
-                f"{path} was made for {planned}. A longer run has to be started anew."
+                f"{path} was made for {planned}. Start a longer run from the beginning."
             )

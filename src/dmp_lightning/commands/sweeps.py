@@ -14,12 +14,11 @@ from dmp_lightning.commands.earlier import earlier_metrics, elsewhere, settings_
 from dmp_lightning.commands.errors import explanation, is_mistake
 from dmp_lightning.folders import TakenError, component
 from dmp_lightning.reports.sweep_table import print_jobs
-from dmp_lightning.runs.folder import RUN, check_folder
+from dmp_lightning.runs.folder import FAILED, RUN, check_folder
 from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
-FAILED = "failed.json"
 NAMED = 3  # failed jobs in the last line
 LONGEST = 200  # characters of a folder's name; file systems take 255
 

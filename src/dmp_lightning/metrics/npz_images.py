@@ -63,7 +63,7 @@ class NpzImages(Images):
 
 
 class _Rows:
-    """An array of an `.npz` file, compressed or not, of which one row at a time is read."""
+    """An array in an `.npz` file, compressed or not, read one row at a time."""
 
     def __init__(self, path: Path, name: str) -> None:
         archive = zipfile.ZipFile(path)

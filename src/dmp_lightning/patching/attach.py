@@ -6,7 +6,7 @@ from pathlib import Path
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.methods import read_patch
-from dmp_lightning.patching.description import Constructors, describe_gate, describe_process, qualified
+from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
 from dmp_lightning.prompts import Gate
@@ -42,7 +42,7 @@ def attach(
     """
     gate_about, own = describe_gate(gate)
     about = {
-        "_target_": "dmp_lightning.methods.DMP",
+        "_target_": DMP,
         "_partial_": True,
         "gate": gate_about,
         "balance": balance if isinstance(balance, str) else dict(balance),
@@ -59,7 +59,7 @@ def attach(
 def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: DDPM | None = None) -> Patch:
     """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
 
-    It can be trained further; how far the gate's noise has been learned is not in a file, and starts anew.
+    It can be trained further. A file does not hold what the gate's noise has learned: that starts from zero again.
 
     Args:
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.

@@ -32,10 +32,8 @@ PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEI
 
 BY_NAME = {name.rpartition(".")[2].removesuffix("Gate").lower(): gate for name, gate in GATES.items()}
 """Gates by their short names: linear, hard, sigmoid, mlp, constant."""
-PAPER = {
-    "_target_": "dmp_lightning.diffusion.ddpm.DDPM",
-    "betas": {"_target_": "dmp_lightning.diffusion.schedule.linear_betas"},
-}
+DMP, PROCESS = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
+PAPER = {"_target_": PROCESS, "betas": {"_target_": "dmp_lightning.diffusion.schedule.linear_betas"}}
 """The process of the paper: linear betas, and every timestep counts the same."""
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.methods import Method, read_patch
+from dmp_lightning.methods import Method
 from dmp_lightning.methods.patches import PatchFile, check_shapes, put_on
-from dmp_lightning.patching.description import BETAS, GATES, METHODS, PARTS, PROCESSES, Constructors
+from dmp_lightning.patching.description import BETAS, DMP, GATES, METHODS, PARTS, PROCESS, PROCESSES, Constructors
 from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.patching.values import check_plain, fitting, short
 from dmp_lightning.prompts import Gate
@@ -23,22 +23,19 @@ from dmp_lightning.user_error import UserError
 GIVEN = {"backbone", "width", "prompts", "snr"}
 """Arguments that a description does not give: the base's, those of the method for its gate, the process's own."""
 
-DMP, DDPM = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
-
-
-def patched(backbone: Backbone, patch: Path, strength: float = 1.0) -> Method:
-    """The method that a patch file describes, with its weights, on `backbone`, which stays as it is.
-
-    Raises:
-        UserError: the file does not say how it was made, describes what is not known, or was made for another base.
-    """
-    return from_file(backbone, patch, read_patch(patch), strength)
-
 
 def from_file(
     backbone: Backbone, path: Path, found: PatchFile, strength: float = 1.0, own: Constructors | None = None
 ) -> Method:
-    """As `patched`, of a file that was read; `own` are gates from the caller, by the names that files may use."""
+    """The method that a patch file describes, with its weights, on `backbone`, which stays as it is.
+
+    Args:
+        path, found: where the file is, and what was read from it. strength: see `load_patch`.
+        own: gates from the caller, by the names that files may use.
+
+    Raises:
+        UserError: the file does not say how it was made, describes what is not known, or was made for another base.
+    """
     settings = found.about.get("method")
     if settings is None:
         raise UserError(f"{path} does not say which method it is of: export it with python -m dmp_lightning.export.")
@@ -76,7 +73,7 @@ def _of_today(settings: object) -> object:
         settings = settings | {"prompt_count": int(share[1] or 1) / int(share[2] or 1)}
     if settings.get("_target_") != DMP or "betas" not in settings or "process" in settings:
         return settings
-    process = None if settings["betas"] is None else {"_target_": DDPM, "betas": settings["betas"]}
+    process = None if settings["betas"] is None else {"_target_": PROCESS, "betas": settings["betas"]}
     return {name: value for name, value in settings.items() if name != "betas"} | {"process": process}
 
 

@@ -1,4 +1,4 @@
-"""A whole report: all that is told of a set of runs, before it becomes a page, Markdown, CSV and PNG files."""
+"""The content of a report on a set of runs, before it becomes a page, Markdown, CSV and PNG files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

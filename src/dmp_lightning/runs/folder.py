@@ -14,7 +14,8 @@ from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
 
-RESULTS, BEGUN = "results.json", "begun.json"  # of a run's folder
+# Files in the folder of a run.
+RESULTS, BEGUN, FAILED, EVIDENCE = "results.json", "begun.json", "failed.json", "evidence.safetensors"
 TOLD_SCHEMA = 1  # of files that hold what a job was told: begun.json, failed.json
 FOLDER = "checkpoints"
 PATTERN, NAME = "step-*.ckpt", r"step-(\d+)\.ckpt"
@@ -118,7 +119,7 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
     if resume in ("latest", AUTO):
         found = latest_in(run_dir)
         if found is None and saved_in(run_dir):
-            raise UserError(f"All checkpoints of {run_dir} are damaged: start anew, without resume.")
+            raise UserError(f"All checkpoints of {run_dir} are damaged: start again, without resume.")
         return found
     path = Path(resume)
     if not path.is_file():

@@ -25,7 +25,7 @@ class Role(Enum):
 
 
 ROLES = {
-    # What is measured, of which model.
+    # The model, and how it is measured.
     "backbone": Role.SOURCE,
     "backbone.model": Role.SAMPLES,
     "backbone.weights": Role.CONTENT,
@@ -110,6 +110,11 @@ RESUMABLE = (Role.PLACE, Role.FREE, Role.COST, Role.COPY, Role.KEPT, Role.CONTEN
 """Of the keys that a resumed run may change: nothing it finds depends on them, or they are looked at by themselves."""
 
 
+def within(key: str, group: str) -> bool:
+    """Whether a key is `group` or below it."""
+    return key == group or key.startswith(f"{group}.")
+
+
 def role_of(key: str) -> Role | None:
     """The role of a dotted key, or None where the table does not cover it."""
     while key:
@@ -141,7 +146,7 @@ def settings(config: Mapping[str, Any], roles: Collection[Role]) -> dict[str, An
     values = dict(leaves(config))
     held = {key: known_role(key) for key in values}
     for key, role in ROLES.items():
-        if role in MEASURED and not any(f"{each}.".startswith(f"{key}.") for each in values):
+        if role in MEASURED and not any(within(each, key) for each in values):
             raise UserError(f"The config lacks {key}, which what is measured depends on: give it.")
     return {key: values[key] for key, role in sorted(held.items()) if role in roles}
 

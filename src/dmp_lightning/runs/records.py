@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dmp_lightning.files import read_json
-from dmp_lightning.runs.folder import BEGUN, RESULTS, TOLD_SCHEMA
+from dmp_lightning.runs.folder import BEGUN, EVIDENCE, FAILED, RESULTS, TOLD_SCHEMA
 from dmp_lightning.runs.record import Results, record_of
 from dmp_lightning.runs.record_shape import LARGEST as MOST
 from dmp_lightning.runs.record_shape import FailedRecord, check
 from dmp_lightning.runs.texts import visible, visible_all
 from dmp_lightning.user_error import MissingFileError, UserError
 
-FAILED = "failed.json"
-EVIDENCE = "evidence.safetensors"
 LARGEST = 64 << 20  # bytes of a record
 NAMED = 3  # of what was left out, where nothing is left
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.checks.keys import kind_of
-from dmp_lightning.commands.checks.unread import UNREAD, within
+from dmp_lightning.commands.checks.unread import UNREAD
+from dmp_lightning.runs.identity import within
 from dmp_lightning.user_error import UserError
 
 OF_THE_STORE = ("data", "data.train", "data.train.folder", "data.train.vae")

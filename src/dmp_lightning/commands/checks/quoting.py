@@ -29,7 +29,7 @@ def in_order(arguments: list[str]) -> list[str]:
     """
     known, others = get_args_parser().parse_known_args(arguments)
     if known.experimental_rerun is not None:
-        raise UserError("--experimental-rerun reads a pickle, which can run code: give the settings anew.")
+        raise UserError("--experimental-rerun reads a pickle, which can run code: type the settings again.")
     unknown = [each for each in others if each.startswith("-")]
     if unknown:
         raise UserError(f"{unknown[0]} is no option of this command: --hydra-help lists them.")

@@ -22,8 +22,3 @@ UNREAD: dict[str, dict[str, str]] = {
     ),
 }
 """By command, the key or group, and the reason."""
-
-
-def within(key: str, group: str) -> bool:
-    """Whether a key is `group` or below it."""
-    return key == group or key.startswith(f"{group}.")

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.trust.trusted import LOGGERS
+from dmp_lightning.runs.identity import within
 from dmp_lightning.user_error import UserError
 
 NEVER_TURNED = r"hydra|logger|resume|run_dir|base_results|out|output|sweep|data\.train\.folder"
@@ -56,9 +57,9 @@ def check_settings(
                 raise UserError(
                     f"{file} sets {path}, which is Hydra's own and can run code: say it on the command line."
                 )
-        elif any(_is_below(path, place) or (_is_below(place, path) and "${" in str(value)) for place in places):
+        elif any(within(path, place) or (within(place, path) and "${" in str(value)) for place in places):
             raise UserError(f"{file} sets {path}, which says where files are written: say it on the command line.")
-        elif _is_below(path, "resume") and value not in (None, "auto", "latest"):
+        elif within(path, "resume") and value not in (None, "auto", "latest"):
             raise UserError(f"{file} sets {path}={value}: name a checkpoint on the command line.")
         if isinstance(value, str):
             _check_interpolations(path, value, file)
@@ -95,10 +96,6 @@ def typed_keys(overrides: Iterable[str]) -> frozenset[str]:
         given = OverridesParser.create().parse_override(text).value() if value.startswith("{") else None
         keys |= {key} if given is None else {path for path, _ in _leaves(given, key)}
     return frozenset(keys)
-
-
-def _is_below(path: str, key: str) -> bool:
-    return path == key or path.startswith(f"{key}.")
 
 
 def _harmless(path: str, value: Any) -> bool:

@@ -48,7 +48,7 @@ def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:
         return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise OSError(str(error)) from error
-    except (RuntimeError, NotImplementedError) as error:  # it is encrypted, or packed by an unknown method
+    except RuntimeError as error:  # it is encrypted, or packed by a method that is not implemented
         raise UserError(str(error)) from error
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from lightning.pytorch.loggers import WandbLogger
 
 from dmp_lightning.methods import DMP
+from dmp_lightning.runs.folder import EVIDENCE
 from dmp_lightning.tensors import save_tensors
 from dmp_lightning.training.hooks.frechet import Generation
 from dmp_lightning.training.hooks.paired_loss import PairedValidation
 from dmp_lightning.training.module import DiffusionModule
 
 SHOWN_TIMESTEPS = 100
-EVIDENCE = "evidence.safetensors"
 
 
 class Pictures(L.Callback):
