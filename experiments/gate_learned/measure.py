@@ -28,7 +28,7 @@ from dmp_lightning.runs.record import Results, provenance, read_results, write_r
 from dmp_lightning.training.interruption import Interruption
 
 RUNS, RESULTS = Path("experiments/main_table/runs"), Path(__file__).parent / "results"
-PERMUTATIONS = (1, 2, 3)
+PERMUTATIONS = [1, 2, 3]
 Prepare = Callable[..., Mixture]
 
 
