@@ -130,8 +130,8 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         weights(lambda path: path.write_bytes(base_file(path.parent).read_bytes()[:9000]), "weights.safetensors"),
         "weights.safetensors is not a readable weights file",
     ),
-    "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
-    "weights of another depth": (given("backbone.model.depth=4"), "the backbone needs backbone.model.depth=4"),
+    "weights of another width": (given("backbone.model.width=64"), "but the config has backbone.model.width=64"),
+    "weights of another depth": (given("backbone.model.depth=4"), "but the config has backbone.model.depth=4"),
     "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
     "pickled weights that run code": (
         weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
@@ -169,7 +169,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "latents of objects": (
         latents(lambda store: (store / "a.safetensors").write_bytes(pickle.dumps(Evil())) and approve(store)),
-        "a.safetensors is no readable shard",
+        "a.safetensors cannot be read as latents",
     ),
     "NaN in latents": (
         latents(lambda store: change_store(store, lambda moments: moments * np.float16(np.nan))),
@@ -211,7 +211,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("evaluation.guidance.guidance_scale=2.0"),
         "needs a null label, which this model lacks",
     ),
-    "batch larger than the data": (given("recipe.batch_size=2000"), "choose one from 1 to 1437"),
+    "batch larger than the data": (given("recipe.batch_size=2000"), "choose 1 to 1437, the number"),
     "no samples": (given("evaluation.samples=0"), "evaluation.samples=0"),
     "one sample": (given("evaluation.samples=1"), "evaluation.samples=1"),
     "sampler steps above the schedule": (given("sampler.steps=2000"), "sampler.steps=2000 does not fit a schedule"),

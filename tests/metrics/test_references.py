@@ -166,7 +166,7 @@ def test_an_npz_that_is_damaged_within_is_told_on_reading(save: Callable, tmp_pa
         (lambda path: np.savez(path, mu=np.zeros(3)), "has no sigma beside mu"),
         (lambda path: np.savez(path, arr_0=PIXELS, sigma_s=np.eye(3)), "has no mu_s beside sigma_s"),
         (lambda path: npz_that_claims(path, "arr_0", (5, 6, 4, 3), 7), "not of the size that its header says"),
-        (lambda path: npz_that_claims(path, "mu", (2**18,), 2**21), "bytes, and a picture may have"),
+        (lambda path: npz_that_claims(path, "mu", (2**18,), 2**21), "bytes, but the limit is"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
