@@ -79,7 +79,7 @@ def test_each_sample_has_the_class_that_its_name_says(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["strength=0.5"], "set patch to the file"),
-        (["compare=true"], "compare=true needs something"),
+        (["compare=true"], "compare=true needs a patch"),
         (["patch=nowhere.safetensors"], "no patch at nowhere"),
         (["classes=[1]"], r"classes=\[1\]: name labels from 0 to 0"),
         (["evaluation.guidance.guidance_scale=2.0"], "needs a null label, which this model lacks"),

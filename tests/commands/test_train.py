@@ -195,7 +195,10 @@ def test_resuming_from_something_else_is_an_error(
         (["method.injection=first:9"], "this base has 3 blocks"),
         (["recipe.learning_rates={backbone: 1}", "~recipe.learning_rates.gate"], "lacks"),
         (["sampler.steps=2000"], "sampler.steps=2000"),
-        (["backbone=dit_s2", "backbone.weights=null"], r"data are of shape \(1, 8, 8\), the base models \(4, 32, 32\)"),
+        (
+            ["backbone=dit_s2", "backbone.weights=null"],
+            r"data have shape \(1, 8, 8\), but the base expects \(4, 32, 32\)",
+        ),
         (["backbone.model.num_classes=3", "backbone.weights=null"], "10 classes, but the base has 3"),
         (["resume=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
     ],

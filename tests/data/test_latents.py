@@ -129,8 +129,8 @@ def flip_a_bit(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "flipped bit": (lambda store: flip_a_bit(store / "a.safetensors"), r"a\.safetensors is damaged, its checksum"),
-    "cut": (lambda store: os.truncate(store / "b.safetensors", 9000), r"b\.safetensors is damaged, its checksum"),
+    "flipped bit": (lambda store: flip_a_bit(store / "a.safetensors"), r"a\.safetensors is damaged \(its checksum"),
+    "cut": (lambda store: os.truncate(store / "b.safetensors", 9000), r"b\.safetensors is damaged \(its checksum"),
     "missing": (lambda store: (store / "b.safetensors").unlink(), r"b\.safetensors, which is missing"),
     "other shape": (
         lambda store: change_store(store, lambda moments: moments[:, 0]),

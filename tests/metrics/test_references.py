@@ -251,7 +251,7 @@ class Two(Features):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mu": np.zeros(5), "sigma": np.eye(5)}, "statistics are of 5 features, frechet_two has 2"),
+        ({"mu": np.zeros(5), "sigma": np.eye(5)}, "statistics of 5 features, but frechet_two has 2"),
         ({"arr_0": PIXELS[:3]}, "holds 3 images: the metrics need 4 or more"),
         ({"arr_0": PIXELS[:4]}, None),
         ({"arr_0": PIXELS[:1], "mu": np.zeros(2), "sigma": np.eye(2)}, None),

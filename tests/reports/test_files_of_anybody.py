@@ -39,8 +39,8 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": 3')), "in "),
     "true as schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": true')), "in "),
-    "no schema": (lambda path: path.write_text("{}"), "has no `schema`"),
-    "null": (lambda path: path.write_text("null"), "has no `schema`"),
+    "no schema": (lambda path: path.write_text("{}"), "(no `schema`)"),
+    "null": (lambda path: path.write_text("null"), "(no `schema`)"),
 }
 
 
