@@ -241,10 +241,13 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "matmul_precision=low: choose highest, high or medium.",
     ),
     "no Inception weights": (given("features=inception"), "Inception-v3"),
-    "damaged Inception weights": (inception(lambda path: path.write_bytes(b"x")), f"{INCEPTION_FILE} has SHA-256"),
+    "damaged Inception weights": (
+        inception(lambda path: path.write_bytes(b"x")),
+        f"{INCEPTION_FILE} is damaged or another file (SHA-256",
+    ),
     "Inception weights of another training": (
         inception(lambda path: torch.save(random_network().state_dict(), path)),
-        f"{INCEPTION_FILE} has SHA-256",
+        f"{INCEPTION_FILE} is damaged or another file (SHA-256",
     ),
     "W&B key demanded": (given("logger=wandb_csv"), "no W&B key is configured"),
     "run folder is a file": (
