@@ -149,19 +149,23 @@ ASKED: dict[str, tuple[str, str, str]] = {
     "shards that may be classes": ("00000/1.png 01000/1.png", "auto", r"set labels=folders if each of them is a class"),
     "folders and loose images": ("a/1.png 1.png", "auto", r"in 2 folders, its own to a: set labels=folders"),
     "synsets and others": ("n01000000/1.png cat/1.png", "auto", r"in 2 folders, cat to n01000000: set labels=folders"),
-    "numbers with gaps": ("0/1.png 2/1.png", "folders", r"are numbered 0 to 2 instead of 0 to 1"),
-    "numbers from 1": ("1/1.png 2/1.png 10/1.png", "folders", r"are numbered 1 to 10 instead of 0 to 2"),
+    "numbers with gaps": (
+        "0/1.png 2/1.png",
+        "folders",
+        r"The 2 folders in .* are numbers, 0 to 2, but not exactly 0 to 1",
+    ),
+    "numbers from 1": ("1/1.png 2/1.png 10/1.png", "folders", r"are numbers, 1 to 10, but not exactly 0 to 2"),
     "one number twice": (
         "0/1.png 1/1.png 01/1.png",
         "folders",
-        r"are numbered 0 to 01 instead of 0 to 2, .* rename them",
+        r"The 3 folders in .* are numbers, .* not exactly 0 to 2, .* rename them",
     ),
     "capitals": ("cat/1.png Cat/2.png", "folders", r"Cat and cat in .* differ only in case or Unicode form"),
     "two forms of Unicode": ("caf\u00e9/1.png cafe\u0301/1.png", "folders", r"differ only in case or Unicode form"),
     "a folder of masks": (
         "images/1.jpg images/2.jpg masks/1.png masks/2.png",
         "none",
-        r"so annotations may hold masks: .*source=\S+s/images",
+        r"so masks may hold masks: .*source=\S+s/images",
     ),
 }
 
@@ -231,7 +235,7 @@ WRONG: dict[str, tuple[str, dict[str, bytes], str]] = {
         {"0.json": b'{"label": "cat"}'},
         "json holds 'cat', not a whole number from 0",
     ),
-    "true": ("0.jpg 0.json", {"0.json": b'{"label": true}'}, "json holds 'True', no number"),
+    "true": ("0.jpg 0.json", {"0.json": b'{"label": true}'}, "json holds 'True', not a whole number"),
     "a list": ("0.jpg 0.json", {"0.json": b'{"label": [0, 1]}'}, "not a whole number from 0"),
     "a damaged .json": ("0.jpg 0.json", {"0.json": b'{"label"'}, "json is damaged"),
     "a nested .json": ("0.jpg 0.json", {"0.json": b"[" * 100_000}, "json is damaged"),
@@ -317,7 +321,10 @@ def test_tars_that_may_be_classes_are_asked_for(tars: dict, labels: str, sentenc
         ([["00000\\1.png", 4], ["00001\\2.png", 0]], [4, 0]),
         (None, [0, 0]),
         ([["00000/1.png", 4]], r"00001/2\.png has no label in dataset\.json"),
-        ([["00000/1.png", 4], ["00001/2.png", -1]], r"The label of 00001/2\.png in dataset\.json is -1, no number"),
+        (
+            [["00000/1.png", 4], ["00001/2.png", -1]],
+            r"The label of 00001/2\.png in dataset\.json is -1, not a whole number",
+        ),
         ([["00000/1.png", [0.1, 0.2]], ["00001/2.png", [0.1, 0.2]]], r"is \[0\.1, 0\.2\], not a whole number from 0"),
         ({"00000/1.png": 4}, r"not a list of pairs"),
     ],

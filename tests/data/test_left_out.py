@@ -101,7 +101,7 @@ def test_images_beside_tars_are_not_guessed_about(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "b/c.png")
     (tmp_path / "backup.tar").write_bytes(bytes(1024))
     with pytest.raises(
-        ValueError, match=r"holds images \(2, the first a\.png\) and tars \(1, the first backup\.tar\): leave one"
+        ValueError, match=r"holds images \(2, the first a\.png\) and tars \(1, the first backup\.tar\): remove one"
     ):
         open_images(tmp_path)
 

@@ -157,8 +157,8 @@ def _in_order(names: list[str], source: str) -> list[str]:
         order = sorted(names, key=int)
         if [int(name) for name in order] != list(range(len(order))):
             raise UserError(
-                f"The folders in {source} are numbered {order[0]} to {order[-1]} instead of 0 to {len(order) - 1}, so "
-                "their labels are unclear: rename them to these numbers, or to words."
+                f"The {len(order)} folders in {source} are numbers, {order[0]} to {order[-1]}, but not exactly 0 to "
+                f"{len(order) - 1}, so their labels are unclear: rename them to these numbers, or to words."
             )
     alike = sorted((unicodedata.normalize("NFC", name).casefold(), name) for name in names)
     for (key, name), (other_key, other) in pairwise(alike):
