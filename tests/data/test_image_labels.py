@@ -165,7 +165,7 @@ ASKED: dict[str, tuple[str, str, str]] = {
     "a folder of masks": (
         "images/1.jpg images/2.jpg masks/1.png masks/2.png",
         "none",
-        r"so masks may hold masks: .*source=\S+s/images",
+        r"so they may be masks: .*source=\S+s/images",
     ),
 }
 
