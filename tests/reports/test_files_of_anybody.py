@@ -96,12 +96,12 @@ EVIDENCE: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "blocks as floats": (changed(gate_blocks=np.ones(2)), "gate_blocks is float64"),
     "negative blocks": (changed(gate_blocks=np.array([-1, 2])), "contains invalid timesteps or blocks"),
     "timesteps turned round": (changed(gate_timesteps=np.arange(10)[::-1].copy()), "not in order"),
-    "NaN": (changed(gate_weights=np.full((2, 10, 16), np.nan, np.float32)), "no number"),
-    "infinite norms": (changed(prompt_norms=np.full((2, 16), np.inf)), "no number"),
+    "NaN": (changed(gate_weights=np.full((2, 10, 16), np.nan, np.float32)), "contains NaN, infinity or a huge number"),
+    "infinite norms": (changed(prompt_norms=np.full((2, 16), np.inf)), "contains NaN, infinity or a huge number"),
     "a grid of others": (changed(prompt_grid=np.array([3, 5])), "prompt_grid does not hold 16 prompts"),
     "a flat grid": (changed(prompt_grid=np.array([16])), "prompt_grid does not hold"),
     "a grid of nothing": (changed(prompt_grid=np.array([0, 4])), "prompt_grid does not hold"),
-    "huge": (changed(gate_weights=np.full((2, 10, 16), 1e300)), "no number"),
+    "huge": (changed(gate_weights=np.full((2, 10, 16), 1e300)), "contains NaN, infinity or a huge number"),
 }
 
 

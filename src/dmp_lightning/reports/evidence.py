@@ -72,7 +72,7 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
         if found[name].shape != shape or not np.issubdtype(found[name].dtype, kind):
             raise UserError(f"{name} is {found[name].dtype} of shape {found[name].shape}, not {shape}")
     if not all(np.isfinite(values).all() and (abs(values) < LARGEST).all() for values in (weights, norms)):
-        raise UserError("gate_weights or prompt_norms contains values that are not numbers")
+        raise UserError("gate_weights or prompt_norms contains NaN, infinity or a huge number")
     if not (np.diff(timesteps.astype(float)) >= 0).all():
         raise UserError("gate_timesteps are not in order")
     if any((values < 0).any() or (values > LATEST).any() for values in (timesteps, blocks)):
