@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmp_lightning.backbones.dit import DiT
+    from dmp_lightning.backbones.families import Family, Process, Sites
     from dmp_lightning.backbones.from_file import load_base
     from dmp_lightning.condition import Condition
     from dmp_lightning.diffusion.ddpm import DDPM
@@ -28,6 +29,7 @@ __all__ = [
     "Condition",
     "ConstantGate",
     "DiT",
+    "Family",
     "Gate",
     "Gates",
     "HardGate",
@@ -35,7 +37,9 @@ __all__ = [
     "Loss",
     "MLPGate",
     "Patch",
+    "Process",
     "SigmoidGate",
+    "Sites",
     "UserError",
     "__version__",
     "attach",
@@ -47,6 +51,9 @@ __all__ = [
 
 _HOMES = {
     "DiT": "backbones.dit",
+    "Family": "backbones.families",
+    "Process": "backbones.families",
+    "Sites": "backbones.families",
     "load_base": "backbones.from_file",
     "Condition": "condition",
     "DDPM": "diffusion.ddpm",
