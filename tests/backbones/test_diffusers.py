@@ -327,7 +327,7 @@ def test_an_unknown_class_and_what_does_not_fit_are_told() -> None:
     with pytest.raises(dmp.UserError, match=r"Linear is not among .*\(DiTTransformer2DModel, .*docs/add_backbone\.md"):
         dmp.attach(nn.Linear(2, 2))
     wrong = {
-        "position": ("prepend", "counts its tokens"),
+        "position": ("prepend", "this base takes no extra tokens"),
         "grid": (5, "grid=5x5 is finer than the tokens of this base, 4x4"),
         "prompt_count": (4, "takes grid, the rows and columns of prompts"),
         "condition": ("timestep_and_label", "the gate sees the timestep alone"),
