@@ -71,7 +71,12 @@ class Patch:
 
         Returns:
             `total`, to call `backward()` on; its `parts` by name; and the loss of each of the `samples`.
+
+        Raises:
+            UserError: the base is a model of diffusers: call it, and add `auxiliary_losses` to a loss of your own.
         """
+        if isinstance(self.method.backbone, Adapter):
+            raise UserError("patch.loss is for a DiT: call this model, and add patch.auxiliary_losses() to your loss.")
         drawn = draw(self.method, self.process, x.shape, generator, x.device)
         return loss_of(self.method, self.process, x, condition, drawn)
 
@@ -82,7 +87,8 @@ class Patch:
             UserError: there was none.
         """
         if self._last is None:
-            raise UserError("There are no auxiliary losses: call base.train(), then the base, with gradients enabled.")
+            before = "" if isinstance(self.method.backbone, Adapter) else "call base.train(), then "
+            raise UserError(f"There are no auxiliary losses: {before}call the base, with gradients enabled.")
         return self.method.auxiliary(self._last.prepared if isinstance(self._last, Pass) else self._last)
 
     @property
