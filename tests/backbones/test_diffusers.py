@@ -356,6 +356,13 @@ def test_a_loss_of_ones_own_takes_the_auxiliary_losses_of_the_last_call_with_gra
         patch.loss(torch.randn(1, 4, 8, 8), dmp.Condition(torch.zeros(1).long()))
 
 
+def test_a_patch_follows_its_base_to_another_device() -> None:
+    _, patch = patched("SD3Transformer2DModel")
+    with torch.no_grad():
+        added = patch.additions(torch.zeros(3, 16, device="meta"), [(1, 4, 4)] * 3)
+    assert {each.weights.device.type for each in added} == {each.prompts.device.type for each in added} == {"meta"}
+
+
 def test_a_patch_goes_onto_no_other_class_or_shape(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     patched("SD3Transformer2DModel")[1].save(path)

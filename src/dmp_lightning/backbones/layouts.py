@@ -34,15 +34,18 @@ def nowhere(_: nn.Module) -> None:
 
 
 def heads(model: Any, _: Sites) -> int:
+    """D, as most configs give it."""
     return model.config.num_attention_heads * model.config.attention_head_dim
 
 
 def latents(model: Any, arguments: Arguments) -> Place:
+    """One token for each patch of the latents (B, C, H, W)."""
     rows, columns = arguments["hidden_states"].shape[-2:]
     return 1, rows // model.config.patch_size, columns // model.config.patch_size
 
 
 def usual(model: Any) -> Grid:
+    """The tokens of latents of the size in the config."""
     side = model.config.sample_size // model.config.patch_size
     return side, side
 
@@ -62,15 +65,18 @@ def unet_sites(model: Any) -> tuple[Sites, ...]:
 
 
 def unet_place(_: nn.Module, arguments: Arguments) -> Place:
+    """One token for each of the latents, before they are halved on the way down."""
     rows, columns = arguments["sample"].shape[-2:]
     return 1, rows, columns
 
 
 def unet_width(model: Any, sites: Sites) -> int:
+    """D, which grows on the way down."""
     return model.config.block_out_channels[sites.halvings]
 
 
 def unet_usual(model: Any) -> Grid:
+    """The latents of the size in the config."""
     side = model.config.sample_size
     return (side, side) if isinstance(side, int) else tuple(side)
 
@@ -99,25 +105,30 @@ def qwen_place(_: nn.Module, arguments: Arguments) -> Place:
 
 
 def wan_place(model: Any, arguments: Arguments) -> Place:
+    """One token for each patch of a video (B, C, frames, H, W)."""
     sizes = arguments["hidden_states"].shape[2:]
     frames, rows, columns = (size // side for size, side in zip(sizes, model.config.patch_size, strict=True))
     return frames, rows, columns
 
 
 def cogvideox_place(model: Any, arguments: Arguments) -> Place:
+    """One token for each patch of a video (B, frames, C, H, W)."""
     frames, _, rows, columns = arguments["hidden_states"].shape[1:]
     side = model.config.patch_size
     return -(-frames // (getattr(model.config, "patch_size_t", None) or 1)), rows // side, columns // side
 
 
 def cogvideox_usual(model: Any) -> Grid:
+    """The tokens of a frame of the size in the config."""
     side = model.config.patch_size
     return model.config.sample_height // side, model.config.sample_width // side
 
 
 def hidden_size(model: Any, _: Sites) -> int:
+    """D, where a config gives it so."""
     return model.config.hidden_size
 
 
 def behind_the_text(arguments: Arguments) -> Tensor:
+    """Where the picture begins: behind the words that the mask lets through, which are more or fewer by sample."""
     return arguments["encoder_attention_mask"].sum(1).long()

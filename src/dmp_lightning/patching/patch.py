@@ -135,10 +135,11 @@ class Patch:
         """What the patch adds at each site in a pass of a model of diffusers, see `backbones.Adapter`."""
         if self.strength == 0:
             return None
-        training = torch.is_grad_enabled()
+        held, training = next(self.method.mixture.parameters()), torch.is_grad_enabled()
+        if held.device != e.device:  # the model was moved, or a pipeline moves it for each call
+            self.method.mixture.to(e.device)
         noise = draw_gates(self.method, len(e), None, e.device) if training else None
-        e = e.to(next(self.method.mixture.parameters()).dtype)
-        mixture = self.method.weigh(e, noise)
+        mixture = self.method.weigh(e.to(held.dtype), noise)
         self._last = mixture if training else None
         return self.method.additions(mixture, places)
 
