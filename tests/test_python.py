@@ -297,7 +297,7 @@ def test_a_gate_of_ones_own_is_given_by_the_caller_not_by_the_file(tmp_path: Pat
         ({"gate": partial(dmp.LinearGate, top_k="half")}, r"method\.gate\.top_k=half is of the wrong type"),
         ({"prompt_count": 7}, r"prompt_count=7 does not fit 16 tokens"),
         ({"balance": {"importance": 1.0}}, r"balance=.* choose released, or weights of importance and load"),
-        ({"process": dmp.DDPM(dmp.linear_betas(), lambda snr: snr)}, "whose loss_weight is constant, min_snr or p2"),
+        ({"process": dmp.DDPM(dmp.linear_betas(), lambda snr: snr)}, "whose loss_weight is one of constant, min_snr"),
     ],
 )
 def test_a_mistake_is_told_and_leaves_the_base_as_it_was(options: dict, said: str) -> None:

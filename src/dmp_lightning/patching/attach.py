@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dmp_lightning.backbones import Backbone
-from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.agreement import usual_process
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
@@ -25,7 +26,7 @@ def attach(
     position: str = "add",
     init: str = "zero",
     condition: str = "timestep",
-    process: DDPM | None = None,
+    process: Process | None = None,
 ) -> Patch:
     """Freeze `base` and put a new patch on it: a mixture of prompts (DMP), by default the paper's.
 
@@ -35,12 +36,14 @@ def attach(
         prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
             in all blocks, added, and zero at first, so that the model does not change before it is trained.
         balance, condition: see `methods.DMP`.
-        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas.
+        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas, or
+            for a `Flow` where the base predicts a velocity.
 
     Raises:
         UserError: an argument is unknown, or does not fit the base.
     """
     gate_about, own = describe_gate(gate)
+    process = process or usual_process(base)
     about = {
         "_target_": DMP,
         "_partial_": True,
@@ -56,14 +59,17 @@ def attach(
     return Patch(base, lambda: described(about, own)(backbone=base), process, about)
 
 
-def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: DDPM | None = None) -> Patch:
+def load(
+    base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: Process | None = None
+) -> Patch:
     """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
 
     It can be trained further. A file does not hold what the gate's noise has learned: that starts from zero again.
 
     Args:
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
-        process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).
+        process: for `Patch.loss`; None for the file's, or that of `attach` where the file has none (plain prompt
+            tuning).
 
     Raises:
         MissingFileError: there is no such file.

@@ -16,6 +16,7 @@ from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, Method, save_patch
 from dmp_lightning.methods.base import Pass
 from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.patching.agreement import check_agreement, usual_process
 from dmp_lightning.patching.objective import Loss, draw, draw_gates, loss_of
 from dmp_lightning.user_error import UserError
 
@@ -40,12 +41,13 @@ class Patch:
                 raise UserError(
                     f"{method.label} has no prompts to attach: sample it with python -m dmp_lightning.sample."
                 )
+            known = process or method.process
+            self.process = known if isinstance(known, Process) else usual_process(base) or DDPM(linear_betas())
+            check_agreement(base, self.process)
         except Exception:
             self._thaw()
             raise
         self.method = method
-        known = process or self.method.process
-        self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
         self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
         base.attached_patches = (*base.attached_patches, self)
 
