@@ -194,7 +194,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "prompt count that does not fit": (
         given("method.prompt_count=7"),
-        "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",
+        "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of 16.",
     ),
     "balance of nothing": (
         given("method.balance=null"),
@@ -209,7 +209,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "block out of range": (given("method.injection=[0,3]"), "injection=[0, 3]: name blocks from 0 to 2"),
     "guidance without a null label": (
         given("evaluation.guidance.guidance_scale=2.0"),
-        "needs a model with a null label",
+        "needs a null label, which this model lacks",
     ),
     "batch larger than the data": (given("recipe.batch_size=2000"), "choose one from 1 to 1437"),
     "no samples": (given("evaluation.samples=0"), "evaluation.samples=0"),
@@ -250,14 +250,18 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "a folder of the user's": (
         lambda folder: [users_files(folder / "mine") and "hydra.run.dir=mine"],
-        "mine holds files that are not ours (evidence.safetensors, figures, metrics.csv and 2 more): choose a new",
+        "mine holds files that dmp-lightning did not write (evidence.safetensors, figures, metrics.csv and 2 more): "
+        "choose a new",
     ),
     "a folder of the user's for a job": (
         lambda folder: [users_files(folder / "mine") and "hydra.sweep.subdir=mine", "hydra.sweep.dir=.", "-m"],
         "or an empty folder with hydra.sweep.dir=",
     ),
-    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be part of a path"),
-    "a sweep's name that does": (given("+sweep=seeds", "sweep.name=.."), "sweep.name='..' cannot be part of a path"),
+    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be the name of a folder"),
+    "a sweep's name that does": (
+        given("+sweep=seeds", "sweep.name=.."),
+        "sweep.name='..' cannot be the name of a folder",
+    ),
     "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
     "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
     "mode before the experiment": (

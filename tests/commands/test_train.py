@@ -190,7 +190,7 @@ def test_resuming_from_something_else_is_an_error(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["evaluation.guidance.guidance_scale=2.0"], "guidance_scale=2.0 needs a model with a null label"),
+        (["evaluation.guidance.guidance_scale=2.0"], "guidance_scale=2.0 needs a null label"),
         (["gate.top_k=0.0"], "gate.top_k=0.0 of 16 prompts"),
         (["method.injection=first:9"], "this base has 3 blocks"),
         (["recipe.learning_rates={backbone: 1}", "~recipe.learning_rates.gate"], "lacks"),

@@ -70,7 +70,7 @@ class DMP(Method):
     ) -> None:
         super().__init__(backbone)
         if position == "prepend" and not backbone.takes_more_tokens:
-            raise UserError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
+            raise UserError("method.position=prepend: this base takes no extra tokens. Set method.position=add.")
         self.mixture = MixtureOfPrompts(
             gate, backbone.depth, backbone.width, backbone.grid, injection, prompt_count, position, init
         )
@@ -133,9 +133,7 @@ def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | st
         return balance
     if isinstance(balance, Mapping) and balance.keys() == LOSSES and all(map(is_weight, balance.values())):
         return dict(balance)
-    raise UserError(
-        f"method.balance={balance}: choose released, or weights of importance and load, each a number from 0."
-    )
+    raise UserError(f"method.balance={balance}: choose released, or weights of importance and load, each 0 or more.")
 
 
 def is_weight(value: object) -> bool:
