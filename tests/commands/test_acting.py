@@ -26,6 +26,8 @@ IDLE = {
         "method.balance.load=2": "with gate.top_k=1 all prompts are active",
         "gate=sigmoid method.balance.load=2": "with gate=SigmoidGate all prompts are active",
         "method.process={loss_weight:null}": "method.condition=log_snr alone reads it",
+        "diffusion=flow sampler=flow_euler loss_weight=min_snr": "this diffusion has no weight of the loss",
+        "diffusion=flow diffusion.std=2": "diffusion.times=logit_normal alone reads it",
         "+recipe.learning_rates.own=3": "of the rates method=DMP reads",
     },
     "sample": {

@@ -59,7 +59,8 @@ SOMETIMES: dict[str, Kind] = {
     "backbone.model.class_dropout_prob": FRACTION,
     "backbone.model.timestep_frequencies": choice("release", "diffusers"),
     "backbone.model.input_size": either_of(COUNT, list_of(COUNT, count=2)),
-    "backbone.predicts": optional(choice("epsilon")),
+    "backbone.model.predicts": choice("epsilon_and_variance", "epsilon", "v", "velocity", "sit"),
+    "backbone.predicts": optional(choice("epsilon", "v", "velocity", "sit")),
     **{
         f"backbone.model.{name}": COUNT
         for name in ("in_channels", "patch_size", "width", "depth", "heads", "num_classes")
