@@ -214,7 +214,7 @@ def test_a_process_of_another_prediction_is_refused() -> None:
     with pytest.raises(dmp.UserError, match=r"base predicts velocity, .* epsilon_and_variance: choose .*dmp\.Flow\(\)"):
         dmp.attach(model, process=dmp.DDPM(dmp.linear_betas()))
     assert not model.attached_patches
-    with pytest.raises(dmp.UserError, match="base predicts epsilon_and_variance, .* predict v"):
+    with pytest.raises(dmp.UserError, match=r"base predicts epsilon_and_variance, .* predict v"):
         dmp.attach(base(), process=dmp.DDPM(dmp.linear_betas(), predicts="v"))
     dmp.attach(base(), process=dmp.DDPM(dmp.linear_betas(), predicts="epsilon"))  # its variance is of no use there
 
