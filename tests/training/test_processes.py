@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import dmp_lightning as dmp
 from dmp_lightning.backbones import DiT
+from dmp_lightning.commands.checks.preflight import check_loss
 from dmp_lightning.commands.train import train
 from dmp_lightning.user_error import UserError
 from tests.configs import small
@@ -78,6 +79,14 @@ def test_a_flow_resumes_exactly(tmp_path: Path) -> None:
     train(config)
     whole, parts = (load_file(tmp_path / name / "run" / "patch.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_a_base_that_is_worse_than_none_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = settings(tmp_path, "flow")
+    check_loss(config, 0.9)
+    assert not caplog.messages
+    check_loss(config, 2.1)
+    assert "validation loss is 2.1" in caplog.text
 
 
 def test_a_process_that_contradicts_the_base_is_refused(tmp_path: Path) -> None:
