@@ -247,7 +247,7 @@ def test_a_flow_is_sampled_at_shifted_equal_steps(shift: float) -> None:
 
 def test_a_sampler_may_have_a_shift_of_its_own() -> None:
     own = Sampler(partial(FlowMatchEulerDiscreteScheduler, shift=5.0), 3)
-    assert own.prepare(Flow(shift=3.0)).shift == 5.0
+    assert own.prepare(Flow(shift=3.0)).config.shift == 5.0
 
 
 def test_the_last_step_of_a_perfect_flow_lands_on_the_data() -> None:
