@@ -82,14 +82,13 @@ def recognise(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, A
         path: of the file, whose name is a hint. tensors: the weights by name. content: of the file, where a checkpoint
             keeps how it was trained.
     """
-    linear, patches = tensors.get(LINEAR), tensors.get(PATCHES)
-    known = linear is not None and patches is not None
-    single = known and len(linear) == patches[0].numel()
+    known = LINEAR in tensors and PATCHES in tensors
+    single = known and len(tensors[LINEAR]) == tensors[PATCHES][0].numel()
     projector = next((name for name in tensors if name.startswith(PROJECTORS)), None)
     if projector is not None:
         return Recognised("velocity", f"it has REPA's {projector}", single)
     predicts, hint = _hint(path, content)
-    if predicts is None and known and _lacks_variance(linear, patches):
+    if predicts is None and known and _lacks_variance(tensors[LINEAR], tensors[PATCHES]):
         predicts, hint = "sit", "the half of final_layer.linear for the variance is zero, as in a SiT"
     return Recognised(predicts, hint, single)
 
