@@ -33,7 +33,9 @@ class Flow(Process):
 
     predicts = "velocity"
 
-    def __init__(self, times: str = "uniform", mean: float = 0.0, std: float = 1.0, shift: float = 1.0) -> None:
+    def __init__(
+        self, times: str = "uniform", mean: int | float = 0.0, std: int | float = 1.0, shift: int | float = 1.0
+    ) -> None:
         if times not in TIMES:
             raise UserError(f"diffusion.times={times} is unknown: choose {' or '.join(TIMES)}.")
         if not (std > 0 and shift > 0):

@@ -26,7 +26,7 @@ def scaled_linear_betas(
     steps: int = 1000,
     start: float = 0.00085,
     end: float = 0.012,
-    snr_shift: float = 1.0,
+    snr_shift: int | float = 1.0,
     zero_terminal: bool = False,
 ) -> Float[Tensor, " steps"]:
     """Betas whose square roots grow linearly, as of Stable Diffusion 1.5 (Rombach et al. 2022, arXiv 2112.10752).

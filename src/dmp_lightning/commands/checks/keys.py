@@ -78,6 +78,8 @@ SOMETIMES: dict[str, Kind] = {
     "features.weights": MAYBE_PATH,
     "diffusion.betas": mapping("a noise schedule"),
     "diffusion.loss_weight": mapping("one of loss_weight=..."),
+    "diffusion.betas.snr_shift": POSITIVE,
+    "diffusion.mean": number(),
     "diffusion.predicts": choice("epsilon_and_variance", "epsilon", "v"),
     "diffusion.shift": POSITIVE,
     "diffusion.std": POSITIVE,
