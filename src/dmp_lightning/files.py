@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
     if isinstance(value, str) and len(value) == DIGITS:  # the checksum, also where its own name is damaged
         del content[name]
         if (name, value) != (CHECKSUM, _json_checksum(content)):
-            raise DamagedError(f"{path} is damaged or was edited: its checksum does not match")
+            raise DamagedError(f"{path} is damaged or was edited (its checksum does not match)")
     return content
 
 

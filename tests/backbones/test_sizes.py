@@ -63,7 +63,7 @@ def test_a_contradiction_names_both(file: str, change: dict) -> None:
 
 
 def test_what_gives_no_sizes_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"backbone=from_file takes the sizes from the weights: set backbone\.weights"):
+    with pytest.raises(ValueError, match=r"backbone=from_file reads the sizes from the weights: set backbone\.weights"):
         build_backbone(config("backbone=from_file"))
     torch.save({"x": torch.ones(2)}, tmp_path / "a.pt")
     with pytest.raises(

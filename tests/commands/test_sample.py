@@ -78,8 +78,8 @@ def test_each_sample_has_the_class_that_its_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["strength=0.5"], "set patch to the file"),
-        (["compare=true"], "compare=true needs something"),
+        (["strength=0.5"], r"strength=0\.5 needs a patch: set patch=FILE or run=FOLDER"),
+        (["compare=true"], "compare=true needs a patch"),
         (["patch=nowhere.safetensors"], "no patch at nowhere"),
         (["classes=[1]"], r"classes=\[1\]: name labels from 0 to 0"),
         (["evaluation.guidance.guidance_scale=2.0"], "needs a null label, which this model lacks"),
