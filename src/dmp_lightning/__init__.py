@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmp_lightning.backbones.dit import DiT
+    from dmp_lightning.backbones.families import Family, Process, Sites
     from dmp_lightning.backbones.from_file import load_base
     from dmp_lightning.condition import Condition
     from dmp_lightning.diffusion.ddpm import DDPM
@@ -29,6 +30,7 @@ __all__ = [
     "Condition",
     "ConstantGate",
     "DiT",
+    "Family",
     "Flow",
     "Gate",
     "Gates",
@@ -37,7 +39,9 @@ __all__ = [
     "Loss",
     "MLPGate",
     "Patch",
+    "Process",
     "SigmoidGate",
+    "Sites",
     "UserError",
     "__version__",
     "attach",
@@ -50,6 +54,9 @@ __all__ = [
 
 _HOMES = {
     "DiT": "backbones.dit",
+    "Family": "backbones.families",
+    "Process": "backbones.families",
+    "Sites": "backbones.families",
     "load_base": "backbones.from_file",
     "Condition": "condition",
     "DDPM": "diffusion.ddpm",

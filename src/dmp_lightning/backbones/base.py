@@ -68,6 +68,11 @@ class Backbone(nn.Module):
         return len(self.blocks)
 
     @property
+    def embedding_width(self) -> int:
+        """The size of the timestep embedding."""
+        return self.width
+
+    @property
     def tokens(self) -> int:
         """T, the number of tokens."""
         return self.grid[0] * self.grid[1]

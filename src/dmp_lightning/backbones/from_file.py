@@ -5,7 +5,7 @@ from typing import Any
 
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.dit import DiT
-from dmp_lightning.backbones.families import check_prediction
+from dmp_lightning.backbones.recognise import check_prediction
 from dmp_lightning.backbones.sizes import in_weights, null_label
 from dmp_lightning.backbones.weights import in_dtype, load_weights
 

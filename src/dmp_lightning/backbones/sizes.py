@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
-from dmp_lightning.backbones.families import recognise
 from dmp_lightning.backbones.positions import grid_of
+from dmp_lightning.backbones.recognise import recognise
 from dmp_lightning.backbones.weight_sets import read_weights
 from dmp_lightning.user_error import UserError
 

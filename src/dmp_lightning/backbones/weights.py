@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
-from dmp_lightning.backbones.families import LINEAR, PROJECTORS, check_recognised, recognise, refuse_others
 from dmp_lightning.backbones.positions import ROUNDED
+from dmp_lightning.backbones.recognise import LINEAR, PROJECTORS, check_recognised, recognise, refuse_others
 from dmp_lightning.backbones.sizes import compare_sizes
 from dmp_lightning.backbones.weight_sets import Found, read_weights
 from dmp_lightning.user_error import UserError
