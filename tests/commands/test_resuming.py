@@ -87,6 +87,7 @@ def test_other_settings_are_refused_by_name_with_both_values(change: str, finish
     assert before == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_more_steps_at_a_constant_rate_are_those_of_a_longer_run(run_dir: Path, tmp_path: Path) -> None:
     longer = [*TINY, "recipe.max_steps=7"]
     whole = train(small(tmp_path / "whole", *longer))
@@ -192,6 +193,7 @@ def test_accumulated_gradients_are_those_of_a_batch_as_large(tmp_path: Path) -> 
             assert float(row["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_accumulates_is_counted_in_steps_and_resumes_exactly(tmp_path: Path) -> None:
     options = [*TINY, *ACCUMULATED, "recipe.ema_decay=0.5", "recipe.validate_every=3"]
     whole = train(small(tmp_path / "whole", *options))
