@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmp_lightning.backbones.dit import DiT
+    from dmp_lightning.backbones.families import Family, Process
     from dmp_lightning.backbones.from_file import load_base
+    from dmp_lightning.backbones.layouts import Sites
     from dmp_lightning.condition import Condition
     from dmp_lightning.diffusion.ddpm import DDPM
-    from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas
+    from dmp_lightning.diffusion.flow import Flow
+    from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas, scaled_linear_betas
     from dmp_lightning.patching.attach import attach, load
     from dmp_lightning.patching.objective import Loss
     from dmp_lightning.patching.patch import Patch
@@ -28,6 +31,8 @@ __all__ = [
     "Condition",
     "ConstantGate",
     "DiT",
+    "Family",
+    "Flow",
     "Gate",
     "Gates",
     "HardGate",
@@ -35,7 +40,9 @@ __all__ = [
     "Loss",
     "MLPGate",
     "Patch",
+    "Process",
     "SigmoidGate",
+    "Sites",
     "UserError",
     "__version__",
     "attach",
@@ -43,15 +50,21 @@ __all__ = [
     "linear_betas",
     "load",
     "load_base",
+    "scaled_linear_betas",
 ]
 
 _HOMES = {
     "DiT": "backbones.dit",
+    "Family": "backbones.families",
+    "Process": "backbones.families",
+    "Sites": "backbones.layouts",
     "load_base": "backbones.from_file",
     "Condition": "condition",
     "DDPM": "diffusion.ddpm",
     "cosine_betas": "diffusion.schedule",
+    "Flow": "diffusion.flow",
     "linear_betas": "diffusion.schedule",
+    "scaled_linear_betas": "diffusion.schedule",
     "attach": "patching.attach",
     "load": "patching.attach",
     "Loss": "patching.objective",

@@ -7,14 +7,16 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from dmp_lightning.backbones import Backbone, Embeddings
+from dmp_lightning.backbones import Adapter, Backbone, Embeddings, Place
 from dmp_lightning.condition import Condition
 from dmp_lightning.methods.base import Method
 from dmp_lightning.prompts import (
     Gate,
     Gates,
+    GridsOfPrompts,
     Mixture,
     MixtureOfPrompts,
+    WeightedPrompts,
     balance_losses,
     noise_level_embedding,
     released_balance_losses,
@@ -44,6 +46,8 @@ class DMP(Method):
         injection: the blocks that get prompts, see `prompts.injected_blocks`.
         prompt_count, position, init: how many prompts, where they go, and what they start from, see
             `prompts.MixtureOfPrompts`.
+        grid: rows and columns of the prompts, of a model of diffusers, see `prompts.GridsOfPrompts`; it takes no
+            `prompt_count`.
         condition: what the gate sees: `timestep`, the base's embedding of it (the paper); `timestep_and_label`, plus
             that of the label (the authors' release); `log_snr`, an embedding of the noise level.
         process: says the log SNR of a time, which `log_snr` needs.
@@ -67,15 +71,35 @@ class DMP(Method):
         init: str = "zero",
         condition: str = "timestep",
         process: KnowsNoise | None = None,
+        grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__(backbone)
         if position == "prepend" and not backbone.takes_more_tokens:
             raise UserError("method.position=prepend: this base takes no extra tokens. Set method.position=add.")
-        self.mixture = MixtureOfPrompts(
-            gate, backbone.depth, backbone.width, backbone.grid, injection, prompt_count, position, init
-        )
+        if isinstance(backbone, Adapter) != (grid is not None) or (grid is not None and prompt_count is not None):
+            raise UserError(
+                "A model of diffusers takes grid, the rows and columns of prompts; a DiT takes prompt_count."
+            )
+        if isinstance(backbone, Adapter) and condition != "timestep":
+            raise UserError(f"condition={condition!r}: on a model of diffusers the gate sees the timestep alone.")
+        self.mixture: MixtureOfPrompts | GridsOfPrompts
+        if isinstance(backbone, Adapter) and grid is not None:
+            rows, columns = grid
+            self.mixture = GridsOfPrompts(
+                gate,
+                backbone.embedding_width,
+                backbone.widths(),
+                (rows, columns),
+                backbone.usual_grids(),
+                injection,
+                init,
+            )
+        else:
+            self.mixture = MixtureOfPrompts(
+                gate, backbone.depth, backbone.width, backbone.grid, injection, prompt_count, position, init
+            )
         self.noise_shape = self.mixture.noise_shape
-        self.prompt_count = self.mixture.prompts.shape[1]
+        self.prompt_count = self.mixture.count
         self.training_only = frozenset(f"mixture.{name}" for name in self.mixture.training_only)
         if condition not in CONDITIONS:
             raise UserError(f"method.condition={condition!r} is unknown: choose {', '.join(CONDITIONS)}.")
@@ -91,7 +115,11 @@ class DMP(Method):
         return "prompts" if name.startswith("mixture.") else None
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        mixture = self.mixture.weigh(self._seen(t, embeddings), noise)
+        return self.weigh(self._seen(t, embeddings), noise)
+
+    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None) -> Mixture:
+        """The mixture that enters the blocks where the gate sees `e`."""
+        mixture = self.mixture.weigh(e, noise)
         if self.strength == 1:
             return mixture
         return mixture._replace(prompts=tuple(self.strength * prompts for prompts in mixture.prompts))
@@ -99,12 +127,18 @@ class DMP(Method):
     def _seen(self, t: Num[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
         if self.condition == "log_snr":
             assert self.process is not None
-            seen = noise_level_embedding(self.process.log_snr(t), self.backbone.width)
+            seen = noise_level_embedding(self.process.log_snr(t), self.backbone.embedding_width)
             return seen.to(embeddings.timestep.dtype)
         return embeddings.timestep if self.condition == "timestep" else embeddings.timestep + embeddings.label
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Mixture) -> Float[Tensor, "B N2 D"]:
+        assert isinstance(self.mixture, MixtureOfPrompts)
         return self.mixture.inject(tokens, block, prepared)
+
+    def additions(self, prepared: Mixture, places: Sequence[Place]) -> list[WeightedPrompts | None]:
+        """What each site of a model of diffusers adds to its tokens, which lie at `places`."""
+        assert isinstance(self.mixture, GridsOfPrompts)
+        return self.mixture.weighted(prepared, places)
 
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
         if isinstance(self.balance, str):
@@ -114,7 +148,9 @@ class DMP(Method):
     def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
         if self.mixture.position == "prepend":  # at 0 its tokens would still take attention
             return super().scale(tensors, strength)
-        return tensors | {"mixture.prompts": strength * tensors["mixture.prompts"]}
+        return {
+            name: strength * value if name.startswith("mixture.prompts") else value for name, value in tensors.items()
+        }
 
     @torch.no_grad()
     def gates(self, t: Num[Tensor, " B"], condition: Condition) -> Gates | None:

@@ -10,6 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dmp_lightning.backbones import Adapter, Backbone
+from dmp_lightning.backbones.identity import check_identity, identity
 from dmp_lightning.files import CHECKSUM
 from dmp_lightning.methods.base import Method
 from dmp_lightning.tensors import check_tensors, hash_tensors, save_tensors
@@ -29,16 +31,22 @@ def _otherwise(backbone: nn.Module, found: str) -> str:
     return found if frequencies == "release" else hashlib.sha256(f"{found} {frequencies}".encode()).hexdigest()
 
 
-def save_patch(tensors: dict[str, Tensor], path: Path, base: str, about: dict) -> None:
-    """Write `tensors` (as `Method.exported` gives them) with the base's `fingerprint` and `about` as metadata."""
+def base_of(method: Method) -> str | dict[str, Any]:
+    """What a patch file says about its base: the `fingerprint` of a DiT, the `identity` of a model of diffusers."""
+    backbone = method.backbone
+    return identity(backbone.model) if isinstance(backbone, Adapter) else fingerprint(backbone)
+
+
+def save_patch(tensors: dict[str, Tensor], path: Path, base: str | dict[str, Any], about: dict) -> None:
+    """Write `tensors` (as `Method.exported` gives them) with `base`, see `base_of`, and `about` as metadata."""
     save_tensors(tensors, path, about | {"base": base})
 
 
 class PatchFile(NamedTuple):
-    """The content of a patch file: `tensors` by name, their base's `fingerprint`, and `about`, the rest of it."""
+    """The content of a patch file: `tensors` by name, their `base`, see `base_of`, and `about`, the rest of it."""
 
     tensors: dict[str, Tensor]
-    base: str | None
+    base: str | dict[str, Any] | None
     about: dict[str, Any]
 
 
@@ -95,7 +103,32 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
 @torch.no_grad()
 def put_on(method: Method, found: PatchFile, path: str | Path, strength: float = 1.0) -> Method:
     """As `load_patch`, of a file that was read."""
-    tensors, base, _ = found
+    tensors = found.tensors
+    check_kind(method.backbone, found, path)
+    if not isinstance(method.backbone, Adapter):
+        _check_fingerprint(method, found.base, path)
+    expected = method.exported()
+    check_shapes(expected, tensors, path)
+    if strength != 1:
+        tensors = method.scale(tensors, strength)
+    for name, value in expected.items():
+        value.copy_(tensors[name])
+    return method
+
+
+def check_kind(backbone: Backbone, found: PatchFile, path: str | Path) -> None:
+    """Make sure that a patch file is one of a DiT, or of this very model of diffusers.
+
+    Raises:
+        UserError: it is not.
+    """
+    if isinstance(backbone, Adapter):
+        check_identity(backbone.model, found.base, path)
+    elif isinstance(found.base, dict):
+        raise UserError(f"{path} is a patch of a {found.base.get('class')}, not of a DiT of dmp-lightning.")
+
+
+def _check_fingerprint(method: Method, base: object, path: str | Path) -> None:
     ours, rounded = (
         _otherwise(method.backbone, hash_tensors(method.base(), typed=True, dtype=kept))
         for kept in (None, torch.bfloat16)
@@ -105,13 +138,6 @@ def put_on(method: Method, found: PatchFile, path: str | Path, strength: float =
             f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
             f"({ours[:12]}...): load the weights of its base."
         )
-    expected = method.exported()
-    check_shapes(expected, tensors, path)
-    if strength != 1:
-        tensors = method.scale(tensors, strength)
-    for name, value in expected.items():
-        value.copy_(tensors[name])
-    return method
 
 
 def check_shapes(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | Path) -> None:

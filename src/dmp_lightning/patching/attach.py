@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dmp_lightning.backbones import Backbone
-from dmp_lightning.diffusion.ddpm import DDPM
+from torch import nn
+
+from dmp_lightning.backbones import Adapter, Family
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.agreement import usual_process
+from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of, uncompiled
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
@@ -16,31 +20,42 @@ BALANCE = {"importance": 1.0, "load": 1.0}
 
 
 def attach(
-    base: Backbone,
+    base: nn.Module,
     gate: str | Callable[..., Gate] = "linear",
     *,
+    grid: int | Sequence[int] | None = None,
     prompt_count: int | float | None = None,
     injection: str | Sequence[int] = "all",
     balance: Mapping[str, float] | str = BALANCE,
     position: str = "add",
     init: str = "zero",
     condition: str = "timestep",
-    process: DDPM | None = None,
+    process: Process | None = None,
+    family: Family | None = None,
 ) -> Patch:
     """Freeze `base` and put a new patch on it: a mixture of prompts (DMP), by default the paper's.
 
     Args:
+        base: a DiT of ours, or a model of diffusers: `pipeline.transformer`, `pipeline.unet`.
         gate: `linear` (the paper), `hard`, `sigmoid`, `mlp` or `constant`; or a class of gates, or `functools.partial`
-            of one: `partial(dmp.LinearGate, top_k=0.5)`.
+            of one: `partial(dmp.LinearGate, top_k=0.5)`. On a model of diffusers with fewer prompts than tokens,
+            weights have mean 1, unless `weight_scale` says otherwise.
+        grid: rows and columns of the prompts of a model of diffusers, or the side of a square; None for one prompt for
+            each token (the paper) up to 256 tokens, else 16.
         prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
             in all blocks, added, and zero at first, so that the model does not change before it is trained.
         balance, condition: see `methods.DMP`.
-        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas.
+        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas, or
+            for a `Flow` where the base predicts a velocity.
+        family: how a model is patched whose class is not known, see `docs/add_backbone.md`.
 
     Raises:
         UserError: an argument is unknown, or does not fit the base.
     """
+    base = uncompiled(base)
+    backbone = backbone_of(base, family)
     gate_about, own = describe_gate(gate)
+    process = process or usual_process(backbone)
     about = {
         "_target_": DMP,
         "_partial_": True,
@@ -51,26 +66,39 @@ def attach(
         "position": position,
         "init": init,
         "condition": condition,
-        "process": describe_process(process),
     }
-    return Patch(base, lambda: described(about, own)(backbone=base), process, about)
+    if isinstance(backbone, Adapter):
+        about |= {"grid": (cells := grid_of(backbone, grid)), "gate": for_grid(gate_about, own, backbone, cells)}
+    else:
+        about |= {"process": describe_process(process)} | ({} if grid is None else {"grid": grid})
+    return Patch(base, backbone, lambda: described(about, own)(backbone=backbone), process, about)
 
 
-def load(base: Backbone, path: str | Path, *, gates: Sequence[type[Gate]] = (), process: DDPM | None = None) -> Patch:
+def load(
+    base: nn.Module,
+    path: str | Path,
+    *,
+    gates: Sequence[type[Gate]] = (),
+    process: Process | None = None,
+    family: Family | None = None,
+) -> Patch:
     """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
 
     It can be trained further. A file does not hold what the gate's noise has learned: that starts from zero again.
 
     Args:
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
-        process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).
+        process: for `Patch.loss`; None for the file's, or that of `attach` where the file has none (plain prompt
+            tuning).
+        family: as `attach` takes it.
 
     Raises:
         MissingFileError: there is no such file.
         UserError: it is damaged, of another base, of a method that changes the base's weights, or describes something
             that is not known.
     """
-    path = Path(path)
+    path, base = Path(path), uncompiled(base)
     found = read_patch(path)
     own: Constructors = {qualified(gate): gate for gate in gates}
-    return Patch(base, lambda: from_file(base, path, found, own=own), process, found.about.get("method"))
+    backbone = backbone_of(base, family)
+    return Patch(base, backbone, lambda: from_file(backbone, path, found, own=own), process, found.about.get("method"))

@@ -13,7 +13,7 @@ import torch
 
 from dmp_lightning.backbones import Backbone
 from dmp_lightning.methods import Method
-from dmp_lightning.methods.patches import PatchFile, check_shapes, put_on
+from dmp_lightning.methods.patches import PatchFile, check_kind, check_shapes, put_on
 from dmp_lightning.patching.description import BETAS, DMP, GATES, METHODS, PARTS, PROCESS, PROCESSES, Constructors
 from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.patching.values import check_plain, fitting, short
@@ -36,6 +36,7 @@ def from_file(
     Raises:
         UserError: the file does not say how it was made, describes what is not known, or was made for another base.
     """
+    check_kind(backbone, found, path)
     settings = found.about.get("method")
     if settings is None:
         raise UserError(f"{path} does not name its method: export it with python -m dmp_lightning.export.")

@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Backbone
+from dmp_lightning.backbones import Adapter, Backbone, Place
 from dmp_lightning.condition import Condition
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.process import Process
 from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, Method, save_patch
 from dmp_lightning.methods.base import Pass
-from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.methods.patches import base_of
+from dmp_lightning.patching.agreement import check_agreement, usual_process
 from dmp_lightning.patching.objective import Loss, draw, draw_gates, loss_of
+from dmp_lightning.prompts import Mixture, WeightedPrompts
 from dmp_lightning.user_error import UserError
 
 
@@ -24,30 +26,42 @@ class Patch:
     """A patch on a base, from `attach` or `load`. Calling the base calls the patched model, until `remove`.
 
     Attributes:
-        base: the backbone; it is frozen. method: base and patch as one module, which trains nothing but the patch.
+        base: the model; it is frozen. method: base and patch as one module, which trains nothing but the patch.
         process: the diffusion process whose loss the patch is trained on.
     """
 
-    def __init__(self, base: Backbone, build: Callable[[], Method], process: Process | None, about: Any) -> None:
-        """For `attach` and `load`: `build` makes the method, whose description is `about`."""
-        flags = {name: each.requires_grad for name, each in base.named_parameters()}
-        self._flags: dict[str, bool] = base.attached_patches[0]._flags if base.attached_patches else flags
-        self._last: Pass | None = None
+    def __init__(
+        self, base: nn.Module, backbone: Backbone, build: Callable[[], Method], process: Process | None, about: Any
+    ) -> None:
+        """For `attach` and `load`: `build` makes the method on the `backbone` of `base`; its description is `about`."""
+        others: tuple[Patch, ...] = getattr(base, "attached_patches", ())
+        free = [each for each in base.parameters() if each.requires_grad]
+        self._free: list[nn.Parameter] = others[0]._free if others else free
+        self._last: Pass | Mixture | None = None
         self.base, self._about = base, about
         try:
-            method = build().to(next(base.parameters()).device)
+            method = build()
             if not isinstance(method, DMP):
                 raise UserError(
                     f"{method.label} has no prompts to attach: sample it with python -m dmp_lightning.sample."
                 )
+            method.mixture.to(next(base.parameters()).device)
+            self.method = method
+            known = process or method.process
+            with torch.device("cpu"):  # where schedules are, also for a base without memory (on `meta`)
+                self.process: Process = (
+                    known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
+                )
+            check_agreement(backbone, self.process)
+            if isinstance(backbone, Adapter):
+                backbone.join(self)
+            else:
+                self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
         except Exception:
-            self._thaw()
+            if not others:
+                self._thaw()
             raise
-        self.method = method
-        known = process or self.method.process
-        self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
-        self._hook = base.register_forward_pre_hook(self._enter, with_kwargs=True)
-        base.attached_patches = (*base.attached_patches, self)
+        base.attached_patches = (*others, self)  # type: ignore[assignment]
 
     def parameters_by_group(self) -> dict[str, list[nn.Parameter]]:
         """The patch's parameters by learning-rate group: `prompts` (1e-4 in the paper) and `gate` (1e-3)."""
@@ -62,7 +76,12 @@ class Patch:
 
         Returns:
             `total`, to call `backward()` on; its `parts` by name; and the loss of each of the `samples`.
+
+        Raises:
+            UserError: the base is a model of diffusers: call it, and add `auxiliary_losses` to a loss of your own.
         """
+        if isinstance(self.method.backbone, Adapter):
+            raise UserError("patch.loss is for a DiT: call this model, and add patch.auxiliary_losses() to your loss.")
         drawn = draw(self.method, self.process, x.shape, generator, x.device)
         return loss_of(self.method, self.process, x, condition, drawn)
 
@@ -73,8 +92,9 @@ class Patch:
             UserError: there was none.
         """
         if self._last is None:
-            raise UserError("There are no auxiliary losses: call base.train(), then the base, with gradients enabled.")
-        return self.method.auxiliary(self._last.prepared)
+            before = "" if isinstance(self.method.backbone, Adapter) else "call base.train(), then "
+            raise UserError(f"There are no auxiliary losses: {before}call the base, with gradients enabled.")
+        return self.method.auxiliary(self._last.prepared if isinstance(self._last, Pass) else self._last)
 
     @property
     def strength(self) -> int | float:
@@ -96,21 +116,40 @@ class Patch:
         Raises:
             UnwritableError: it cannot be written.
         """
-        save_patch(self.method.exported(), Path(path), fingerprint(self.base), about | {"method": self._about})
+        save_patch(self.method.exported(), Path(path), base_of(self.method), about | {"method": self._about})
 
     def remove(self) -> None:
         """Take the patch off: the base is as it was before, and takes gradients as before."""
-        self._hook.remove()
-        self.base.attached_patches = tuple(each for each in self.base.attached_patches if each is not self)
-        self._thaw()
+        backbone = self.method.backbone
+        if isinstance(backbone, Adapter):
+            backbone.leave(self)
+        else:
+            self._hook.remove()
+        left = tuple(each for each in self.base.attached_patches if each is not self)  # type: ignore[union-attr]
+        if left:
+            self.base.attached_patches = left  # type: ignore[assignment]
+        else:
+            del self.base.attached_patches
+            self._thaw()
 
     def _thaw(self) -> None:
-        if not self.base.attached_patches:
-            for name, parameter in self.base.named_parameters():
-                parameter.requires_grad_(self._flags[name])
+        for parameter in self._free:
+            parameter.requires_grad_(True)
+
+    def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> list[WeightedPrompts | None] | None:
+        """What the patch adds at each site in a pass of a model of diffusers, see `backbones.Adapter`."""
+        if self.strength == 0:
+            return None
+        held, training = next(self.method.mixture.parameters()), torch.is_grad_enabled()
+        if held.device != e.device:  # the model was moved, or a pipeline moves it for each call
+            self.method.mixture.to(e.device)
+        noise = draw_gates(self.method, len(e), None, e.device) if training else None
+        mixture = self.method.weigh(e.to(held.dtype), noise)
+        self._last = mixture if training else None
+        return self.method.additions(mixture, places)
 
     def _enter(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Let the patch at the tokens of this call of the base, unless the call is already one of its method's."""
+        """Let the patch at the tokens of this call of our DiT, unless the call is already one of its method's."""
         first = args[3] if len(args) > 3 else kwargs.get("enter")
         if self.strength == 0 or (isinstance(first, Pass) and first.includes(self.method)):
             return None

@@ -29,6 +29,8 @@ class Gate(nn.Module):
 
     noisy = False
     """Whether it takes noise in training."""
+    weight_scale = "sum"
+    """What the weights of a block sum to, or mean, see `total_weight`."""
     training_only: tuple[str, ...] = ()
 
     def forward(
@@ -59,7 +61,7 @@ class NoisyGate(Gate):
         if not 0 < top_k <= 1 or int(top_k * prompts) < 1:
             raise UserError(f"gate.top_k={top_k} of {prompts} prompts: choose a fraction from 1/{prompts} to 1.")
         self.k = int(top_k * prompts)
-        self.factor = total_weight(weight_scale, prompts)
+        self.weight_scale, self.factor = weight_scale, total_weight(weight_scale, prompts)
         self.noise = nn.Parameter(torch.zeros(width, prompts))
 
     def logits(self, e: Float[Tensor, "B D"], blocks: Float[Tensor, " L"]) -> Float[Tensor, "L B P"]:

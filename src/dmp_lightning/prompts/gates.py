@@ -77,7 +77,7 @@ class ConstantGate(Gate):
 
     def __init__(self, width: int, prompts: int, weight_scale: str = "sum") -> None:
         super().__init__()
-        self.prompts = prompts
+        self.prompts, self.weight_scale = prompts, weight_scale
         self.weight = total_weight(weight_scale, prompts) / prompts
 
     def forward(

@@ -24,10 +24,38 @@ class Mixture(NamedTuple):
     """
 
     gates: Gates
-    prompts: tuple[Float[Tensor, "P D"], ...]
+    prompts: tuple[Float[Tensor, "P2 D2"], ...]
 
 
-class MixtureOfPrompts(nn.Module):
+class Prompts(nn.Module):
+    """The prompts of the injected `blocks`, and the gate that weighs the `count` of them that a block has."""
+
+    position = "add"
+    blocks: list[int]
+    count: int
+    gate: Gate
+
+    @property
+    def noise_shape(self) -> tuple[int, int] | None:
+        """(injected blocks, P): the standard normal noise that one sample's gates take in training, if any."""
+        return (len(self.blocks), self.count) if self.gate.noisy else None
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """Parameters that are of no use after training."""
+        return tuple(f"gate.{name}" for name in self.gate.training_only)
+
+    def each(self) -> tuple[Float[Tensor, "P2 D2"], ...]:
+        """The prompts of each injected block."""
+        raise NotImplementedError
+
+    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
+        """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
+        gates = self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
+        return Mixture(gates, self.each())
+
+
+class MixtureOfPrompts(Prompts):
     """Prompts for the tokens that enter each injected block: `x <- x + gate(e, i) * prompts[i]`.
 
     Args:
@@ -62,25 +90,17 @@ class MixtureOfPrompts(nn.Module):
         self.position, self.grid, self.tokens = position, grid, grid[0] * grid[1]
         self.blocks = injected_blocks(injection, depth)
         wanted = counted(prompt_count, self.tokens)
-        count = fitting_count(wanted, grid) if position == "add" else prepended_count(wanted, self.tokens)
-        self.prompts = initial_prompts(init, len(self.blocks), count, width)
-        self.gate = gate(width=width, prompts=count)
-        self.training_only = tuple(f"gate.{name}" for name in self.gate.training_only)
-
-    @property
-    def noise_shape(self) -> tuple[int, int] | None:
-        """(injected blocks, P): the standard normal noise that one sample's gates take in training, if any."""
-        return (self.prompts.shape[0], self.prompts.shape[1]) if self.gate.noisy else None
+        self.count = fitting_count(wanted, grid) if position == "add" else prepended_count(wanted, self.tokens)
+        self.prompts = initial_prompts(init, len(self.blocks), self.count, width)
+        self.gate = gate(width=width, prompts=self.count)
 
     @property
     def cells(self) -> Grid | None:
         """Rows and columns of the prompts on the picture, several at one place counted once; None where prepended."""
-        return regions(self.grid)[min(self.prompts.shape[1], self.tokens)] if self.position == "add" else None
+        return regions(self.grid)[min(self.count, self.tokens)] if self.position == "add" else None
 
-    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
-        """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
-        gates = self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)
-        return Mixture(gates, self.prompts.unbind())
+    def each(self) -> tuple[Float[Tensor, "P D"], ...]:
+        return self.prompts.unbind()
 
     def inject(self, tokens: Float[Tensor, "B N D"], block: int, mixture: Mixture) -> Float[Tensor, "B N2 D"]:
         """Tokens as they enter `block`: with its weighted prompts, or as they are where it has none."""

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from lightning.pytorch.loggers import WandbLogger
 
 from dmp_lightning.methods import DMP
+from dmp_lightning.prompts import MixtureOfPrompts
 from dmp_lightning.runs.folder import EVIDENCE
 from dmp_lightning.tensors import save_tensors
 from dmp_lightning.training.hooks.frechet import Generation
@@ -71,7 +72,7 @@ class GateMap(NamedTuple):
     """
 
     weights: Float[np.ndarray, "L S P"]
-    timesteps: Int[np.ndarray, " S"]
+    timesteps: Num[np.ndarray, " S"]
     blocks: list[int]
     norms: Float[np.ndarray, "L P"]
     cells: tuple[int, int] | None
@@ -80,7 +81,7 @@ class GateMap(NamedTuple):
 def gate_map(module: DiffusionModule) -> GateMap | None:
     """The weights of the gate at evenly spread timesteps; None where the method has no gate."""
     method = module.method
-    if not isinstance(method, DMP):
+    if not (isinstance(method, DMP) and isinstance(method.mixture, MixtureOfPrompts)):
         return None
     timesteps = module.process.spread(SHOWN_TIMESTEPS)
     t = timesteps.to(module.device)
