@@ -50,6 +50,7 @@ def flow() -> Any:
 def small_vae(latent_channels: int = 4, levels: int = 2) -> nn.Module:
     return diffusers.AutoencoderKL(
         latent_channels=latent_channels,
+        shift_factor=0.1,
         block_out_channels=(4,) * levels,
         norm_num_groups=2,
         down_block_types=("DownEncoderBlock2D",) * levels,
