@@ -19,7 +19,7 @@ class Source(Protocol):
     """A patch, as the adapter sees it."""
 
     def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> Sequence[Addition | None] | None:
-        """What each site adds to its tokens, which lie at `places`, in a pass under the timestep embedding `e`.
+        """The addition to the tokens of each site, which lie at `places`, in a pass with the timestep embedding `e`.
 
         None where the patch takes no part in the pass.
         """
@@ -43,9 +43,10 @@ class Adapter(Backbone):
         super().__init__()
         self.model, self.family = model, family
         self.names = list(inspect.signature(type(model).forward).parameters)[1:]
+        self.lists = family.sites(model) if callable(family.sites) else family.sites
         self.sites: list[tuple[Sites, nn.Module]] = []
         self.owners: list[Any] = []
-        for sites in family.sites(model) if callable(family.sites) else family.sites:
+        for sites in self.lists:
             blocks = _part(model, sites.path)
             self.owners.append(_part(model, sites.path.rpartition(".")[0]))
             self.sites += [(sites, block) for block in blocks.children()]
@@ -129,10 +130,13 @@ class Adapter(Backbone):
         places = [_halved(place, sites.halvings) for sites, _ in self.sites]
         each = [source.additions(e[:samples], places) for source in self.sources]  # Qwen-Image embeds 0 behind them
         taking_part = [additions for additions in each if additions is not None]
+        images = {
+            each.path: each.image if isinstance(each.image, str) else each.image(self._call) for each in self.lists
+        }
         for site, (sites, _) in enumerate(self.sites):
             additions = tuple(found for part in taking_part if (found := part[site]) is not None)
-            image = sites.image if isinstance(sites.image, str) else sites.image(self._call)
-            self._spots[site].entering = Entering(additions, _count(places[site]), image) if additions else None
+            entering = Entering(additions, _count(places[site]), images[sites.path]) if additions else None
+            self._spots[site].entering = entering
         self._call = None
 
     def _end(self, model: nn.Module, _args: tuple[Any, ...], output: Any) -> None:

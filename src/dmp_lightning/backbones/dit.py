@@ -17,7 +17,7 @@ from dmp_lightning.user_error import UserError
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
 PREDICTS = {"epsilon_and_variance": 2, "epsilon": 1, "v": 1, "velocity": 1, "sit": 2}
-"""What a DiT may be trained to predict, and how many times the channels of its input it gives."""
+"""Predictions that a DiT may be trained for, and for each the output's channels as a multiple of the input's."""
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
 
 

@@ -16,7 +16,7 @@ from dmp_lightning.user_error import UserError
 
 
 class Process(NamedTuple):
-    """What a model is trained to predict (`epsilon`, `v` or `flow`), and the times that its call takes.
+    """The prediction that a model is trained for (`epsilon`, `v` or `flow`), and the times that its call takes.
 
     The times go from 0 to `last`, from clean to noise, or from noise to clean where they are `reversed`. With
     `learned_variance` the output has a second half. `sign` is -1 where a flow points from noise to data.

@@ -7,7 +7,6 @@ in float32 and for the same weights in bfloat16 or float16, and with a LoRA besi
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,12 @@ FREE = {"sample_size", "quantization_config"}
 
 
 def identity(model: nn.Module) -> dict[str, Any]:
-    """What a patch file says about its base, as plain values."""
+    """The description of a base in a patch file, as plain values."""
     return {
         "class": type(model).__name__,
         **_source(model),
         "config": _config(model),
-        "weights": {form: "".join(_hashes(model, form)) for form in FORMS},
+        "weights": _hashes(model),
     }
 
 
@@ -78,21 +77,26 @@ def _same(recorded: object, ours: dict[str, str], form: str) -> bool | None:
     return all(known) if known and there else None
 
 
-def _hashes(model: nn.Module, form: str) -> Iterator[str]:
-    """The hash of each parameter, in the order of the names that they have without a LoRA."""
+def _hashes(model: nn.Module) -> dict[str, str]:
+    """The hashes of all parameters by form, in the order of the names that they have without a LoRA."""
     named = {
         name.replace(".base_layer.", "."): value for name, value in model.named_parameters() if ".lora_" not in name
     }
-    for _, value in sorted(named.items()):
-        yield _hash(value.detach(), form)
+    some = [_some(value.detach()) for _, value in sorted(named.items())]
+    return {form: "".join(_hash(values, form) for values in some) for form in FORMS}
 
 
-def _hash(value: Tensor, form: str) -> str:
-    kept = str(value.dtype).removeprefix("torch.")
-    if type(value) is not Tensor or value.is_meta or kept not in ("float64", "float32", form):
+def _some(value: Tensor) -> Tensor | None:
+    """The numbers of a tensor that are hashed, on the CPU; None where it has none that can be read."""
+    if type(value) is not Tensor or value.is_meta:
+        return None
+    return value.flatten()[:: max(1, value.numel() // NUMBERS)][:NUMBERS].cpu()
+
+
+def _hash(some: Tensor | None, form: str) -> str:
+    if some is None or str(some.dtype).removeprefix("torch.") not in ("float64", "float32", form):
         return UNKNOWN
-    some = value.flatten()[:: max(1, value.numel() // NUMBERS)][:NUMBERS]
-    digest = hashlib.sha256(some.to(FORMS[form]).cpu().contiguous().view(torch.uint8).numpy().data)
+    digest = hashlib.sha256(some.to(FORMS[form]).contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:DIGITS]
 
 

@@ -1,4 +1,4 @@
-"""Models that look like a DiT and are none: by their names, their shapes, and how they were trained."""
+"""Recognising what the weights of a DiT predict, and weights that are not a DiT's, by names, shapes and training."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ from dmp_lightning.user_error import UserError
 log = logging.getLogger(__name__)
 
 OTHER = "its blocks are not a DiT's"
-FAMILIES = {  # by the names of weights, the first that fits
+UNSUPPORTED = {  # models by the names of weights, the first that fits
     r"\.mlp\.w12\.|^feat_rope|\.feat_rope": ("a LightningDiT", OTHER),
     r"^decoder_blocks\.|^mask_token$": ("a MaskDiT", OTHER),
     r"^(en_inblocks|en_outblocks|de_blocks|sideblocks)\.": ("an MDT", OTHER),
@@ -32,7 +32,7 @@ FLOW_NAME = re.compile(r"(?<![a-z])(sit|repa|lightningdit)(?![a-z])", re.IGNOREC
 PROJECTORS = "projectors."
 """How those weights of REPA's training begin that sampling does not use."""
 STATED = ("epsilon", "v", "velocity", "sit")
-"""What a user may say that weights predict."""
+"""Values of `backbone.predicts`."""
 LINEAR, PATCHES = "final_layer.linear.weight", "x_embedder.proj.weight"
 
 LAST, PROBES = {"velocity": 1.0}, 2  # time, else timestep 999, of pure noise, and on how much noise that is tried
@@ -45,16 +45,17 @@ def refuse_others(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: they are another model's; the sentence says which, and why it cannot be used.
     """
-    for pattern, (family, reason) in FAMILIES.items():
+    for pattern, (family, reason) in UNSUPPORTED.items():
         named = next((name for name in tensors if re.search(pattern, name)), None)
         if named is not None:
             raise UserError(f"{path} is {family} (it has the weight {named}): {reason}. This is not supported.")
 
 
 class Recognised(NamedTuple):
-    """What weights tell of their training: what they predict, as `DiT` takes it, and how one knows.
+    """What a file shows about its weights.
 
-    `single`: they give as many channels as they take.
+    `predicts` is as `DiT` takes it, None where the file does not show it; `hint` says how it shows. With `single` the
+    model gives as many channels as it takes.
     """
 
     predicts: str | None
@@ -62,7 +63,7 @@ class Recognised(NamedTuple):
     single: bool
 
     def stated(self, path: str | Path, predicts: str | None) -> str:
-        """What a DiT of these weights predicts: as the user says, or else as the weights do.
+        """The `predicts` of a DiT with these weights: the user's if given, else that of the file.
 
         Raises:
             UserError: nobody says it, or the user says something unknown.
@@ -76,7 +77,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> Recognised:
-    """What the weights in a file predict, by their names and shapes, and by how they were trained.
+    """Find out what the weights in a file predict, from their names and shapes, and from how they were trained.
 
     Args:
         path: of the file, whose name is a hint. tensors: the weights by name. content: of the file, where a checkpoint

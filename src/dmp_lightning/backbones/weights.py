@@ -50,8 +50,8 @@ def load_weights(
     under names like `ema`, `model` or `state_dict`, with the prefixes of DDP, torch.compile or a LightningModule, which
     are taken off; an index of shards; or a folder in diffusers' format. The log says what was taken. `part` chooses
     between several sets of weights; by default the averaged one is taken. `labels` says what becomes of a class table
-    of another size, see `fit_labels`; `predicts` what they predict, if
-    the user knows better than the file: `epsilon`, `v`, `velocity` or `sit`.
+    of another size, see `fit_labels`. `predicts` says what they predict, if the user knows
+    better than the file: `epsilon`, `v`, `velocity` or `sit`.
 
     Raises:
         MissingFileError: there is no such file.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dmp_lightning.diffusion.process import Losses, Output, Process, Samples
+from dmp_lightning.diffusion.schedulers import REFUSALS
 from dmp_lightning.user_error import UserError
 
 TIMES = ("uniform", "logit_normal")
@@ -86,7 +87,7 @@ class Flow(Process):
         try:
             scheduler = build(num_train_timesteps=STEPS, **options)
             scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
-        except (ValueError, TypeError, NotImplementedError) as error:  # each scheduler has its own way to refuse
+        except REFUSALS as error:
             raise UserError(
                 f"sampler.scheduler does not sample a flow ({error}): choose sampler=flow_euler."
             ) from error

@@ -12,6 +12,8 @@ from dmp_lightning.user_error import UserError
 
 LEAST = 2.0**-24
 """What diffusers puts for a signal of zero, by which its solvers divide."""
+REFUSALS = (ValueError, TypeError, NotImplementedError)
+"""Errors by which schedulers refuse their options: each has its own way."""
 
 
 def prepared(
@@ -45,7 +47,7 @@ def prepared(
             raise UserError(f"{type(scheduler).__name__} chooses its own timesteps: set sampler.respaced=false for it.")
     except UserError:
         raise
-    except (ValueError, TypeError, NotImplementedError) as error:  # each scheduler has its own way to refuse
+    except REFUSALS as error:
         raise UserError(f"sampler.scheduler does not take these options: {error}") from error
     return scheduler
 

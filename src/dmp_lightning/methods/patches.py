@@ -97,14 +97,15 @@ def load_patch(method: Method, path: str | Path, strength: float = 1.0) -> Metho
         UserError: it is damaged, made for another base, or its tensors do not fit the method; or this one has no
             strength.
     """
-    return put_on(method, read_patch(path), path, strength)
+    found = read_patch(path)
+    check_kind(method.backbone, found, path)
+    return put_on(method, found, path, strength)
 
 
 @torch.no_grad()
 def put_on(method: Method, found: PatchFile, path: str | Path, strength: float = 1.0) -> Method:
-    """As `load_patch`, of a file that was read."""
+    """As `load_patch`, of a file that was read and has passed `check_kind`."""
     tensors = found.tensors
-    check_kind(method.backbone, found, path)
     if not isinstance(method.backbone, Adapter):
         _check_fingerprint(method, found.base, path)
     expected = method.exported()
