@@ -230,7 +230,7 @@ def test_prepended_prompts_are_all_or_nothing() -> None:
     patch = moved(dmp.attach(base(), position="prepend"))
     patch.strength = 0
     assert torch.equal(output(patch.base), output(base()))
-    with pytest.raises(dmp.UserError, match=r"strength=0\.5: prepended prompts are all or nothing"):
+    with pytest.raises(dmp.UserError, match=r"strength=0\.5: prepended prompts cannot be scaled"):
         patch.strength = 0.5
 
 
@@ -294,7 +294,7 @@ def test_a_gate_of_ones_own_is_given_by_the_caller_not_by_the_file(tmp_path: Pat
     [
         ({"gate": "liner"}, "gate='liner' is unknown: choose constant, hard, linear, mlp, sigmoid, or give"),
         ({"gate": lambda width, prompts: dmp.LinearGate(width, prompts)}, "is unknown: choose constant, hard"),
-        ({"gate": partial(dmp.LinearGate, top_k="half")}, r"method\.gate\.top_k=half is of the wrong type"),
+        ({"gate": partial(dmp.LinearGate, top_k="half")}, r"method\.gate\.top_k=half has the wrong type"),
         ({"prompt_count": 7}, r"prompt_count=7 does not fit 16 tokens"),
         ({"balance": {"importance": 1.0}}, r"balance=.* choose released, or weights of importance and load"),
         ({"process": dmp.DDPM(dmp.linear_betas(), lambda snr: snr)}, "whose loss_weight is constant, min_snr or p2"),

@@ -86,8 +86,8 @@ WRONG: dict[str, dict[str, str]] = {
         "method.balance=[1,2]": "Cannot merge",
         "method.injection=[0,1.5]": "all, first:n, last:n, every:n, first:1/2, or a list",
         "method.injection=first": "all, first:n, last:n, every:n, first:1/2, or a list",
-        "method.prompt_count=0": "a whole number, or times the tokens as 0.25 or 2.0, or null.",
-        "method.prompt_count=tokens/4": "a whole number, or times the tokens as 0.25 or 2.0, or null.",
+        "method.prompt_count=0": "a whole number, or a multiple of the tokens such as 0.25 or 2.0, or null.",
+        "method.prompt_count=tokens/4": "a whole number, or a multiple of the tokens such as 0.25 or 2.0, or null.",
         "method.position=before": "add or prepend.",
         "method.init=null": "zero, normal or xavier.",
         "method.condition=true": "timestep, timestep_and_label or log_snr.",
@@ -216,17 +216,17 @@ def test_other_forms_of_a_value_are_taken(command: str, typed: str) -> None:
 
 
 BROKEN = {
-    "name=${foo}": "name=${foo} refers to what is not there",
-    "seed=${seed}": "seed=${seed} cannot be worked out",
+    "name=${foo}": "name=${foo} refers to a missing key",
+    "seed=${seed}": "seed=${seed} cannot be resolved",
     "recipe.max_steps=${foo:}": "Unsupported interpolation type foo",
-    "recipe.max_steps=${oc.env:NO_SUCH_VARIABLE}": "recipe.max_steps=${oc.env:NO_SUCH_VARIABLE} cannot be worked out",
+    "recipe.max_steps=${oc.env:NO_SUCH_VARIABLE}": "recipe.max_steps=${oc.env:NO_SUCH_VARIABLE} cannot be resolved",
     "recipe.max_steps=???": "recipe.max_steps is missing (???)",
     "~recipe.optimizer": "recipe.optimizer is missing",
     "~sampler.steps": "sampler.steps is missing",
     "~data.train.train": "data.train.train is missing",
-    "+recipe.optimizer.foo=1": "recipe.optimizer.foo is nothing that torch.optim.AdamW takes",
+    "+recipe.optimizer.foo=1": "torch.optim.AdamW has no argument foo (recipe.optimizer.foo): ",
     "+trainer.precison=3": "did you mean precision?",
-    "+evaluation.foo=3": "evaluation.foo is nothing that evaluations take",
+    "+evaluation.foo=3": "evaluation.foo has no effect on evaluations",
     "budget.seconds=3": "The config has no budget.seconds: there is nothing in budget.",
     "+name=3": "An item is already at 'name'.",
 }

@@ -15,8 +15,8 @@ from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
-FLOW = "it is trained by flow matching and predicts a velocity, where training here wants a DiT's epsilon"
-OTHER = "its blocks are other ones"
+FLOW = "it is trained by flow matching and predicts a velocity, but training here needs epsilon"
+OTHER = "its blocks are not a DiT's"
 FAMILIES = {  # by the names of weights, the first that fits
     r"^projectors\.": ("a SiT trained with REPA", FLOW),
     r"\.mlp\.w12\.|^feat_rope|\.feat_rope": ("a LightningDiT", FLOW),
@@ -31,7 +31,7 @@ FAMILIES = {  # by the names of weights, the first that fits
 }
 FLOW_ARGUMENT = "path_type"  # of SiT's and REPA's training, kept in their checkpoints
 FLOW_NAME = re.compile(r"(?<![a-z])(sit|repa|lightningdit)(?![a-z])", re.IGNORECASE)
-ANYWAY = "If it does predict epsilon, say so with backbone.predicts=epsilon."
+ANYWAY = "If it does predict epsilon, set backbone.predicts=epsilon."
 
 
 LAST_STEP, PROBES = 999, 2  # where a trained model predicts nearly its input, and on how much noise that is tried
@@ -51,12 +51,11 @@ def refuse_others(path: Path, tensors: Mapping[str, Tensor], content: Mapping[st
     for pattern, (family, reason) in FAMILIES.items():
         named = next((name for name in tensors if re.search(pattern, name)), None)
         if named is not None:
-            raise UserError(f"{path} is {family}, as its {named} says: {reason}. It is not supported.")
+            raise UserError(f"{path} is {family} (it has the weight {named}): {reason}. This is not supported.")
     linear, patches = tensors.get("final_layer.linear.weight"), tensors.get("x_embedder.proj.weight")
     if linear is not None and patches is not None and len(linear) == patches[0].numel():
         raise UserError(
-            f"{path} predicts as many channels as it takes, a DiT twice as many, with its variance: it is a SiT, or a "
-            "DiT that was trained with learn_sigma=False, and not supported."
+            f"{path} predicts no variance, so it is a SiT or a DiT with learn_sigma=False: neither is supported."
         )
     if predicts == "epsilon":
         return
@@ -64,9 +63,9 @@ def refuse_others(path: Path, tensors: Mapping[str, Tensor], content: Mapping[st
         raise UserError(f"backbone.predicts={predicts} is not supported: choose epsilon, or null.")
     hint = _hint(path, content)
     if hint is None and linear is not None and patches is not None and _lacks_variance(linear, patches):
-        hint = "the half of final_layer.linear that gives a DiT's variance is zero, as SiT leaves it"
+        hint = "the half of final_layer.linear for the variance is zero, as in a SiT"
     if hint is not None:
-        raise UserError(f"{path} is a SiT's ({hint}): {FLOW}. {ANYWAY}")
+        raise UserError(f"{path} seems to hold a SiT ({hint}): {FLOW}. {ANYWAY}")
 
 
 def _hint(path: Path, content: Mapping[str, Any]) -> str | None:
@@ -105,10 +104,8 @@ def check_prediction(backbone: Backbone, path: str | Path) -> None:
     if not predicted.any():
         return
     found = float(functional.cosine_similarity(predicted.flatten(), x.flatten(), dim=0))
-    about = (
-        f"of noise at timestep {LAST_STEP} it predicts what correlates by {found:.2f} with that noise, near 1 is right"
-    )
+    about = f"correlation with pure noise at timestep {LAST_STEP}: {found:.2f}, expected about 1"
     if found < WRONG:
-        raise UserError(f"{path} does not predict epsilon ({about}): is it a SiT's? {FLOW}.")
+        raise UserError(f"{path} does not predict epsilon ({about}). It may be a SiT, which is not supported.")
     if found < SURE:
-        log.warning("%s hardly predicts epsilon (%s): is it trained, and a DiT's?", path, about)
+        log.warning("%s predicts epsilon poorly (%s): check that it is a trained DiT.", path, about)

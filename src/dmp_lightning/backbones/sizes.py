@@ -59,8 +59,8 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
         told = ", ".join(f"{key}={found}" for key, (found, _) in other.items())
         wanted = ", ".join(f"backbone.model.{key}={value}" for key, (_, value) in other.items())
         raise UserError(
-            f"{file} has {told}, the backbone needs {wanted} as configured: set backbone=from_file, which takes them "
-            "from the file, or backbone.model as the file has it."
+            f"{file} has {told}, but the config has {wanted}: set backbone=from_file, which reads the sizes from the "
+            "file, or change backbone.model."
         )
 
 
@@ -102,7 +102,7 @@ def _sizes(path: str, part: str | None) -> dict[str, Any]:
         sizes["input_size"] = config["sample_size"]
     missing = {"width", "depth", "input_size", "rows"} - sizes.keys()
     if missing:
-        raise UserError(f"{found.file} is no DiT: its weights do not tell {' and '.join(sorted(missing))}.")
+        raise UserError(f"{found.file} is not a DiT: its weights do not show {' and '.join(sorted(missing))}.")
     heads = config.get("num_attention_heads")
     return sizes if heads is None else sizes | {"heads": heads}
 

@@ -22,13 +22,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LABEL_TABLE = "y_embedder.embedding_table.weight"
 POSITIONS = "pos_embed"
 FREQUENCIES = {
-    "release": "the release's, which public weights were trained with. Diffusers' own class computes others: "
+    "release": "the release's, with which public weights were trained. Diffusers' own class computes others: "
     "backbone.model.timestep_frequencies=diffusers.",
-    "diffusers": "diffusers' own. The release's, which public weights were trained with, are others: "
+    "diffusers": "diffusers' own. Public weights were trained with the release's: "
     "backbone.model.timestep_frequencies=release.",
 }
 LABELS_REMEDY = (
-    "Set backbone.model.num_classes and class_dropout_prob as the file has it (a null label takes a row), or "
+    "Set backbone.model.num_classes and class_dropout_prob to those of the file (a null label takes a row), or "
     "backbone.labels=reinit for new classes."
 )
 
@@ -114,27 +114,33 @@ def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
 def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
-        raise UserError(f"{file} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
+        raise UserError(
+            f"{file} lacks {_some(missing)}, which the configured backbone needs: choose another backbone or file."
+        )
     if unexpected:
-        raise UserError(f"{file} holds {_some(unexpected)}, which the configured backbone does not have.")
+        raise UserError(
+            f"{file} has {_some(unexpected)}, which the configured backbone lacks: choose another backbone or file."
+        )
     for key, value in expected.items():
         if value.shape != found[key].shape:
             remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
             raise UserError(
-                f"{file}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}.{remedy}"
+                f"{file}: {key} has shape {tuple(found[key].shape)}, but the backbone needs {tuple(value.shape)}."
+                f"{remedy}"
             )
         if not found[key].is_floating_point() or not found[key].isfinite().all():
-            raise UserError(f"{file}: {key} holds {found[key].dtype} or numbers that are not finite: choose another.")
+            kind = _short(found[key].dtype)
+            raise UserError(f"{file}: {key} ({kind}) does not hold finite floating-point numbers: choose another file.")
     if POSITIONS in expected:
         off = (found[POSITIONS].float() - expected[POSITIONS].float()).abs().max().item()
         if off > ROUNDED:
-            log.warning("%s has positions of its own (up to %.3g from a DiT's): they are kept.", file, off)
+            log.warning("%s has other position embeddings than a DiT (by up to %.3g). They are used.", file, off)
 
 
 def _remarks(found: Found, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    said = [f"{found.weights.prefix} taken off the names"] if found.weights.prefix else []
+    said = [f"removed {found.weights.prefix} from the names"] if found.weights.prefix else []
     if found.weights.unused:
-        said.append(f"{found.weights.unused:,} other tensors left out")
+        said.append(f"ignored {found.weights.unused:,} other tensor{'s' * (found.weights.unused > 1)}")
     if found.others:
         said.append(f"it also holds {', '.join(found.others)}: choose with backbone.part")
     types = {value.dtype for value in tensors.values()} - {value.dtype for value in expected.values()}

@@ -40,7 +40,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     check_accelerator(config)
     patch = None if config.patch is None else Path(config.patch)
     if patch is None and config.strength != 1:
-        raise UserError(f"strength={config.strength} is a patch's: set patch to the file of one.")
+        raise UserError(f"strength={config.strength} needs a patch: set patch=FILE or run=FOLDER.")
     source, backbone, held = build_together(
         lambda: build(config.data.train),
         lambda: build_backbone(config),

@@ -46,7 +46,7 @@ def train(config: DictConfig) -> dict[str, float]:
         check_settings(checkpoint, read_checkpoint(checkpoint), config)
     lock = claim(config, run_dir, checkpoint)
     if checkpoint is not None:
-        log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
+        log.info("Resuming %s from %s.", run_dir, checkpoint.name)
     promise(lambda: _how_to_go_on(config, next(reversed(saved_in(run_dir)), checkpoint)))
     try:
         with Interruption() as interruption:
@@ -94,7 +94,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
 
 def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
     again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
-    return f"\nInterrupted. To go on: {again}"  # below the bar of progress
+    return f"\nInterrupted. To resume: {again}"  # below the bar of progress
 
 
 def describe(method: Method) -> None:

@@ -39,13 +39,15 @@ def guide(
         raise UserError(f"evaluation.guidance.channels={channels!r} is unknown: choose first_three or all.")
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise UserError(f"evaluation.guidance.interval={list(interval)}: give its start and its end, from 0 to 1.")
+        raise UserError(
+            f"evaluation.guidance.interval={list(interval)}: give a start and an end from 0 to 1, in order."
+        )
     if guidance_scale == 1:
         return model
     if null is None:
         raise UserError(
-            f"evaluation.guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was "
-            "trained without: set evaluation.guidance.guidance_scale=1."
+            f"evaluation.guidance.guidance_scale={guidance_scale} needs a null label, which this model lacks: set "
+            "evaluation.guidance.guidance_scale=1."
         )
 
     def guided(x: Float[Tensor, "B C H W"], t: Num[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:

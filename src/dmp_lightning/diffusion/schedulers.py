@@ -39,7 +39,7 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
     except UserError:
         raise
     except (ValueError, TypeError, NotImplementedError) as error:  # each scheduler has its own way to refuse
-        raise UserError(f"sampler.scheduler does not take such options: {error}") from error
+        raise UserError(f"sampler.scheduler does not take these options: {error}") from error
     return scheduler
 
 

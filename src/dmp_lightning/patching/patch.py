@@ -93,7 +93,7 @@ class Patch:
     @strength.setter
     def strength(self, value: int | float) -> None:
         if self.method.mixture.position == "prepend" and value not in (0, 1):
-            raise UserError(f"strength={value}: prepended prompts are all or nothing, choose 0 or 1.")
+            raise UserError(f"strength={value}: prepended prompts cannot be scaled, choose 0 or 1.")
         self.method.strength = value
 
     def save(self, path: str | Path, **about: Any) -> None:

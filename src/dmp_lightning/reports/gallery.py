@@ -132,7 +132,9 @@ def _alike(found: Sequence[tuple[Run, Gates]], warnings: list[str]) -> list[Gate
         if (gates.blocks, gates.norms.shape) == (first.blocks, first.norms.shape):
             kept.append(gates)
         else:
-            warnings.append(f"{run.where}: its gates are left out, they are not those of {found[0][0].where}.")
+            warnings.append(
+                f"{run.where}: its gates are left out: they have other blocks or prompts than {found[0][0].where}."
+            )
     return kept
 
 

@@ -31,7 +31,8 @@ class Results:
 
     `base`, `measure` and `method` say what was measured: runs are compared by them alone. `sweep` is the name of the
     sweep that the run belongs to, `axes` its values on the axes of that sweep. `config` is the whole config, resolved,
-    in plain containers, and `seeds` names each seed that was used. `metrics` maps each model to its numbers by name.
+    in plain containers, and `seeds` names each seed that was used, or the list of several. `metrics` maps each model to
+    its numbers by name.
     `versions`, `commit`, `machine` and `command` come from `provenance`.
     """
 
@@ -42,7 +43,7 @@ class Results:
     sweep: str | None
     axes: dict[str, Any]
     config: dict[str, Any]
-    seeds: dict[str, int]
+    seeds: dict[str, Any]
     metrics: dict[str, Any]
     versions: dict[str, str]
     commit: str
@@ -142,19 +143,19 @@ def record_of(content: Any) -> Results:
         UserError: it is no record of this schema, lacks a field, or has one of another type.
     """
     if not isinstance(content, dict) or "schema" not in content:
-        raise UserError("is not the record of a run, it has no `schema`")
+        raise UserError("is not the record of a run (no `schema`)")
     if type(content["schema"]) is not int or content["schema"] != SCHEMA:
         raise UserError(f"is not in results schema {SCHEMA}, which this version reads")
     held = {key: value for key, value in content.items() if key != "schema"}
     names = {field.name for field in fields(Results)}
     if names != held.keys():
         wrong = ", ".join(sorted(names ^ held.keys()))
-        raise UserError(f"lacks, or has without need, the fields {wrong[:200]}")
+        raise UserError(f"has missing or unknown fields: {wrong[:200]}")
     trained = isinstance(held["metrics"], dict) and "final" in held["metrics"]
     try:
         check(RunRecord if trained else OtherRecord, held)
     except ValueError as error:
-        raise UserError(f"is not the record of a run, {error}") from error
+        raise UserError(f"is not the record of a run ({error})") from error
     said = {"base": SaidBase, "measure": SaidMeasure, "method": SaidMethod}
     return Results(**held | {part: _said(kind, held[part]) for part, kind in said.items()})
 

@@ -30,7 +30,9 @@ from dmp_lightning.commands.checks.kinds import (
 PARTIAL = constant(True, why="as it is built later")
 BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
 INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
-PROMPT_COUNT = Kind("a whole number, or times the tokens as 0.25 or 2.0", number(0, 1_000_000, above=True).take)
+PROMPT_COUNT = Kind(
+    "a whole number, or a multiple of the tokens such as 0.25 or 2.0", number(0, 1_000_000, above=True).take
+)
 """As it is: 2 is two prompts, 2.0 two for each token."""
 LABEL = integer()
 
