@@ -122,9 +122,7 @@ def fit(
         trainer.validate(module, datamodule=data, verbose=False)
 
 
-def export(
-    module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig, found: dict[str, Any]
-) -> None:
+def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig, found: dict[str, Any]) -> None:
     """Write what was trained as safetensors; with EMA its averages, and the last weights beside them.
 
     Args:
