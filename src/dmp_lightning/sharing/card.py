@@ -76,7 +76,9 @@ def _usage(base: Mapping[str, Any], repo: str | None, ours: str) -> str:
         lines = ['base = dmp.load_base("WEIGHTS")  # the file of the DiT that it was trained on', "base"]
     else:
         revision = str(base.get("revision"))
-        pinned = f', revision="{revision}"' if re.fullmatch("[0-9a-f]{40}", revision) and repo == base["repo"] else ""
+        pinned = (
+            f', revision="{revision}"' if re.fullmatch("[0-9a-f]{40}", revision) and repo == base.get("repo") else ""
+        )
         part = "unet" if str(base.get("class")).startswith("UNet") else "transformer"
         name = repo or "FOLDER_OF_THE_BASE"
         lines = [f'pipeline = diffusers.DiffusionPipeline.from_pretrained("{name}"{pinned})', f"pipeline.{part}"]
