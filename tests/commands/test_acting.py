@@ -26,6 +26,8 @@ IDLE = {
         "method.balance.load=2": "with gate.top_k=1 all prompts are active",
         "gate=sigmoid method.balance.load=2": "with gate=SigmoidGate all prompts are active",
         "method.process={loss_weight:null}": "only method.condition=log_snr reads it",
+        "diffusion=flow sampler=flow_euler loss_weight=min_snr": "this diffusion has no weight of the loss",
+        "diffusion=flow diffusion.std=2": "only diffusion.times=logit_normal reads it",
         "+recipe.learning_rates.own=3": "method=DMP reads only",
     },
     "sample": {

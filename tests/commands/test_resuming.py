@@ -59,13 +59,13 @@ REFUSED = {
     "recipe.learning_rates.prompts=1e-5": r"recipe\.learning_rates\.prompts was 0\.01, now 1e-05",
     "recipe.optimizer.weight_decay=0.1": r"recipe\.optimizer\.weight_decay was 0\.0, now 0\.1",
     "+recipe.optimizer.betas=[0.8,0.9]": r"recipe\.optimizer\.betas was None, now \[0\.8, 0\.9\]",
-    "recipe.optimizer._target_=torch.optim.SGD": r"recipe\.optimizer\._target_ is torch\.optim\.AdamW there",
-    COSINE: r"recipe\.lr_scheduler is None there",
+    "recipe.optimizer._target_=torch.optim.SGD": r"recipe\.optimizer\._target_ was torch\.optim\.AdamW, now",
+    COSINE: r"recipe\.lr_scheduler was None, now",
     "recipe.ema_decay=0.9": r"recipe\.ema_decay was None, now 0\.9",
     "recipe.max_steps=3": r"recipe\.max_steps=3: .* has already done 4 steps",
     "diffusion=cosine": r"diffusion\.betas\._target_ was .*linear_betas, now .*cosine_betas",
-    "loss_weight=min_snr": r"min_snr here",
-    "gate=linear": r"method\.gate\.\S+ is",
+    "loss_weight=min_snr": r"now \S+min_snr",
+    "gate=linear": r"method\.gate\.\S+ was",
     "method.condition=timestep_and_label": r"method\.condition was timestep, now timestep_and_label",
     "method.prompt_count=4": r"method\.prompt_count was \S+, now 4",
     "trainer.precision=bf16-mixed": r"trainer\.precision was 32-true, now bf16-mixed",
@@ -75,7 +75,7 @@ REFUSED = {
     "evaluation.seed=1": r"evaluation\.seed was 0, now 1",
     "evaluation.samples=9": r"evaluation\.samples was 8, now 9",
     "sampler.steps=3": r"sampler\.steps was 2, now 3",
-    "features=digits_classifier": r"features\._target_ is .*Pixels there",
+    "features=digits_classifier": r"features\._target_ was .*Pixels, now",
 }
 
 

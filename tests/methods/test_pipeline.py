@@ -74,8 +74,15 @@ def test_guidance_without_a_null_label_is_refused(tmp_path: Path) -> None:
         pipeline(LABELS, 2.0)
 
 
-def test_a_base_that_is_not_square_is_refused() -> None:
-    sizes = {"in_channels": 4, "patch_size": 2, "width": 8, "depth": 1, "heads": 1}
-    wide = DiT(input_size=(4, 8), **sizes, num_classes=1, class_dropout_prob=0.0)
-    with pytest.raises(ValueError, match="draws squares, but this base 4x8"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_size": (4, 8)}, "draws squares, but this base 4x8"),
+        ({"predicts": "sit"}, "needs epsilon and variance, but this base predicts velocity"),
+    ],
+)
+def test_a_base_that_the_pipeline_cannot_draw_is_refused(changes: dict, message: str) -> None:
+    sizes = {"input_size": 8, "in_channels": 4, "patch_size": 2, "width": 8, "depth": 1, "heads": 1} | changes
+    wide = DiT(**sizes, num_classes=1, class_dropout_prob=0.0)
+    with pytest.raises(ValueError, match=message):
         to_pipeline(Frozen(wide), DDIMScheduler(), vae())

@@ -67,7 +67,7 @@ def process(**changes: Any) -> Any:
 
 
 def test_what_a_file_may_name_is_what_a_config_may_build() -> None:
-    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|schedule|weighting))\."
+    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|flow|schedule|weighting))\."
     trusted = {name for name in TRUSTED if re.match(homes, name)}
     assert set().union(description.METHODS, *description.PARTS.values()) == trusted
 
@@ -89,6 +89,7 @@ def test_what_earlier_versions_wrote_is_built_as_today() -> None:
         *(["method=dmp", f"gate={name}"] for name in GATES),
         ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2.0"],
         ["method=dmp", "method.condition=log_snr", "diffusion=cosine"],
+        *(["method=dmp", f"diffusion={name}"] for name in ("flow", "v", "scaled_linear")),
         ["method=dmp", "method.prompt_count=4", "method.injection=first:1/2", "+gate.weight_scale=mean"],
     ],
     ids=" ".join,
@@ -106,8 +107,9 @@ def test_what_runs_write_is_built_as_their_configs_build_it(overrides: list[str]
     for name, value in expected.state_dict().items():
         assert torch.equal(method.state_dict()[name], value)
     if overrides[0] == "method=dmp":
-        t = torch.arange(1000)
+        t = expected.process.spread(1000)
         assert torch.equal(method.process.log_snr(t), expected.process.log_snr(t))
+        assert method.process.predicts == expected.process.predicts
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -124,6 +126,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no gate": ({key: value for key, value in GOOD.items() if key != "gate"}, "method lacks gate"),
     "an empty gate": (GOOD | {"gate": None}, r"method\.gate=None has the wrong type"),
     "another process": (GOOD | {"process": {"_target_": MARK}}, r"method\.process\._target_=.* is not known here"),
+    "a flow of text": (
+        GOOD | {"process": {"_target_": "dmp_lightning.diffusion.flow.Flow", "shift": "3"}},
+        r"method\.process\.shift=3 has the wrong type",
+    ),
     "a process of text": (GOOD | {"process": "ddpm"}, r"method\.process is not a diffusion process"),
     "a part of a process": (GOOD | {"process": BETAS}, r"method\.process\._target_=.* is not known here"),
     "another schedule": (process(betas={"_target_": MARK}), r"process\.betas\._target_=.* is not known here"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.positions import ROUNDED
-from dmp_lightning.backbones.recognise import refuse_others
+from dmp_lightning.backbones.recognise import LINEAR, PROJECTORS, check_recognised, recognise, refuse_others
 from dmp_lightning.backbones.sizes import compare_sizes
 from dmp_lightning.backbones.weight_sets import Found, read_weights
 from dmp_lightning.user_error import UserError
@@ -31,6 +31,10 @@ LABELS_REMEDY = (
     "Set backbone.model.num_classes and class_dropout_prob to those of the file (a null label takes a row), or "
     "backbone.labels=reinit for new classes."
 )
+OUTPUT_REMEDY = (
+    "Set ++backbone.model.predicts to what it predicts: epsilon_and_variance or sit, with two channels for each of the "
+    "input's, or epsilon, v or velocity, with one."
+)
 
 
 def load_weights(
@@ -46,7 +50,8 @@ def load_weights(
     under names like `ema`, `model` or `state_dict`, with the prefixes of DDP, torch.compile or a LightningModule, which
     are taken off; an index of shards; or a folder in diffusers' format. The log says what was taken. `part` chooses
     between several sets of weights; by default the averaged one is taken. `labels` says what becomes of a class table
-    of another size, see `fit_labels`; `predicts` of weights that seem to be a SiT's, see `refuse_others`.
+    of another size, see `fit_labels`; `predicts` what they predict, if
+    the user knows better than the file: `epsilon`, `v`, `velocity` or `sit`.
 
     Raises:
         MissingFileError: there is no such file.
@@ -61,8 +66,10 @@ def load_weights(
         tensors, name = diffusers_format.convert(tensors), "diffusers' format"
         log.info("Timestep frequencies: %s", FREQUENCIES[getattr(backbone, "timestep_frequencies", "release")])
         tensors[POSITIONS] = expected[POSITIONS]
-    refuse_others(file, tensors, found.content, predicts)
+    refuse_others(file, tensors)
     compare_sizes(file, tensors, backbone)
+    check_recognised(file, recognise(file, tensors, found.content), backbone, predicts)
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(PROJECTORS)}
     if LABEL_TABLE in tensors:
         null_row = backbone.null_label is not None
         tensors[LABEL_TABLE] = fit_labels(tensors[LABEL_TABLE], labels, backbone.num_classes, null_row)
@@ -123,7 +130,7 @@ def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, T
         )
     for key, value in expected.items():
         if value.shape != found[key].shape:
-            remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
+            remedy = {LABEL_TABLE: f" {LABELS_REMEDY}", LINEAR: f" {OUTPUT_REMEDY}"}.get(key, "")
             raise UserError(
                 f"{file}: {key} has shape {tuple(found[key].shape)}, but the backbone needs {tuple(value.shape)}."
                 f"{remedy}"

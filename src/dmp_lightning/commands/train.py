@@ -12,7 +12,7 @@ from dmp_lightning.commands.about import about_patch, losses
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.commands.checks.preflight import check_trainer, fingerprints, preflight, read_checkpoint
+from dmp_lightning.commands.checks.preflight import check_loss, check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
 from dmp_lightning.commands.cli import resume_command
 from dmp_lightning.commands.earlier import begin, settings_of
@@ -82,6 +82,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
 
     control_module = build_module(config, control, base)
     measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
+    check_loss(config, measured.loss)
     label = config.label or method.label + (", EMA" if ema else "")
     rows = [Measured(control.label if method.trained() else label, control.label, control.size, measured)]
     describe(method)

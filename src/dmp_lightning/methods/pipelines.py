@@ -50,6 +50,11 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
         channels, side, columns = method.backbone.sample_shape
         if side != columns:
             raise UserError(f"Diffusers' DiT pipeline draws squares, but this base {side}x{columns}: use Sampler.")
+        if method.backbone.predicts not in (None, "epsilon_and_variance"):
+            raise UserError(
+                f"Diffusers' DiT pipeline needs epsilon and variance, but this base predicts "
+                f"{method.backbone.predicts}: use Sampler."
+            )
         self.register_to_config(
             sample_size=side, in_channels=channels, out_channels=2 * channels, num_classes=method.backbone.num_classes
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from dmp_lightning.backbones import Adapter, Family
-from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.agreement import usual_process
 from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of, uncompiled
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.hub import patch_file
@@ -30,7 +31,7 @@ def attach(
     position: str = "add",
     init: str = "zero",
     condition: str = "timestep",
-    process: DDPM | None = None,
+    process: Process | None = None,
     family: Family | None = None,
 ) -> Patch:
     """Freeze `base` and put a new patch on it: a mixture of prompts (DMP), by default the paper's.
@@ -45,7 +46,8 @@ def attach(
         prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
             in all blocks, added, and zero at first, so that the model does not change before it is trained.
         balance, condition: see `methods.DMP`.
-        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas.
+        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas, or
+            for a `Flow` where the base predicts a velocity.
         family: how a model is patched whose class is not known, see `docs/add_backbone.md`.
 
     Raises:
@@ -54,6 +56,7 @@ def attach(
     base = uncompiled(base)
     backbone = backbone_of(base, family)
     gate_about, own = describe_gate(gate)
+    process = process or usual_process(backbone)
     about = {
         "_target_": DMP,
         "_partial_": True,
@@ -77,7 +80,7 @@ def load(
     path: str | Path,
     *,
     gates: Sequence[type[Gate]] = (),
-    process: DDPM | None = None,
+    process: Process | None = None,
     family: Family | None = None,
 ) -> Patch:
     """Put a patch, saved by `Patch.save` or by the command `train`, onto its base.
@@ -88,7 +91,8 @@ def load(
         path: a patch file; a folder with `patch.safetensors`; or a repository of the hub, `USER/REPO` or
             `USER/REPO@REVISION`, which is taken from the hub's cache if it is there.
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
-        process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).
+        process: for `Patch.loss`; None for the file's, or that of `attach` where the file has none (plain prompt
+            tuning).
         family: as `attach` takes it.
 
     Raises:

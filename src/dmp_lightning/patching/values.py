@@ -73,4 +73,6 @@ def short(value: object) -> str:
 
 
 def _is_schedule(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 1 and len(value) > 0 and bool(((value > 0) & (value < 1)).all())
+    if not isinstance(value, Tensor) or value.ndim != 1 or not len(value):
+        return False
+    return bool((value > 0).all() and (value[:-1] < 1).all() and value[-1] <= 1)

@@ -64,7 +64,7 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
     count, steps, prompts = weights.shape
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "gate_weights": (np.floating, (count, steps, prompts)),
-        "gate_timesteps": (np.integer, (steps,)),
+        "gate_timesteps": (np.number, (steps,)),
         "gate_blocks": (np.integer, (count,)),
         "prompt_norms": (np.floating, (count, prompts)),
     }

@@ -144,6 +144,15 @@ def _of_condition(config: DictConfig, key: str) -> str | None:
     return None
 
 
+def _of_the_process(config: DictConfig, key: str) -> str | None:
+    """A weight of the loss, where the process has none, and the normal of times that are drawn uniformly."""
+    if within(key, "loss_weight") and "loss_weight" not in config.diffusion:
+        return "this diffusion has no weight of the loss, leave it out or choose diffusion=linear"
+    if key in ("diffusion.mean", "diffusion.std") and config.diffusion.get("times") == "uniform":
+        return "only diffusion.times=logit_normal reads it, set that too"
+    return None
+
+
 def _trained(config: DictConfig) -> tuple[str, ...] | None:
     package, _, name = str(config.method._target_).rpartition(".")
     if not package.startswith("dmp_lightning.methods"):
@@ -165,7 +174,16 @@ def _gate(config: DictConfig) -> str | None:
 
 Rule = Callable[[DictConfig, str], str | None]
 _OF_COMMANDS: dict[str, tuple[Rule, ...]] = {
-    "train": (_of_gates, _of_rates, _of_balance, _of_condition, _of_guidance, _of_the_base, _of_unknown),
+    "train": (
+        _of_gates,
+        _of_rates,
+        _of_balance,
+        _of_condition,
+        _of_the_process,
+        _of_guidance,
+        _of_the_base,
+        _of_unknown,
+    ),
     "export": (_of_gates, _of_balance, _of_condition, _of_the_base),
     "encode": (_of_encoding,),
     "sample": (_of_sampling, _of_guidance, _of_the_base),

@@ -61,7 +61,8 @@ SOMETIMES: dict[str, Kind] = {
     "backbone.model.class_dropout_prob": FRACTION,
     "backbone.model.timestep_frequencies": choice("release", "diffusers"),
     "backbone.model.input_size": either_of(COUNT, list_of(COUNT, count=2)),
-    "backbone.predicts": optional(choice("epsilon")),
+    "backbone.model.predicts": choice("epsilon_and_variance", "epsilon", "v", "velocity", "sit"),
+    "backbone.predicts": optional(choice("epsilon", "v", "velocity", "sit")),
     **{
         f"backbone.model.{name}": COUNT
         for name in ("in_channels", "patch_size", "width", "depth", "heads", "num_classes")
@@ -77,6 +78,17 @@ SOMETIMES: dict[str, Kind] = {
     "features.source": mapping("the arguments of a data set"),
     "features.shape": list_of(COUNT, count=3),
     "features.weights": MAYBE_PATH,
+    "diffusion.betas": mapping("a noise schedule"),
+    "diffusion.loss_weight": mapping("one of loss_weight=..."),
+    "diffusion.betas.end": number(0, 1, above=True, below=True),
+    "diffusion.betas.snr_shift": POSITIVE,
+    "diffusion.betas.start": number(0, 1, above=True, below=True),
+    "diffusion.betas.zero_terminal": BOOLEAN,
+    "diffusion.mean": number(),
+    "diffusion.predicts": choice("epsilon_and_variance", "epsilon", "v"),
+    "diffusion.shift": POSITIVE,
+    "diffusion.std": POSITIVE,
+    "diffusion.times": choice("uniform", "logit_normal"),
     "loss_weight.gamma": WEIGHT,
     "loss_weight.k": WEIGHT,
     "sampler.respaced": BOOLEAN,

@@ -13,6 +13,7 @@ from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
+POOR = 1.5  # a loss: a model that always predicts zero has 1, or 1 more than the data's variance for a velocity
 NEEDED = 2  # samples at least, to know their spread
 FOLLOWING = {"max_steps": "max_steps", "val_check_interval": "validate_every"}
 """Options of the trainer that are those of the recipe."""
@@ -114,6 +115,19 @@ def check_optimiser(module: DiffusionModule) -> None:
             module.configure_optimizers()
         except (TypeError, ValueError, RuntimeError) as error:  # each of them has its own way to refuse
             raise UserError(f"recipe.optimizer or recipe.lr_scheduler cannot be built: {error}.") from error
+
+
+def check_loss(config: DictConfig, loss: float) -> None:
+    """Warn of a base whose validation loss says that it models other data, or another process, than configured.
+
+    What the tensors of a velocity do not tell, such as its direction, shows here.
+    """
+    if config.backbone.weights is not None and loss > POOR:
+        log.warning(
+            "The base's validation loss is %.3g, and a trained base is below 1: check that diffusion, "
+            "backbone.model.predicts and the data are those of its training.",
+            loss,
+        )
 
 
 def read_checkpoint(checkpoint: Path) -> dict:

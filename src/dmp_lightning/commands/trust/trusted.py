@@ -16,9 +16,9 @@ OURS = """
 backbones.DiT
 data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
 data.stream.DiffusionData data.synthetic.SyntheticLatents
-diffusion.ddpm.DDPM diffusion.sampler.Sampler diffusion.schedule.cosine_betas
-diffusion.schedule.linear_betas diffusion.weighting.constant diffusion.weighting.min_snr
-diffusion.weighting.p2
+diffusion.ddpm.DDPM diffusion.flow.Flow diffusion.sampler.Sampler diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas diffusion.schedule.scaled_linear_betas
+diffusion.weighting.constant diffusion.weighting.min_snr diffusion.weighting.min_snr_v diffusion.weighting.p2
 metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
 metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
 methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
@@ -42,8 +42,9 @@ MultiStepLR OneCycleLR PolynomialLR SequentialLR StepLR
 
 SAMPLERS = """
 DDIMScheduler DDPMScheduler DEISMultistepScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
-EulerAncestralDiscreteScheduler EulerDiscreteScheduler HeunDiscreteScheduler KDPM2AncestralDiscreteScheduler
-KDPM2DiscreteScheduler LMSDiscreteScheduler PNDMScheduler SASolverScheduler UniPCMultistepScheduler
+EulerAncestralDiscreteScheduler EulerDiscreteScheduler FlowMatchEulerDiscreteScheduler HeunDiscreteScheduler
+KDPM2AncestralDiscreteScheduler KDPM2DiscreteScheduler LMSDiscreteScheduler PNDMScheduler SASolverScheduler
+UniPCMultistepScheduler
 """
 
 TRUSTED = frozenset(
