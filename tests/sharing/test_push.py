@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import OfflineModeIsEnabled
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -59,7 +59,7 @@ def test_the_patch_of_a_run_is_shared_with_its_results_and_pictures(run: tuple[P
     row = next(line for line in card.text.splitlines() if line.startswith("| held-out loss"))
     change = [float(text.replace("−", "-")) for text in re.findall(r"[+−][\d.]+", row)]
     expected = [final["loss_difference"][end] for end in ("mean", "low", "high")]
-    assert change == pytest.approx(expected, rel=0.05, abs=1e-6)
+    assert change == pytest.approx(expected, abs=0.06 * (expected[2] - expected[1]) / 2)  # two digits of it
     assert f"{final['loss']:.4g}" in row
     for name in ("samples.png", "gates.png"):
         assert f"]({name})" in card.text
@@ -210,24 +210,24 @@ def test_the_upload_is_huggingface_hubs(monkeypatch: pytest.MonkeyPatch) -> None
     def upload(self: object, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
         told.update(files=names(Path(folder_path)), repo_id=repo_id, card=ModelCard.load(folder_path / "README.md"))
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create)
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload)
+    monkeypatch.setattr(HfApi, "create_repo", create)
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
     assert dmp.push_to_hub(dmp.attach(base()), "me/patch", private=True, base_model="you/dit") == "https://hub/me/patch"
     assert (told["repo"], told["repo_id"], told["private"], told["exist_ok"]) == ("me/patch", "me/patch", True, True)
     assert told["files"] == {"patch.safetensors", "README.md"}
     assert told["card"].data.base_model == "you/dit"
 
     def refuse(*_: object, **__: object) -> None:
-        raise huggingface_hub.errors.OfflineModeIsEnabled("no network")
+        raise OfflineModeIsEnabled("no network")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", refuse)
+    monkeypatch.setattr(HfApi, "upload_folder", refuse)
     with pytest.raises(dmp.UserError, match=r"me/patch cannot be written \(no network\): log in with hf auth login"):
         dmp.push_to_hub(dmp.attach(base()), "me/patch")
 
 
 def test_what_the_file_says_is_a_result_only_if_it_is_numbers(tmp_path: Path) -> None:
     patch = dmp.attach(base())
-    change = {"mean": -0.02, "low": -0.03, "high": -0.01}
+    change = {"mean": -0.02, "low": -0.035, "high": -0.005}
     training = {"loss_before": 0.5, "loss_after": 0.48, "loss_change": change}
     for number, (said, shown) in enumerate(
         [
@@ -239,5 +239,5 @@ def test_what_the_file_says_is_a_result_only_if_it_is_numbers(tmp_path: Path) ->
         patch.save(tmp_path / f"{number}.safetensors", training=said)
         dmp.push_to_hub(tmp_path / f"{number}.safetensors", "me/patch", folder=tmp_path / str(number))
         text = (tmp_path / str(number) / "README.md").read_text()
-        assert ("| held-out loss | 0.5 | 0.48 | −0.020 [−0.030, −0.010] |" in text) == shown
+        assert ("| held-out loss | 0.5 | 0.48 | −0.020 [−0.035, −0.005] |" in text) == shown
         assert ("came without a measurement" in text) != shown
