@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmp_lightning.backbones.base import Backbone
-from dmp_lightning.backbones.families import Family, Grid, Place, Sites
+from dmp_lightning.backbones.families import Family
+from dmp_lightning.backbones.layouts import Grid, Place, Sites
 from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
 from dmp_lightning.user_error import UserError
 
