@@ -117,10 +117,10 @@ def _said(training: Mapping[str, Any]) -> list[str]:
     """What the patch file itself says: it may say anything."""
     change = training.get("loss_change")
     ends = [change.get(end) for end in Interval._fields] if isinstance(change, dict) else []
-    numbers = [training.get("loss_before"), training.get("loss_after"), *ends]
+    numbers: list[Any] = [training.get("loss_before"), training.get("loss_after"), *ends]
     if len(numbers) != 5 or not all(_is_number(value) for value in numbers):
         return []
-    return [_row("held-out loss", numbers[0], numbers[1], Interval(*map(float, ends)))]
+    return [_row("held-out loss", numbers[0], numbers[1], Interval(*numbers[2:]))]
 
 
 def _is_number(value: object) -> bool:
