@@ -48,13 +48,14 @@ def flow() -> Any:
     return diffusers.FlowMatchEulerDiscreteScheduler()
 
 
-def small_vae() -> nn.Module:
+def small_vae(latent_channels: int = 4, levels: int = 2) -> nn.Module:
     return diffusers.AutoencoderKL(
-        latent_channels=4,
-        block_out_channels=(4, 4),
+        latent_channels=latent_channels,
+        shift_factor=0.1,
+        block_out_channels=(4,) * levels,
         norm_num_groups=2,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
     )
 
 

@@ -111,5 +111,6 @@ def test_a_record_with_any_field_of_another_kind_spoils_no_report(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # 4,104 reports
 def test_all_fields_with_all_values(tmp_path: Path) -> None:
     check_mutations(tmp_path, every=1)
