@@ -191,7 +191,7 @@ def test_files_of_others_and_other_methods_are_refused(tmp_path: Path) -> None:
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "README.md").write_text("mine")
-    with pytest.raises(dmp.UserError, match=r"out holds files that are not ours \(README\.md\)"):
+    with pytest.raises(dmp.UserError, match=r"out holds files that dmp-lightning did not write \(README\.md\)"):
         dmp.push_to_hub(dmp.attach(base()), "me/patch", folder=tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "mine"
     about = {"method": {"_target_": "dmp_lightning.methods.FullFinetune"}}
