@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dmp_lightning.patching.objective import Loss
     from dmp_lightning.patching.patch import Patch
     from dmp_lightning.prompts import ConstantGate, Gate, Gates, HardGate, LinearGate, MLPGate, SigmoidGate
+    from dmp_lightning.sharing.push import push_to_hub
     from dmp_lightning.user_error import UserError
 
     __version__: str
@@ -50,6 +51,7 @@ __all__ = [
     "linear_betas",
     "load",
     "load_base",
+    "push_to_hub",
     "scaled_linear_betas",
 ]
 
@@ -69,6 +71,7 @@ _HOMES = {
     "load": "patching.attach",
     "Loss": "patching.objective",
     "Patch": "patching.patch",
+    "push_to_hub": "sharing.push",
     "UserError": "user_error",
 }
 """Where names come from, the gates from `prompts`: each is imported when it is first used, because torch is slow to."""

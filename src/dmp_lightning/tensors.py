@@ -17,21 +17,34 @@ if TYPE_CHECKING:
 
 BLANK = "0" * DIGITS
 """Stands in the place of a checksum while it is computed."""
+HASH = "modelspec.hash_sha256"
+"""The key of metadata that takes `0x` and the SHA-256 of all tensors as the file holds them, without its header."""
 
 
-def save_tensors(tensors: Mapping[str, "Tensor"], path: Path, about: Mapping[str, Any] | None = None) -> None:
+def save_tensors(
+    tensors: Mapping[str, "Tensor"],
+    path: Path,
+    about: Mapping[str, Any] | None = None,
+    shown: Mapping[str, str] | None = None,
+) -> None:
     """Write tensors as safetensors, with `about` as JSON and a checksum of the whole file in the metadata.
+
+    Args:
+        shown: more metadata, each text under its own key, for other programs; `HASH` is added to it.
 
     Raises:
         OSError: it cannot be written.
     """
     from safetensors.torch import save_file  # torch is slow to import, and reports do without it
 
-    # Under one key: safetensors writes several in an order of chance, and equal tensors would be different files.
     metadata = {"about": json.dumps({CHECKSUM: BLANK, **(about or {})}, sort_keys=True)}
+    if shown:
+        metadata |= {**shown, HASH: f"0x{BLANK}"}
     with replacing(path) as temporary:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata)
         with temporary.open("rb+") as file:
+            if shown:
+                _finish_header(file)
             found = _place(file)
             assert found is not None  # it is in the metadata
             checksum = _blanked_checksum(file, found[0])
@@ -88,6 +101,21 @@ def hash_tensors(
         digest.update(f"{name} {tuple(value.shape)}{f' {value.dtype}' if typed else ''}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _finish_header(file: BinaryIO) -> None:
+    """Give the metadata its `HASH`, and the order of its names: safetensors writes it in an order of chance."""
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    header["__metadata__"] = dict(sorted((header["__metadata__"] | {HASH: f"0x{digest.hexdigest()}"}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= size  # the rest is filled with spaces, as safetensors does
+    file.seek(8)
+    file.write(text.ljust(size))
 
 
 def _place(file: BinaryIO) -> tuple[int, bytes] | None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from dmp_lightning.commands.about import about_patch
 from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.checks.preflight import read_checkpoint
 from dmp_lightning.commands.trust.trusted import build
@@ -35,9 +36,7 @@ def export(config: DictConfig) -> Path:
         raise UserError(f"{path} was trained on another base: set backbone.weights to its base.")
     method = build(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
-    settings = OmegaConf.to_container(config.method, resolve=True)
-    about = {"method": settings, "name": config.name, "seed": config.seed, "step": checkpoint["global_step"]}
-    save_patch(method.exported(), output, base, about)
+    save_patch(method.exported(), output, base, about_patch(config, method, checkpoint["global_step"]))
     print(f"{output}: {method.label}, {method.size:,} parameters, of a base with SHA-256 {base[:12]}...")
     return output
 

@@ -2,11 +2,13 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from dmp_lightning.commands.about import about_patch, losses
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
@@ -87,7 +89,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     if method.trained():
         fit(trainer, module, data, evaluation, checkpoint, config.compile)
         rows.append(Measured(label, method.label, method.size, evaluation.outcome()))
-        export(module, ema, run_dir, config)
+        export(module, ema, run_dir, config, losses(measured, evaluation.outcome()))
     return summarise(config, rows, evaluation, backbone, data, trainer, run_dir)
 
 
@@ -121,15 +123,21 @@ def fit(
         trainer.validate(module, datamodule=data, verbose=False)
 
 
-def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig) -> None:
-    """Write what was trained as safetensors; with EMA its averages, and the last weights beside them."""
+def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: DictConfig, found: dict[str, Any]) -> None:
+    """Write what was trained as safetensors; with EMA its averages, and the last weights beside them.
+
+    Args:
+        found: the losses of what was measured, to be said in the file: with EMA, of the averages.
+    """
     if not module.trainer.is_global_zero:
         return
-    about = {"method": OmegaConf.to_container(config.method, resolve=True), "name": config.name, "seed": config.seed}
+    method, about = module.method, about_patch(config, module.method, module.trainer.global_step)
+    measured = about | {"training": about["training"] | found}
     if ema is None:
-        save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+        save_patch(method.exported(), run_dir / "patch.safetensors", module.base, measured)
         return
-    save_patch(module.method.exported(), run_dir / "patch_raw.safetensors", module.base, about)
+    raw = about | {"training": about["training"] | {"ema_decay": None}}
+    save_patch(method.exported(), run_dir / "patch_raw.safetensors", module.base, raw)
     ema.swap(module)
-    save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
+    save_patch(method.exported(), run_dir / "patch.safetensors", module.base, measured)
     ema.swap(module)

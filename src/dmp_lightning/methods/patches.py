@@ -14,6 +14,7 @@ from dmp_lightning.backbones import Adapter, Backbone
 from dmp_lightning.backbones.identity import check_identity, identity
 from dmp_lightning.files import CHECKSUM
 from dmp_lightning.methods.base import Method
+from dmp_lightning.methods.modelspec import modelspec
 from dmp_lightning.tensors import check_tensors, hash_tensors, save_tensors
 from dmp_lightning.user_error import MissingFileError, UserError
 
@@ -34,12 +35,14 @@ def _otherwise(backbone: nn.Module, found: str) -> str:
 def base_of(method: Method) -> str | dict[str, Any]:
     """What a patch file says about its base: the `fingerprint` of a DiT, the `identity` of a model of diffusers."""
     backbone = method.backbone
-    return identity(backbone.model) if isinstance(backbone, Adapter) else fingerprint(backbone)
+    if not isinstance(backbone, Adapter):
+        return fingerprint(backbone)
+    return identity(backbone.model) | {"process": backbone.family.process._asdict()}
 
 
 def save_patch(tensors: dict[str, Tensor], path: Path, base: str | dict[str, Any], about: dict) -> None:
     """Write `tensors` (as `Method.exported` gives them) with `base`, see `base_of`, and `about` as metadata."""
-    save_tensors(tensors, path, about | {"base": base})
+    save_tensors(tensors, path, about | {"base": base}, modelspec(base, about))
 
 
 class PatchFile(NamedTuple):

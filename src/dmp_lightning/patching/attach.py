@@ -11,6 +11,7 @@ from dmp_lightning.methods import read_patch
 from dmp_lightning.patching.agreement import usual_process
 from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of, uncompiled
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
+from dmp_lightning.patching.hub import patch_file
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
 from dmp_lightning.prompts import Gate
@@ -82,22 +83,24 @@ def load(
     process: Process | None = None,
     family: Family | None = None,
 ) -> Patch:
-    """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
+    """Put a patch, saved by `Patch.save` or by the command `train`, onto its base.
 
     It can be trained further. A file does not hold what the gate's noise has learned: that starts from zero again.
 
     Args:
+        path: a patch file; a folder with `patch.safetensors`; or a repository of the hub, `USER/REPO` or
+            `USER/REPO@REVISION`, which is taken from the hub's cache if it is there.
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
         process: for `Patch.loss`; None for the file's, or that of `attach` where the file has none (plain prompt
             tuning).
         family: as `attach` takes it.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: there is no such file or repository.
         UserError: it is damaged, of another base, of a method that changes the base's weights, or describes something
             that is not known.
     """
-    path, base = Path(path), uncompiled(base)
+    path, base = patch_file(path), uncompiled(base)
     found = read_patch(path)
     own: Constructors = {qualified(gate): gate for gate in gates}
     backbone = backbone_of(base, family)
