@@ -86,7 +86,7 @@ def test_without_trust_an_example_is_refused(tmp_path: Path) -> None:
     # Hydra can set the environment of a job from its config: too late for that.
     result = command(tmp_path, [*arguments, "+hydra.job.env_set={DMP_TRUSTED: mygates}"], prepare=partial(typed, ""))
     assert result.code == 1
-    assert "gate._target_=mygates.CosineGate is nothing that a config may build" in result.stderr
+    assert "A config may not build gate._target_=mygates.CosineGate" in result.stderr
     assert "set DMP_TRUSTED to its package" in result.stderr
     assert not (tmp_path / "executed").exists()
 
@@ -141,7 +141,7 @@ def test_a_stopped_run_says_how_to_go_on_with_a_folder_of_ones_own(tmp_path: Pat
     arguments = ["--config-dir", "myconf", "+experiment=few_prompts", *TINY]
     stopped = command(tmp_path, arguments, prepare=Crash("training step", 2, signal.SIGTERM).arm)
     assert stopped.code == 128 + signal.SIGTERM, stopped.stderr
-    (line,) = re.findall(r"To go on: python -m dmp_lightning.train (.*)", stopped.stderr)
+    (line,) = re.findall(r"To resume: python -m dmp_lightning.train (.*)", stopped.stderr)
     resumed = command(tmp_path, shlex.split(line))
     assert resumed.code == 0, resumed.stderr
     assert list(tmp_path.rglob("results.json"))

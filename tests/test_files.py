@@ -112,7 +112,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", [*BAD_NAMES, ["a"], {}])
 def test_any_other_name_is_refused(name: object) -> None:
-    with pytest.raises(ValueError, match=r"sweep\.name=.* cannot be part of a path: choose up to 100 letters"):
+    with pytest.raises(ValueError, match=r"sweep\.name=.* cannot be the name of a folder: use up to 100 letters"):
         component(name, "sweep.name")
 
 
@@ -131,7 +131,8 @@ def test_a_folder_is_free_if_it_is_new_empty_or_ours(tmp_path: Path) -> None:
     for name in ("metrics.csv", "other.log", "b", "c"):
         (tmp_path / "a" / name).touch()
     with pytest.raises(
-        TakenError, match=r"a holds files that are not ours \(b, c, metrics\.csv and 1 more\): choose ano"
+        TakenError,
+        match=r"a holds files that dmp-lightning did not write \(b, c, metrics\.csv and 1 more\): choose ano",
     ):
         check()
     (tmp_path / "a" / "ours").touch()

@@ -189,6 +189,36 @@ def test_what_is_saved_is_loaded_and_is_what_commands_sample(options: dict, tmp_
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
 
+def flow_base() -> dmp.DiT:
+    model = base()
+    model.predicts = "velocity"
+    return model
+
+
+@pytest.mark.parametrize("process", [None, dmp.Flow("logit_normal", mean=0.2, std=0.7, shift=2.0)])
+def test_a_base_that_predicts_a_velocity_is_trained_as_a_flow(process: dmp.Flow | None, tmp_path: Path) -> None:
+    patch = moved(dmp.attach(flow_base(), condition="log_snr", process=process))
+    patch.save(tmp_path / "x.safetensors")
+    loaded = dmp.load(flow_base(), tmp_path / "x.safetensors")
+    expected = (process or dmp.Flow()).options
+    assert patch.process.options == loaded.process.options == expected
+    with torch.no_grad():
+        for name in patch.method.training_only:
+            patch.method.get_parameter(name).zero_()
+    losses = [each.loss(X, LABELS, torch.Generator().manual_seed(0)).total for each in (patch, loaded)]
+    assert torch.equal(*losses)
+
+
+def test_a_process_of_another_prediction_is_refused() -> None:
+    model = flow_base()
+    with pytest.raises(dmp.UserError, match=r"base predicts velocity, .* epsilon_and_variance: choose .*dmp\.Flow\(\)"):
+        dmp.attach(model, process=dmp.DDPM(dmp.linear_betas()))
+    assert not model.attached_patches
+    with pytest.raises(dmp.UserError, match=r"base predicts epsilon_and_variance, .* predict v"):
+        dmp.attach(base(), process=dmp.DDPM(dmp.linear_betas(), predicts="v"))
+    dmp.attach(base(), process=dmp.DDPM(dmp.linear_betas(), predicts="epsilon"))  # its variance is of no use there
+
+
 def test_a_patch_of_the_command_line_is_loaded(tmp_path: Path) -> None:
     path = patch_of_digits(tmp_path)
     model = dmp.load_base(DIGITS, heads=2)
@@ -230,7 +260,7 @@ def test_prepended_prompts_are_all_or_nothing() -> None:
     patch = moved(dmp.attach(base(), position="prepend"))
     patch.strength = 0
     assert torch.equal(output(patch.base), output(base()))
-    with pytest.raises(dmp.UserError, match=r"strength=0\.5: prepended prompts are all or nothing"):
+    with pytest.raises(dmp.UserError, match=r"strength=0\.5: prepended prompts cannot be scaled"):
         patch.strength = 0.5
 
 
@@ -294,10 +324,10 @@ def test_a_gate_of_ones_own_is_given_by_the_caller_not_by_the_file(tmp_path: Pat
     [
         ({"gate": "liner"}, "gate='liner' is unknown: choose constant, hard, linear, mlp, sigmoid, or give"),
         ({"gate": lambda width, prompts: dmp.LinearGate(width, prompts)}, "is unknown: choose constant, hard"),
-        ({"gate": partial(dmp.LinearGate, top_k="half")}, r"method\.gate\.top_k=half is of the wrong type"),
+        ({"gate": partial(dmp.LinearGate, top_k="half")}, r"method\.gate\.top_k=half has the wrong type"),
         ({"prompt_count": 7}, r"prompt_count=7 does not fit 16 tokens"),
         ({"balance": {"importance": 1.0}}, r"balance=.* choose released, or weights of importance and load"),
-        ({"process": dmp.DDPM(dmp.linear_betas(), lambda snr: snr)}, "whose loss_weight is constant, min_snr or p2"),
+        ({"process": dmp.DDPM(dmp.linear_betas(), lambda snr: snr)}, "whose loss_weight is one of constant, min_snr"),
     ],
 )
 def test_a_mistake_is_told_and_leaves_the_base_as_it_was(options: dict, said: str) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dmp_lightning.backbones.from_file import load_base
     from dmp_lightning.condition import Condition
     from dmp_lightning.diffusion.ddpm import DDPM
-    from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas
+    from dmp_lightning.diffusion.flow import Flow
+    from dmp_lightning.diffusion.schedule import cosine_betas, linear_betas, scaled_linear_betas
     from dmp_lightning.patching.attach import attach, load
     from dmp_lightning.patching.objective import Loss
     from dmp_lightning.patching.patch import Patch
@@ -30,6 +31,7 @@ __all__ = [
     "ConstantGate",
     "DiT",
     "Family",
+    "Flow",
     "Gate",
     "Gates",
     "HardGate",
@@ -47,6 +49,7 @@ __all__ = [
     "linear_betas",
     "load",
     "load_base",
+    "scaled_linear_betas",
 ]
 
 _HOMES = {
@@ -58,7 +61,9 @@ _HOMES = {
     "Condition": "condition",
     "DDPM": "diffusion.ddpm",
     "cosine_betas": "diffusion.schedule",
+    "Flow": "diffusion.flow",
     "linear_betas": "diffusion.schedule",
+    "scaled_linear_betas": "diffusion.schedule",
     "attach": "patching.attach",
     "load": "patching.attach",
     "Loss": "patching.objective",

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 def main(config: "DictConfig") -> None:
     """Encode, or check what was encoded; torch is imported only now, as a misspelt key does not need it."""
     if (config.source is None) == (config.verify is None):
-        raise UserError("Say where the images are with source=, or which latents to check with verify=.")
+        raise UserError("Set either source= to the images to encode, or verify= to the latents to check.")
     from dmp_lightning.data.encode.job import encode, verify
 
     if config.verify is not None:
         verify(config.verify)
         return
     options = ("labels", "resolution", "shard_mb", "batch_size", "workers", "on_error")
-    promise(lambda: "\nInterrupted. The same command goes on; what was being encoded is encoded again.")
+    promise(lambda: "\nInterrupted. The same command resumes; unfinished shards are encoded again.")
     encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
 
 

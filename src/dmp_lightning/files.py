@@ -80,12 +80,12 @@ def read_json(path: Path) -> Any:
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DamagedError(f"{path} is not JSON ({error})") from error
+        raise DamagedError(f"{path} is not valid JSON ({error})") from error
     name, value = next(iter(content.items()), ("", None)) if isinstance(content, dict) else ("", None)
     if isinstance(value, str) and len(value) == DIGITS:  # the checksum, also where its own name is damaged
         del content[name]
         if (name, value) != (CHECKSUM, _json_checksum(content)):
-            raise DamagedError(f"{path} is damaged or was edited, its checksum is another")
+            raise DamagedError(f"{path} is damaged or was edited (its checksum does not match)")
     return content
 
 

@@ -21,8 +21,8 @@ def component(name: object, key: str) -> str:
     text = str(name)
     if not re.fullmatch(COMPONENT, text):
         raise UserError(
-            f"{key}={text!r} cannot be part of a path: choose up to 100 letters, digits, spaces and any of _.+=@,()-, "
-            "the first a letter, a digit or _, and the last no space or dot."
+            f"{key}={text!r} cannot be the name of a folder: use up to 100 letters, digits, spaces and _.+=@,()-, "
+            "starting with a letter, digit or _ and not ending in a space or dot."
         )
     return text
 
@@ -40,7 +40,9 @@ def check_free(folder: Path, is_ours: Callable[[Path], bool], remedy: str, ignor
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in ignored)
     if names and not is_ours(folder):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise TakenError(f"{folder} holds files that are not ours ({', '.join(names[:3])}{more}): {remedy}")
+        raise TakenError(
+            f"{folder} holds files that dmp-lightning did not write ({', '.join(names[:3])}{more}): {remedy}"
+        )
 
 
 class TakenError(UserError):

@@ -28,12 +28,12 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise UserError(f"the key {twice[:40]!r} stands twice in one place")
+        raise UserError(f"the key {twice[:40]!r} appears twice")
     return found
 
 
 def _refuse(name: str) -> None:
-    raise UserError(f"{name} is no number in JSON")
+    raise UserError(f"{name} is not allowed")
 
 
 def _check(content: Any) -> None:

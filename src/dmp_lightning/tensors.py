@@ -68,7 +68,7 @@ def check_tensors(path: Path) -> bool:
             return False
         start, checksum = found
         if _blanked_checksum(file, start).encode() != checksum:
-            raise DamagedError(f"{path} is damaged, its checksum is another")
+            raise DamagedError(f"{path} is damaged (its checksum does not match)")
         return True
 
 

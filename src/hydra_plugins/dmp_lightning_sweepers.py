@@ -63,7 +63,7 @@ class GridSweeper(BasicSweeper):
             if not override.is_sweep_override() or key == "seed" or key in self.params:
                 continue
             if elsewhere(key):
-                raise UserError(f"{key} cannot be turned within a sweep: start one for each value.")
+                raise UserError(f"{key} cannot be an axis of a sweep: start one sweep for each value.")
             value = f"hydra:runtime.choices.{key}" if loader.get_group_options(key) else key
             found += [] if "@" in key else [f"++sweep.axes.{key.rpartition('.')[2]}=${{{value}}}"]
         return found
@@ -72,7 +72,7 @@ class GridSweeper(BasicSweeper):
 @contextmanager
 def stopping(launcher: Launcher | None, how: str) -> Iterator[None]:
     """Let SIGTERM end a sweep as Ctrl-C does, and tell how it goes on. A launcher ends the processes that it began."""
-    promise(lambda: f"Interrupted. To go on: the same command{how}")
+    promise(lambda: f"Interrupted. To resume: the same command{how}")
     numbers = (signal.SIGTERM,) if isinstance(launcher, BasicLauncher) else (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:

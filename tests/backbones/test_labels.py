@@ -52,7 +52,7 @@ def test_a_checkpoint_of_other_classes(tmp_path: Path) -> None:
 
     old = dit(3)
     torch.save(old.state_dict(), tmp_path / "old.pt")
-    with pytest.raises(ValueError, match=r"shape \(4, 8\), the backbone needs \(3, 8\).*backbone\.labels=reinit"):
+    with pytest.raises(ValueError, match=r"shape \(4, 8\), but the backbone needs \(3, 8\).*backbone\.labels=reinit"):
         load_weights(dit(2), tmp_path / "old.pt")
     table = load_weights(dit(2), tmp_path / "old.pt", labels="reinit").y_embedder.embedding_table.weight
     assert torch.equal(table[2], old.y_embedder.embedding_table.weight[3])

@@ -57,16 +57,18 @@ def test_a_contradiction_names_both(file: str, change: dict) -> None:
     (key, value) = next(iter(change.items()))
     backbone = DiT(**SIZES | change, class_dropout_prob=0.1)
     with pytest.raises(
-        ValueError, match=rf"has .*{key}={SIZES[key]}.* needs .*backbone\.model\.{key}={value}.*from_file"
+        ValueError, match=rf"has .*{key}={SIZES[key]}.* but the config has .*backbone\.model\.{key}={value}.*from_file"
     ):
         load_weights(backbone, file)
 
 
 def test_what_gives_no_sizes_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"backbone=from_file takes the sizes from the weights: set backbone\.weights"):
+    with pytest.raises(ValueError, match=r"backbone=from_file reads the sizes from the weights: set backbone\.weights"):
         build_backbone(config("backbone=from_file"))
     torch.save({"x": torch.ones(2)}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="is no DiT: its weights do not tell depth and input_size and rows and width"):
+    with pytest.raises(
+        ValueError, match="is not a DiT: its weights do not show depth and input_size and rows and width"
+    ):
         in_weights("width", str(tmp_path / "a.pt"), None, 0.0)
     torch.save(DiT(**SIZES | {"width": 32}, class_dropout_prob=0.0).state_dict(), tmp_path / "b.pt")
     with pytest.raises(ValueError, match=r"width 32 cannot be guessed: set backbone\.model\.heads"):

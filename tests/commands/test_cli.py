@@ -57,7 +57,7 @@ def test_ctrl_c_while_a_command_starts_ends_it_in_one_line(tmp_path: Path) -> No
         (["method=dpm"], ["There is no method=dpm. Did you mean dmp?"]),
         (["+experiment=ffhq_dit"], ["There is no experiment=ffhq_dit. Did you mean ffhq_dit_l2?"]),
         (["+experimnt=ffhq_dit_l2"], ["+experimnt is neither a group nor a key of this command.", "experiment?"]),
-        (["recipe.optimizer._target_=os.system"], ["recipe.optimizer._target_=os.system is nothing that a config"]),
+        (["recipe.optimizer._target_=os.system"], ["A config may not build recipe.optimizer._target_=os.system"]),
         (["resume=latest"], ["runs/digits has no checkpoint to resume"]),
     ],
     ids=["files", "key", "method", "experiment", "group", "target", "resume"],

@@ -91,7 +91,7 @@ REFUSED = {
 def test_a_file_of_others_is_refused_by_name(name: str, tmp_path: Path) -> None:
     files, key = REFUSED[name]
     chosen = "method=x" if "method/x.yaml" in files else "+experiment=x"
-    with pytest.raises(ValueError, match=r"say it on the command line|on the command line") as refusal:
+    with pytest.raises(ValueError, match="on the command line") as refusal:
         with_files(tmp_path / "theirs", files, chosen)
     assert key in str(refusal.value)
     assert str(tmp_path) in str(refusal.value) or name == "callbacks, a file placed there"
@@ -184,8 +184,8 @@ COMMANDS = {  # what is typed, and what the sentence names: none of these may co
     "callbacks, shown": (["--config-dir=theirs", "+experiment=callbacks", "--cfg", "job"], "hydra.callbacks"),
     "callbacks, informed of": (["--config-dir=theirs", "+experiment=callbacks", "--info"], "hydra.callbacks"),
     "callbacks in a sweep": (["--config-dir=theirs", "-m", "+experiment=callbacks"], "hydra.callbacks"),
-    "no YAML": (["--config-dir=theirs", "+experiment=broken"], "A config file cannot be read, mend it: "),
-    "no UTF-8": (["--config-dir=theirs", "+experiment=latin"], "A config file cannot be read, mend it: "),
+    "no YAML": (["--config-dir=theirs", "+experiment=broken"], "A config file cannot be read, correct it: "),
+    "no UTF-8": (["--config-dir=theirs", "+experiment=latin"], "A config file cannot be read, correct it: "),
     "logging": (["--config-dir=theirs", "+experiment=logging"], "hydra.job_logging.handlers.x.()"),
     "a primary config": (["--config-dir=theirs", "--config-name=primary"], "hydra.searchpath"),
     "another primary config": (["--config-path", "FOLDER/theirs", "--config-name=primary"], "hydra.searchpath"),

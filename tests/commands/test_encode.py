@@ -41,7 +41,9 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
     assert "DataLoader" not in result.stderr
     assert not (tmp_path / "outputs").exists()
     result = command(tmp_path, "verify=store")
-    assert (result.returncode, result.stdout) == (0, "store is whole: 12 latents in one shard.\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "store is complete and undamaged: 12 latents in one shard.\n"), (
+        result.stderr
+    )
     monkeypatch.setenv("DMP_CACHE", str(tmp_path / "cache"))
     held_out = Latents(tmp_path / "store", False, tmp_path / "vae")
     assert (held_out.sample_shape, held_out.read(range(3)).condition.label.tolist()) == ((4, 14, 14), [0, 1, 2])
@@ -50,12 +52,12 @@ def test_idx_files_become_latents_that_the_command_then_finds_whole(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Say where the images are with source=, or which latents to check with verify="),
-        (["source=a", "verify=b"], "Say where the images are"),
+        ([], "Set either source= to the images to encode, or verify= to the latents to check."),
+        (["source=a", "verify=b"], "Set either source= to the images"),
         (["source=a", "lables=none"], "The config has no lables. Did you mean labels?"),
         (["source=a", "data=imagnet"], "There is no data=imagnet. Did you mean imagenet?"),
         (["source=a"], "There is nothing at a: set source to where the images are."),
-        (["verify=a"], "There is no a/manifest.json: name the folder of a store that is complete."),
+        (["verify=a"], "There is no a/manifest.json: verify= needs the folder of a complete store."),
     ],
 )
 def test_a_mistake_is_told_without_a_stack(arguments: list[str], sentence: str, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_checkpoint_exports_the_patch_that_its_run_wrote(run, tmp_path: Path) 
     ("overrides", "message"),
     [
         (["backbone.weights=null"], "trained on another base"),
-        (["method=prompt_tuning"], "another method or other options"),
+        (["method=prompt_tuning"], "another method or options"),
         (["method.injection=first:1"], r"mixture\.prompts differs"),
         (["checkpoint=null"], "nothing to export"),
     ],

@@ -130,8 +130,8 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         weights(lambda path: path.write_bytes(base_file(path.parent).read_bytes()[:9000]), "weights.safetensors"),
         "weights.safetensors is not a readable weights file",
     ),
-    "weights of another width": (given("backbone.model.width=64"), "the backbone needs"),
-    "weights of another depth": (given("backbone.model.depth=4"), "the backbone needs backbone.model.depth=4"),
+    "weights of another width": (given("backbone.model.width=64"), "but the config has backbone.model.width=64"),
+    "weights of another depth": (given("backbone.model.depth=4"), "but the config has backbone.model.depth=4"),
     "weights of another class count": (given("backbone.model.num_classes=10"), "the backbone needs"),
     "pickled weights that run code": (
         weights(lambda path: path.write_bytes(pickle.dumps(Evil()))),
@@ -148,9 +148,12 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "checkpoint that runs code": (checkpoint(lambda path: torch.save(Evil(), path)), "holds more than tensors"),
     "checkpoint of another method": (
         trained(resume=("method=prompt_tuning",)),
-        "method._target_ is dmp_lightning.methods.DMP there, dmp_lightning.methods.PromptTuning here",
+        "method._target_ was dmp_lightning.methods.DMP, now dmp_lightning.methods.PromptTuning",
     ),
-    "checkpoint of another depth": (trained(resume=("method.injection=first:2",)), "method.injection is all there"),
+    "checkpoint of another depth": (
+        trained(resume=("method.injection=first:2",)),
+        "method.injection was all, now first:2",
+    ),
     "checkpoint of another base": (
         trained(resume=("backbone.weights=other.safetensors",)),
         "trained on another base",
@@ -169,7 +172,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "latents of objects": (
         latents(lambda store: (store / "a.safetensors").write_bytes(pickle.dumps(Evil())) and approve(store)),
-        "a.safetensors is no readable shard",
+        "a.safetensors cannot be read as latents",
     ),
     "NaN in latents": (
         latents(lambda store: change_store(store, lambda moments: moments * np.float16(np.nan))),
@@ -194,7 +197,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "prompt count that does not fit": (
         given("method.prompt_count=7"),
-        "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of it.",
+        "method.prompt_count=7 does not fit 16 tokens: choose 1, 4, 16 or a multiple of 16.",
     ),
     "balance of nothing": (
         given("method.balance=null"),
@@ -209,9 +212,9 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     "block out of range": (given("method.injection=[0,3]"), "injection=[0, 3]: name blocks from 0 to 2"),
     "guidance without a null label": (
         given("evaluation.guidance.guidance_scale=2.0"),
-        "needs a model with a null label",
+        "needs a null label, which this model lacks",
     ),
-    "batch larger than the data": (given("recipe.batch_size=2000"), "choose one from 1 to 1437"),
+    "batch larger than the data": (given("recipe.batch_size=2000"), "choose 1 to 1437, the number"),
     "no samples": (given("evaluation.samples=0"), "evaluation.samples=0"),
     "one sample": (given("evaluation.samples=1"), "evaluation.samples=1"),
     "sampler steps above the schedule": (given("sampler.steps=2000"), "sampler.steps=2000 does not fit a schedule"),
@@ -222,7 +225,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "rate that diverges": (
         given("recipe.learning_rates.prompts=1e30", "recipe.lr_scheduler=null"),
-        "is not finite, at",
+        "is not finite at",
     ),
     "unknown type of weights": (given("backbone.dtype=float16"), "backbone.dtype=float16: choose float32 or bfloat16."),
     "rounded weights to be trained": (
@@ -238,10 +241,13 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         "matmul_precision=low: choose highest, high or medium.",
     ),
     "no Inception weights": (given("features=inception"), "Inception-v3"),
-    "damaged Inception weights": (inception(lambda path: path.write_bytes(b"x")), f"{INCEPTION_FILE} has SHA-256"),
+    "damaged Inception weights": (
+        inception(lambda path: path.write_bytes(b"x")),
+        f"{INCEPTION_FILE} is damaged or another file (SHA-256",
+    ),
     "Inception weights of another training": (
         inception(lambda path: torch.save(random_network().state_dict(), path)),
-        f"{INCEPTION_FILE} has SHA-256",
+        f"{INCEPTION_FILE} is damaged or another file (SHA-256",
     ),
     "W&B key demanded": (given("logger=wandb_csv"), "no W&B key is configured"),
     "run folder is a file": (
@@ -250,31 +256,35 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
     ),
     "a folder of the user's": (
         lambda folder: [users_files(folder / "mine") and "hydra.run.dir=mine"],
-        "mine holds files that are not ours (evidence.safetensors, figures, metrics.csv and 2 more): choose a new",
+        "mine holds files that dmp-lightning did not write (evidence.safetensors, figures, metrics.csv and 2 more): "
+        "choose a new",
     ),
     "a folder of the user's for a job": (
         lambda folder: [users_files(folder / "mine") and "hydra.sweep.subdir=mine", "hydra.sweep.dir=.", "-m"],
         "or an empty folder with hydra.sweep.dir=",
     ),
-    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be part of a path"),
-    "a sweep's name that does": (given("+sweep=seeds", "sweep.name=.."), "sweep.name='..' cannot be part of a path"),
-    "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "a sweep goes on with resume=latest"),
+    "a name that leaves its folder": (given("name=../../escape"), "name='../../escape' cannot be the name of a folder"),
+    "a sweep's name that does": (
+        given("+sweep=seeds", "sweep.name=.."),
+        "sweep.name='..' cannot be the name of a folder",
+    ),
+    "a checkpoint for a whole sweep": (given("resume=a.ckpt", "-m"), "resume a sweep with resume=latest"),
     "no sweep to resume": (given("resume=latest", "-m"), "runs/digits has no sweep to resume"),
     "mode before the experiment": (
         given("+mode=dry_run", "+experiment=ffhq_dit_l2"),
-        "+mode=... changes the experiment: name it after",
+        "Put +mode=... after +experiment=...",
     ),
     "an optimiser that refuses its arguments": (
         given("recipe.optimizer._target_=torch.optim.SGD", "+recipe.optimizer.nesterov=true"),
-        "recipe.optimizer or recipe.lr_scheduler cannot be built so: Nesterov momentum",
+        "recipe.optimizer or recipe.lr_scheduler cannot be built: Nesterov momentum",
     ),
     "a key that the method does not read": (
         given("method=lora", "gate.top_k=0.5"),
-        "gate.top_k acts on nothing here: method=LoRA has no gate",
+        "gate.top_k has no effect here: method=LoRA has no gate",
     ),
     "a sweep over what the method does not read": (
         given("+sweep=gate_type", "method=lora"),
-        "gate acts on nothing here: method=LoRA has no gate",
+        "gate has no effect here: method=LoRA has no gate",
     ),
     "a wrong value in the middle of a sweep": (
         given("seed=1,2", "recipe.max_steps=4,abc", "-m"),
@@ -287,7 +297,7 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
         given("backbone.weights=epoch=1-step=8.pt"),
         "no weights of the base at epoch=1-step=8.pt",
     ),
-    "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "nothing that a config may build"),
+    "foreign code in the config": (given("recipe.optimizer._target_=os.system"), "A config may not build"),
 }
 
 
@@ -342,7 +352,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with FileLock(tmp_path / "here" / ".lock"):
         result = command(tmp_path, [*SMALL, "backbone.weights=base.safetensors", "hydra.run.dir=here"])
-    check(result, "Another run is at work in ")
+    check(result, "Another run is using ")
 
 
 def test_slurm_off_a_cluster_is_told_before_anything_is_queued(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def fit(count: int, names: tuple[str, ...] | None, known: int) -> None:
         (3, ("a", "b", "c"), 3, ""),
         (10, None, 10, ""),
         (1, None, 1, ""),
-        (3, ("a", "b", "c"), 1, "The data have 3 classes, the base has one: labels are not used."),
-        (7, None, 1000, "The data's labels, 0 to 6, are taken for the first of the base's 1,000 classes."),
+        (3, ("a", "b", "c"), 1, "The data have 3 classes, but the base has one: labels are not used."),
+        (7, None, 1000, "The data's labels 0 to 6 are used as the first of the base's 1,000 classes."),
     ],
 )
 def test_what_fits_in_a_way_is_said(count: int, names: Any, known: int, said: str, caplog: Any) -> None:
@@ -44,17 +44,17 @@ def test_what_fits_in_a_way_is_said(count: int, names: Any, known: int, said: st
             3,
             ("a", "b", "c"),
             1000,
-            "have 3 classes, a to c, the base knows 1000: set backbone.model.num_classes=3, and",
+            "have 3 classes, a to c, but the base has 1000: set backbone.model.num_classes=3, and",
         ),
-        (1, ("a",), 1000, "have one class, a, the base knows 1000"),
+        (1, ("a",), 1000, "have one class, a, but the base has 1000"),
         (
             1,
             None,
             1000,
-            "have one class, the base knows 1000: set backbone.model.num_classes=1, and backbone.labels=reinit",
+            "have one class, but the base has 1000: set backbone.model.num_classes=1, and backbone.labels=reinit",
         ),
-        (4, None, 3, "have 4 classes, the base knows 3: set backbone.model.num_classes"),
-        (4, ("a", "b", "c", "d"), 3, "have 4 classes, the base knows 3: set backbone.model.num_classes"),
+        (4, None, 3, "have 4 classes, but the base has 3: set backbone.model.num_classes"),
+        (4, ("a", "b", "c", "d"), 3, "have 4 classes, but the base has 3: set backbone.model.num_classes"),
     ],
 )
 def test_classes_that_would_be_taken_for_others_are_refused(count: int, names: Any, known: int, sentence: str) -> None:

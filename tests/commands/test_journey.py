@@ -78,7 +78,7 @@ def test_nine_commands_are_all_it_takes(folder: Path) -> None:
         assert "Traceback" not in result.stderr
         told[number] = result
     assert "90 images" in told[1].stdout
-    assert "is whole" in told[2].stdout
+    assert "is complete and undamaged" in told[2].stdout
     runs = sorted((folder / "runs" / "own_images").rglob("results.json"))
     assert len(runs) == 4
     for record in map(Path.read_text, runs):

@@ -110,7 +110,7 @@ def test_a_sweep_through_joblib_ends_with_its_processes(tmp_path: Path) -> None:
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted. To go on: the same command" in errors.splitlines()
+    assert "Interrupted. To resume: the same command" in errors.splitlines()
     assert "Traceback" not in errors
     until = time.monotonic() + 20
     while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < until:

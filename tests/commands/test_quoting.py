@@ -47,7 +47,7 @@ def test_what_can_be_read_stays_as_it_is_typed(typed: str) -> None:
 
 
 def test_what_cannot_be_read_is_told_with_the_quotes_that_help() -> None:
-    with pytest.raises(ValueError, match="cannot be read: quote") as raised:
+    with pytest.raises(ValueError, match="cannot be parsed: quote") as raised:
         readable(["recipe.max_steps=1=2"], "train", Path(CONFIG_DIR))
     assert shlex.split(str(raised.value))[-1] == "recipe.max_steps='1=2'"
 
@@ -70,7 +70,7 @@ def test_options_may_stand_between_overrides(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", ["--foo a=1", "a=1 -x", "a=1 --foo=3 b=2"])
 def test_an_option_that_there_is_not_is_told(typed: str) -> None:
-    with pytest.raises(ValueError, match=r"is no option of this command"):
+    with pytest.raises(ValueError, match=r"is not an option of this command"):
         in_order(typed.split())
 
 

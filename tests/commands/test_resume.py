@@ -60,7 +60,7 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(
     point: str, time: int, saved: int, number: int, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     interrupted = execute(tmp_path, crash=Crash(point, time, number))
-    command = re.search(r"To go on: python -m dmp_lightning.train .*resume=(\S+)", interrupted.stderr)
+    command = re.search(r"To resume: python -m dmp_lightning.train .*resume=(\S+)", interrupted.stderr)
     assert command is not None
     assert command[1].endswith(f"step-{saved}.ckpt")
     execute(tmp_path, f"resume={command[1]}")

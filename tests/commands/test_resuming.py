@@ -54,27 +54,27 @@ def run_dir(finished: Path, tmp_path: Path) -> Path:
 
 
 REFUSED = {
-    "seed=5": r"seed is 0 there, 5 here",
-    "recipe.batch_size=4": r"recipe\.batch_size is 8 there, 4 here",
-    "recipe.learning_rates.prompts=1e-5": r"recipe\.learning_rates\.prompts is 0\.01 there, 1e-05 here",
-    "recipe.optimizer.weight_decay=0.1": r"recipe\.optimizer\.weight_decay is 0\.0 there, 0\.1 here",
-    "+recipe.optimizer.betas=[0.8,0.9]": r"recipe\.optimizer\.betas is None there, \[0\.8, 0\.9\] here",
+    "seed=5": r"seed was 0, now 5",
+    "recipe.batch_size=4": r"recipe\.batch_size was 8, now 4",
+    "recipe.learning_rates.prompts=1e-5": r"recipe\.learning_rates\.prompts was 0\.01, now 1e-05",
+    "recipe.optimizer.weight_decay=0.1": r"recipe\.optimizer\.weight_decay was 0\.0, now 0\.1",
+    "+recipe.optimizer.betas=[0.8,0.9]": r"recipe\.optimizer\.betas was None, now \[0\.8, 0\.9\]",
     "recipe.optimizer._target_=torch.optim.SGD": r"recipe\.optimizer\._target_ is torch\.optim\.AdamW there",
     COSINE: r"recipe\.lr_scheduler is None there",
-    "recipe.ema_decay=0.9": r"recipe\.ema_decay is None there, 0\.9 here",
-    "recipe.max_steps=3": r"recipe\.max_steps=3: .* has done 4 steps already",
-    "diffusion=cosine": r"diffusion\.betas\._target_ is .*linear_betas there, .*cosine_betas here",
+    "recipe.ema_decay=0.9": r"recipe\.ema_decay was None, now 0\.9",
+    "recipe.max_steps=3": r"recipe\.max_steps=3: .* has already done 4 steps",
+    "diffusion=cosine": r"diffusion\.betas\._target_ was .*linear_betas, now .*cosine_betas",
     "loss_weight=min_snr": r"min_snr here",
     "gate=linear": r"method\.gate\.\S+ is",
-    "method.condition=timestep_and_label": r"method\.condition is timestep there, timestep_and_label here",
-    "method.prompt_count=4": r"method\.prompt_count is \S+ there, 4 here",
-    "trainer.precision=bf16-mixed": r"trainer\.precision is 32-true there, bf16-mixed here",
-    "trainer.gradient_clip_val=1": r"trainer\.gradient_clip_val is None there, 1 here",
-    "+trainer.accumulate_grad_batches=2": r"trainer\.accumulate_grad_batches is None there, 2 here",
-    "recipe.validate_every=1": r"recipe\.validate_every is 2 there, 1 here",
-    "evaluation.seed=1": r"evaluation\.seed is 0 there, 1 here",
-    "evaluation.samples=9": r"evaluation\.samples is 8 there, 9 here",
-    "sampler.steps=3": r"sampler\.steps is 2 there, 3 here",
+    "method.condition=timestep_and_label": r"method\.condition was timestep, now timestep_and_label",
+    "method.prompt_count=4": r"method\.prompt_count was \S+, now 4",
+    "trainer.precision=bf16-mixed": r"trainer\.precision was 32-true, now bf16-mixed",
+    "trainer.gradient_clip_val=1": r"trainer\.gradient_clip_val was None, now 1",
+    "+trainer.accumulate_grad_batches=2": r"trainer\.accumulate_grad_batches was None, now 2",
+    "recipe.validate_every=1": r"recipe\.validate_every was 2, now 1",
+    "evaluation.seed=1": r"evaluation\.seed was 0, now 1",
+    "evaluation.samples=9": r"evaluation\.samples was 8, now 9",
+    "sampler.steps=3": r"sampler\.steps was 2, now 3",
     "features=digits_classifier": r"features\._target_ is .*Pixels there",
 }
 
@@ -113,7 +113,7 @@ def test_a_schedule_of_the_rate_is_not_gone_beyond(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recipe\.max_steps=6: the rate's schedule ends after \S+T_max=4 steps"):
         train(small(run, *TINY, COSINE, "resume=latest", "recipe.max_steps=6"))
     turned = COSINE.replace("T_max: 4", "T_max: 6")
-    with pytest.raises(ValueError, match=r"recipe\.lr_scheduler\.T_max is 4 there, 6 here"):
+    with pytest.raises(ValueError, match=r"recipe\.lr_scheduler\.T_max was 4, now 6"):
         train(small(run, *TINY, turned, "resume=latest", "recipe.max_steps=6"))
 
 
@@ -122,7 +122,9 @@ def test_a_checkpoint_without_settings_is_refused(run_dir: Path) -> None:
         checkpoint = torch.load(path, weights_only=True)
         del checkpoint["settings"]
         torch.save(checkpoint, path)
-    with pytest.raises(ValueError, match=r"step-4\.ckpt does not hold the settings of its run: start a run of its own"):
+    with pytest.raises(
+        ValueError, match=r"step-4\.ckpt does not hold the settings of its run: start a new run without resume"
+    ):
         train(small(run_dir, *TINY, "resume=latest"))
 
 
@@ -131,7 +133,7 @@ def test_other_data_at_the_same_place_is_refused(run_dir: Path) -> None:
         checkpoint = torch.load(path, weights_only=True)
         checkpoint["fingerprints"]["training data"] = "others"
         torch.save(checkpoint, path)
-    message = r"made with other training data \(others there, sklearn-digits-train-1437 here\)"
+    message = r"made with other training data \(was others, now sklearn-digits-train-1437\)"
     with pytest.raises(ValueError, match=message):
         train(small(run_dir, *TINY, "resume=latest"))
 
@@ -266,20 +268,20 @@ def test_what_was_measured_of_the_base_in_part_is_measured_anew(
     state = load_file(kept)
     save_tensors(state | {"losses": state["losses"][:8]}, kept)
     train(small(tmp_path / "run", *TINY, "method=frozen"))
-    assert "of another number of samples" in caplog.text
+    assert "has another number of samples" in caplog.text
     assert load_file(kept)["losses"].shape == state["losses"].shape
 
 
 def test_the_log_names_the_run_that_is_resumed(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "dmp_lightning.commands.train"):
         train(small(run_dir, *TINY, "resume=latest"))
-    assert f"Going on with the run in {run_dir} from step-4.ckpt." in caplog.text
+    assert f"Resuming {run_dir} from step-4.ckpt." in caplog.text
 
 
 def test_a_csv_of_the_users_is_not_gone_on_with(run_dir: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "numbers.csv"
     theirs.write_text("my,numbers\n1,2\n")
     for more in (["resume=latest"], [f"run_dir={tmp_path}/new"]):
-        with pytest.raises(ValueError, match=r"logger\.csv\.path=.*numbers\.csv is there already"):
+        with pytest.raises(ValueError, match=r"logger\.csv\.path=.*numbers\.csv exists, but not from this run"):
             train(small(run_dir, *TINY, f"logger.csv.path={theirs}", *more))
     assert theirs.read_text() == "my,numbers\n1,2\n"

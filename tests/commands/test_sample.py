@@ -78,11 +78,11 @@ def test_each_sample_has_the_class_that_its_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["strength=0.5"], "set patch to the file"),
-        (["compare=true"], "compare=true needs something"),
+        (["strength=0.5"], r"strength=0\.5 needs a patch: set patch=FILE or run=FOLDER"),
+        (["compare=true"], "compare=true needs a patch"),
         (["patch=nowhere.safetensors"], "no patch at nowhere"),
         (["classes=[1]"], r"classes=\[1\]: name labels from 0 to 0"),
-        (["evaluation.guidance.guidance_scale=2.0"], "needs a model with a null label"),
+        (["evaluation.guidance.guidance_scale=2.0"], "needs a null label, which this model lacks"),
         (["sampler.steps=5000"], "does not fit a schedule"),
     ],
 )
@@ -95,7 +95,7 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, overrides:
 def test_a_patch_builds_nothing_but_methods(tmp_path: Path) -> None:
     backbone = build_backbone(config())
     about = {"method": {"_target_": "diffusers.AutoencoderKL.from_pretrained", "_partial_": True}}
-    for text, message in ((about, "from_pretrained is not known here"), ({}, "does not say which method")):
+    for text, message in ((about, "from_pretrained is not known here"), ({}, "does not name its method")):
         save_patch({}, tmp_path / "evil.safetensors", fingerprint(backbone), text)
         with pytest.raises(ValueError, match=message):
             run(tmp_path / "out", f"patch={tmp_path}/evil.safetensors")

@@ -169,8 +169,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(method: tuple[str, .
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=prompt_tuning"], r"method\._target_ is \S+DMP there, \S+PromptTuning here"),
-        (["method.injection=first:2"], r"method\.injection is all there, first:2 here"),
+        (["method=prompt_tuning"], r"method\._target_ was \S+DMP, now \S+PromptTuning"),
+        (["method.injection=first:2"], r"method\.injection was all, now first:2"),
         (["backbone.weights={other}"], "another base"),
     ],
 )
@@ -190,13 +190,16 @@ def test_resuming_from_something_else_is_an_error(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["evaluation.guidance.guidance_scale=2.0"], "guidance_scale=2.0 needs a model with a null label"),
+        (["evaluation.guidance.guidance_scale=2.0"], "guidance_scale=2.0 needs a null label"),
         (["gate.top_k=0.0"], "gate.top_k=0.0 of 16 prompts"),
         (["method.injection=first:9"], "this base has 3 blocks"),
         (["recipe.learning_rates={backbone: 1}", "~recipe.learning_rates.gate"], "lacks"),
         (["sampler.steps=2000"], "sampler.steps=2000"),
-        (["backbone=dit_s2", "backbone.weights=null"], r"data are of shape \(1, 8, 8\), the base models \(4, 32, 32\)"),
-        (["backbone.model.num_classes=3", "backbone.weights=null"], "10 classes, the base knows 3"),
+        (
+            ["backbone=dit_s2", "backbone.weights=null"],
+            r"data have shape \(1, 8, 8\), but the base expects \(4, 32, 32\)",
+        ),
+        (["backbone.model.num_classes=3", "backbone.weights=null"], "10 classes, but the base has 3"),
         (["resume=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
     ],
 )

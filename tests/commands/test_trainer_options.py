@@ -33,7 +33,7 @@ def test_an_accelerator_that_is_not_there_is_told(wanted: str, monkeypatch: pyte
 )
 def test_what_lightning_refuses_is_told_in_one_sentence(option: str, message: str) -> None:
     trainer = config(option, "trainer.accelerator=cpu").trainer
-    with pytest.raises(UserError, match=f"trainer cannot be built so: .*{message}"):
+    with pytest.raises(UserError, match=f"trainer cannot be built: .*{message}"):
         build(trainer)
 
 

@@ -82,7 +82,7 @@ HOSTILE = [
 def test_nothing_else_is_built(target: Any) -> None:
     found = OmegaConf.create({"method": {"_target_": target}})
     for refuse in (check_targets, lambda found: build(found.method)):
-        with pytest.raises(ValueError, match=r"method\._target_=.* is nothing that a config may build"):
+        with pytest.raises(ValueError, match=r"A config may not build method\._target_="):
             refuse(found)
 
 
@@ -140,7 +140,7 @@ def part(value: Any) -> Any:
 def test_no_way_leads_to_another_callable(way: str) -> None:
     found = part(WAYS[way])
     MARKS.clear()
-    with pytest.raises(ValueError, match=r"is nothing that a config may build|is an interpolation"):
+    with pytest.raises(ValueError, match=r"A config may not build|is an interpolation"):
         build(found.part)
     assert not MARKS
 
@@ -167,7 +167,7 @@ def test_no_nesting_leads_to_another_callable(value: Any) -> None:
 
 def test_a_logger_stands_below_logger() -> None:
     found = OmegaConf.create({"data": {"_target_": "dmp_lightning.training.csv_log.CSVLog", "path": "x"}})
-    with pytest.raises(ValueError, match="is a logger: it stands below logger"):
+    with pytest.raises(ValueError, match="is a logger: put it below logger"):
         build(found.data)
 
 
@@ -181,5 +181,5 @@ def test_a_package_of_ones_own_is_trusted_for_what_it_defines(monkeypatch: pytes
         "tests.commands.test_trusted.instantiate",
         "tests.commands.test_trusted.nothing",
     ):
-        with pytest.raises(ValueError, match=r"is nothing that a config may build|cannot be found"):
+        with pytest.raises(ValueError, match=r"A config may not build|cannot be found"):
             build(OmegaConf.create({"_target_": imported}))

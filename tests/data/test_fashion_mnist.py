@@ -61,7 +61,7 @@ BROKEN = {
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels").write_bytes(content)
-    with pytest.raises(ValueError, match=r"labels (holds|is no IDX).*: restore it"):
+    with pytest.raises(ValueError, match=r"labels (holds|is not an IDX).*: restore it"):
         read_idx(tmp_path / "labels")
 
 

@@ -103,7 +103,10 @@ def test_a_store_of_format_1_keeps_the_last_ones_and_says_so(tmp_path: Path, cap
         assert Latents(store, True, store / "vae").indices.tolist() == list(range(45))
         assert not caplog.records
         assert Latents(store, False, store / "vae").indices.tolist() == list(range(45, 50))
-    assert "keeps its held-out images, the last 5 in the order of names: encode into another folder" in caplog.text
+    assert (
+        "held out the last 5 images by name. To draw them evenly over classes, encode into another folder"
+        in caplog.text
+    )
 
 
 def test_latents_of_others_are_held_out_evenly(tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def test_a_manifest_that_holds_out_what_there_is_not_is_refused(drawn: object, t
     content = json.loads((store / MANIFEST).read_text())
     del content[CHECKSUM]  # as if it were written so
     (store / MANIFEST).write_text(json.dumps(content | {"held_out": drawn}))
-    with pytest.raises(ValueError, match=r"manifest\.json (holds out images that|is no readable record)"):
+    with pytest.raises(ValueError, match=r"manifest\.json (holds out images that|does not describe latents)"):
         Latents(store, True, store / "vae")
 
 
@@ -139,5 +142,5 @@ def test_nothing_to_hold_out_is_told(tmp_path: Path) -> None:
     store = write_store(tmp_path)
     write_fast_dit(tmp_path / "features", 7)
     Latents(tmp_path / "features", True, store / "vae")
-    with pytest.raises(ValueError, match=r"No image of .*features can be held out"):
+    with pytest.raises(ValueError, match=r"No image of .*features can be held out, because each class has only one"):
         Latents(tmp_path / "features", False, store / "vae")

@@ -122,20 +122,24 @@ ASKED: dict[str, tuple[str, str, str]] = {
     "a class of other files": ("a/1.png b/1.txt b/ c/1.png", "folders", r"The folder b in .* holds no image"),
     "an empty synset": ("n01000000/1.png n02000000/", "auto", r"The folder n02000000 in .* holds no image"),
     "an empty folder beside the one with all": ("a/x/1.png b/", "folders", r"The folder b in .* holds no image"),
-    "loose images": ("a/1.png b/1.png 1.png", "folders", r"1\.png in .* lies in no folder of a class"),
-    "depths": ("a/1.png b/x/2.png", "folders", r"holds a/1\.png and, deeper, b/x/2\.png"),
+    "loose images": ("a/1.png b/1.png 1.png", "folders", r"1\.png is in no class folder of"),
+    "depths": ("a/1.png b/x/2.png", "folders", r"holds images at different depths \(a/1\.png and b/x/2\.png\)"),
     "equal leaves": (
         "cat/large/1.png cat/small/1.png dog/large/1.png dog/small/1.png",
         "folders",
-        r"holds cat/large and dog/large, so it is not known which folders are the classes",
+        r"holds cat/large and dog/large, so the class folders are unclear",
     ),
     "parts of a set": (
         "train/a/1.png val/a/1.png",
         "folders",
-        r"train and val, which are parts .* source=\S+s/train, or",
+        r"train and val, named like splits, .* source=\S+s/train, or",
     ),
-    "parts in capitals": ("Train/1.png Test/1.png", "auto", r"holds Test and Train, which are parts of a data set"),
-    "training beside others": ("training/a/1.png more/b/1.png", "folders", r"holds training, which are parts"),
+    "parts in capitals": (
+        "Train/1.png Test/1.png",
+        "auto",
+        r"holds Test and Train, named like splits, not classes",
+    ),
+    "training beside others": ("training/a/1.png more/b/1.png", "folders", r"holds training, named like splits"),
     "ImageNet as it is unpacked": (
         "Data/CLS/train/n01000000/1.png Data/CLS/val/1.png Annotations/a.xml",
         "auto",
@@ -145,15 +149,23 @@ ASKED: dict[str, tuple[str, str, str]] = {
     "shards that may be classes": ("00000/1.png 01000/1.png", "auto", r"set labels=folders if each of them is a class"),
     "folders and loose images": ("a/1.png 1.png", "auto", r"in 2 folders, its own to a: set labels=folders"),
     "synsets and others": ("n01000000/1.png cat/1.png", "auto", r"in 2 folders, cat to n01000000: set labels=folders"),
-    "numbers with gaps": ("0/1.png 2/1.png", "folders", r"are numbers, 0 to 2, but not 0 to 1"),
-    "numbers from 1": ("1/1.png 2/1.png 10/1.png", "folders", r"are numbers, 1 to 10, but not 0 to 2"),
-    "one number twice": ("0/1.png 1/1.png 01/1.png", "folders", r"are numbers, .* rename them"),
-    "capitals": ("cat/1.png Cat/2.png", "folders", r"Cat and cat in .* have the same name but for its writing"),
-    "two forms of Unicode": ("caf\u00e9/1.png cafe\u0301/1.png", "folders", r"have the same name but for its writing"),
+    "numbers with gaps": (
+        "0/1.png 2/1.png",
+        "folders",
+        r"The 2 folders in .* are numbers, 0 to 2, but not exactly 0 to 1",
+    ),
+    "numbers from 1": ("1/1.png 2/1.png 10/1.png", "folders", r"are numbers, 1 to 10, but not exactly 0 to 2"),
+    "one number twice": (
+        "0/1.png 1/1.png 01/1.png",
+        "folders",
+        r"The 3 folders in .* are numbers, .* not exactly 0 to 2, .* rename them",
+    ),
+    "capitals": ("cat/1.png Cat/2.png", "folders", r"Cat and cat in .* differ only in case or Unicode form"),
+    "two forms of Unicode": ("caf\u00e9/1.png cafe\u0301/1.png", "folders", r"differ only in case or Unicode form"),
     "a folder of masks": (
         "images/1.jpg images/2.jpg masks/1.png masks/2.png",
         "none",
-        r"as masks have: .*source=\S+s/images",
+        r"so they may be masks: .*source=\S+s/images",
     ),
 }
 
@@ -209,26 +221,30 @@ def test_a_tars_own_labels_are_read(layout: str, tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[str, dict[str, bytes], str]] = {
-    "text": ("0.jpg 0.cls", {"0.cls": b"cat"}, r"0\.tar: 0\.cls holds 'cat', no number from 0; or set labels=none"),
-    "negative": ("0.jpg 0.cls", {"0.cls": b"-1"}, "holds '-1', no number from 0"),
-    "a fraction": ("0.jpg 0.cls", {"0.cls": b"1.0"}, "holds '1.0', no number from 0"),
-    "nothing": ("0.jpg 0.cls", {"0.cls": b""}, "holds '', no number from 0"),
-    "huge": ("0.jpg 0.cls", {"0.cls": b"9" * 30}, "no number from 0"),
+    "text": (
+        "0.jpg 0.cls",
+        {"0.cls": b"cat"},
+        r"0\.tar: 0\.cls holds 'cat', not a whole number from 0; or set labels=none",
+    ),
+    "negative": ("0.jpg 0.cls", {"0.cls": b"-1"}, "holds '-1', not a whole number from 0"),
+    "a fraction": ("0.jpg 0.cls", {"0.cls": b"1.0"}, "holds '1.0', not a whole number from 0"),
+    "nothing": ("0.jpg 0.cls", {"0.cls": b""}, "holds '', not a whole number from 0"),
+    "huge": ("0.jpg 0.cls", {"0.cls": b"9" * 30}, "not a whole number from 0"),
     "text in .json": (
         "0.jpg 0.json",
         {"0.json": b'{"label": "cat"}'},
-        "json holds 'cat', no number from 0",
+        "json holds 'cat', not a whole number from 0",
     ),
-    "true": ("0.jpg 0.json", {"0.json": b'{"label": true}'}, "json holds 'True', no number"),
-    "a list": ("0.jpg 0.json", {"0.json": b'{"label": [0, 1]}'}, "no number from 0"),
+    "true": ("0.jpg 0.json", {"0.json": b'{"label": true}'}, "json holds 'True', not a whole number"),
+    "a list": ("0.jpg 0.json", {"0.json": b'{"label": [0, 1]}'}, "not a whole number from 0"),
     "a damaged .json": ("0.jpg 0.json", {"0.json": b'{"label"'}, "json is damaged"),
     "a nested .json": ("0.jpg 0.json", {"0.json": b"[" * 100_000}, "json is damaged"),
-    "two labels": ("0.jpg 0.json 0.cls", {"0.json": b'{"label": 3}', "0.cls": b"4"}, "cls says 4, and .json 3"),
-    "some without": ("0.jpg 0.cls 1.jpg", {"0.cls": b"4"}, r"0\.tar: 1\.jpg has no label, though others have"),
+    "two labels": ("0.jpg 0.json 0.cls", {"0.json": b'{"label": 3}', "0.cls": b"4"}, "cls says 4, but .json says 3"),
+    "some without": ("0.jpg 0.cls 1.jpg", {"0.cls": b"4"}, r"0\.tar: 1\.jpg has no label, but others have"),
     "a count": (
         " ".join(f"{n}.jpg {n}.index" for n in range(10)),
         {f"{n}.index": b"%d" % n for n in range(10)},
-        "count the images and are no labels",
+        "only count the images, so they are not labels",
     ),
 }
 
@@ -244,7 +260,7 @@ def test_labels_that_are_none_are_told_unless_none_are_wanted(layout: str, tmp_p
 
 @pytest.mark.parametrize("names", ["0.jpg 0.png 0.cls", "0.left.png 0.right.png 0.json"])
 def test_several_images_of_a_key_are_refused(names: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has several images of one key, 0"):
+    with pytest.raises(ValueError, match="has two images with the same key, 0"):
         open_images(write_tar(tmp_path / "0.tar", names, {"0.cls": b"0"}))
 
 
@@ -305,9 +321,12 @@ def test_tars_that_may_be_classes_are_asked_for(tars: dict, labels: str, sentenc
         ([["00000\\1.png", 4], ["00001\\2.png", 0]], [4, 0]),
         (None, [0, 0]),
         ([["00000/1.png", 4]], r"00001/2\.png has no label in dataset\.json"),
-        ([["00000/1.png", 4], ["00001/2.png", -1]], r"The label of 00001/2\.png in dataset\.json is -1, no number"),
-        ([["00000/1.png", [0.1, 0.2]], ["00001/2.png", [0.1, 0.2]]], r"is \[0\.1, 0\.2\], no number from 0"),
-        ({"00000/1.png": 4}, r"no list of pairs"),
+        (
+            [["00000/1.png", 4], ["00001/2.png", -1]],
+            r"The label of 00001/2\.png in dataset\.json is -1, not a whole number",
+        ),
+        ([["00000/1.png", [0.1, 0.2]], ["00001/2.png", [0.1, 0.2]]], r"is \[0\.1, 0\.2\], not a whole number from 0"),
+        ({"00000/1.png": 4}, r"not a list of pairs"),
     ],
 )
 def test_the_labels_of_stylegan_are_read(kind: str, listed: Any, expected: Any, tmp_path: Path) -> None:

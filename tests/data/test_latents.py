@@ -129,8 +129,8 @@ def flip_a_bit(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "flipped bit": (lambda store: flip_a_bit(store / "a.safetensors"), r"a\.safetensors is damaged, its checksum"),
-    "cut": (lambda store: os.truncate(store / "b.safetensors", 9000), r"b\.safetensors is damaged, its checksum"),
+    "flipped bit": (lambda store: flip_a_bit(store / "a.safetensors"), r"a\.safetensors is damaged \(its checksum"),
+    "cut": (lambda store: os.truncate(store / "b.safetensors", 9000), r"b\.safetensors is damaged \(its checksum"),
     "missing": (lambda store: (store / "b.safetensors").unlink(), r"b\.safetensors, which is missing"),
     "other shape": (
         lambda store: change_store(store, lambda moments: moments[:, 0]),
@@ -139,13 +139,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other numbers": (lambda store: change_store(store, np.float32), r"a\.safetensors holds torch.float32"),
     "no tensors": (
         lambda store: (store / "a.safetensors").write_bytes(b"x") and approve(store),
-        r"a\.safetensors is no readable shard",
+        r"a\.safetensors cannot be read as latents",
     ),
     "manifest of another version": (
         lambda store: (store / MANIFEST).write_text('{"format": 0}'),
-        r"manifest\.json is no readable record of latents \(format 0, not 2\)",
+        r"manifest\.json does not describe latents \(format 0, not 2\)",
     ),
-    "half a manifest": (lambda store: os.truncate(store / MANIFEST, 200), r"manifest\.json is no readable record"),
+    "half a manifest": (lambda store: os.truncate(store / MANIFEST, 200), r"manifest\.json does not describe latents"),
 }
 
 

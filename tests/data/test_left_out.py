@@ -101,7 +101,7 @@ def test_images_beside_tars_are_not_guessed_about(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "b/c.png")
     (tmp_path / "backup.tar").write_bytes(bytes(1024))
     with pytest.raises(
-        ValueError, match=r"holds images \(2, the first a\.png\) and tars \(1, the first backup\.tar\): leave one"
+        ValueError, match=r"holds images \(2, the first a\.png\) and tars \(1, the first backup\.tar\): remove one"
     ):
         open_images(tmp_path)
 
@@ -178,8 +178,8 @@ TARS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda whole: whole[:1024] + bytes([7]) * 64 + whole[1088:],
         "cut off or damaged after 1 file",
     ),
-    "two in one": (lambda whole: whole + whole, "goes on behind its end, as several tars in one file do"),
-    "compressed": (lambda whole: gzip.compress(whole), "is compressed, .* unpack it first"),
+    "two in one": (lambda whole: whole + whole, "has data after its end, like concatenated tars"),
+    "compressed": (lambda whole: gzip.compress(whole), "is compressed, .* decompress it first"),
 }
 
 
@@ -204,7 +204,7 @@ def test_a_file_too_large_is_not_unpacked(kind: str, tmp_path: Path, monkeypatch
     images = open_images(tmp_path / (kind if kind == "folder" else f"folder.{kind}"))
     monkeypatch.setattr(pictures, "MAX_BYTES", 2**20)
     large = next(index for index, name in enumerate(images.names) if name.endswith("b.png"))
-    with pytest.raises(ValueError, match="it has 2,097,152 bytes, and a picture may have 1,048,576"):
+    with pytest.raises(ValueError, match="it has 2,097,152 bytes, but the limit is 1,048,576"):
         images.read(large)
     assert images.read(1 - large).image.size == (2, 1)
 
@@ -214,7 +214,7 @@ def test_an_idx_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeyp
     monkeypatch.setattr("dmp_lightning.data.images.idx.MAX_BYTES", 2**20)
     header = bytes([0, 0, 8, 1]) + (2**21).to_bytes(4, "big")
     (tmp_path / "a.gz").write_bytes(gzip.compress(header + bytes(2**21)))
-    with pytest.raises(ValueError, match=r"a\.gz has more than 1,048,576 bytes, unpacked"):
+    with pytest.raises(ValueError, match=r"a\.gz unpacks to more than 1,048,576 bytes"):
         read_idx(tmp_path / "a")
 
 

@@ -66,7 +66,7 @@ def test_validation_holds_each_sample_in_as_many_batches_on_each_process(world: 
 
 @pytest.mark.parametrize("size", [0, 1438])
 def test_a_batch_that_the_data_cannot_fill_is_an_error(size: int) -> None:
-    with pytest.raises(ValueError, match=f"batch_size={size}: choose one from 1 to 1437"):
+    with pytest.raises(ValueError, match=f"recipe.batch_size={size}: choose 1 to 1437"):
         data(batch_size=size)
 
 

@@ -77,7 +77,7 @@ def test_floats_of_0_to_1_are_shown_and_others_are_refused() -> None:
     [tiff_of(DEEP[..., :1].astype("i2"), "II", kind=2), tiff_of(DEEP[..., :1].astype("i4"), "II", 32, kind=2)],
 )
 def test_integers_without_a_range_are_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="no range that is shown"):
+    with pytest.raises(ValueError, match="whose range is unknown"):
         decode_picture(content)
 
 
@@ -85,7 +85,7 @@ def test_deep_planes_that_pillow_would_mistake_are_refused() -> None:
     planes = bytearray(tiff_of(DEEP[..., :3], "II"))
     tag = planes.index((284).to_bytes(2, "little"), 8)
     planes[tag + 8] = 2
-    with pytest.raises(ValueError, match="in a plane for each channel"):
+    with pytest.raises(ValueError, match="in separate planes"):
         decode_picture(bytes(planes))
 
 
@@ -228,7 +228,7 @@ UNREADABLE = {
     "a program's": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "it is none of PNG"),
     "cut PNG": (saved(Image.fromarray(RGB), "PNG")[:80], ""),
     "cut JPEG": (saved(Image.fromarray(np.tile(RGB, (20, 20, 1))), "JPEG")[:-900], "truncated"),
-    "200 megapixels": (png_of(20_000, 10_000, 1, 0, b"\0"), "and a picture may have 134,217,728"),
+    "200 megapixels": (png_of(20_000, 10_000, 1, 0, b"\0"), "but the limit is 134,217,728"),
     "140 megapixels": (png_of(14_000, 10_000, 1, 0, b"\0"), r"it has 14,000 x 10,000 pixels"),
     "a text that unpacks to much": (
         png_of(2, 1, 8, 0, b"\0\1\2", chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26)))),

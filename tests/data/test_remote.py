@@ -98,7 +98,7 @@ def test_the_name_of_a_shard_cannot_leave_the_store(name: str, tmp_path: Path, m
     write_json(manifest, store / "manifest.json")
     for folder in (store, f"file://{store}"):
         with pytest.raises(
-            ValueError, match=r"manifest\.json is no readable record of latents \((name of a shard=|the shard )"
+            ValueError, match=r"manifest\.json does not describe latents \((name of a shard=|the shard )"
         ):
             Latents(folder, True, store / "vae")
     assert not list((tmp_path / "cache").rglob("victim*"))

@@ -48,7 +48,7 @@ def test_a_vae_that_the_hub_does_not_have_is_told(
     empty_hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(empty_hub, tmp_path, monkeypatch)
-    with pytest.raises(ValueError, match=f"{NAME} gives no AutoencoderKL .*: set vae to another"):
+    with pytest.raises(ValueError, match=f"{NAME} cannot be loaded as an AutoencoderKL .*: set vae to another"):
         load_vae(NAME, download=True)
 
 

@@ -78,11 +78,14 @@ def test_no_guidance_is_the_model_itself_with_or_without_a_null_label():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"null": None}, r"scale=1\.5 needs a model with a null label.*evaluation\.guidance\.guidance_scale=1"),
+        (
+            {"null": None},
+            r"scale=1\.5 needs a null label, which this model lacks: .*evaluation\.guidance\.guidance_scale=1",
+        ),
         ({"channels": "four"}, "channels='four' is unknown: choose first_three or all"),
-        ({"interval": (0.6, 0.2)}, r"interval=\[0\.6, 0\.2\]: give its start and its end, from 0 to 1"),
-        ({"interval": (0.0, 1.5)}, "give its start and its end, from 0 to 1"),
-        ({"interval": (-0.1, 1.0)}, "give its start and its end, from 0 to 1"),
+        ({"interval": (0.6, 0.2)}, r"interval=\[0\.6, 0\.2\]: give a start and an end from 0 to 1, in order"),
+        ({"interval": (0.0, 1.5)}, "give a start and an end from 0 to 1, in order"),
+        ({"interval": (-0.1, 1.0)}, "give a start and an end from 0 to 1, in order"),
     ],
 )
 def test_guidance_that_cannot_be_is_refused_at_once(options, message):

@@ -216,7 +216,7 @@ def test_any_number_of_steps_that_the_schedule_has_gives_finite_samples(name, st
 @pytest.mark.parametrize("option", [{"algorithm_type": "foo"}, {"solver_type": "foo"}, {"use_karras_sigmas": True}])
 def test_options_that_the_scheduler_refuses_are_told(option):
     built = Sampler(partial(DPMSolverMultistepScheduler, **option), 5, respaced=True)
-    with pytest.raises(UserError, match=r"sampler\.scheduler does not take such options: "):
+    with pytest.raises(UserError, match=r"sampler\.scheduler does not take these options: "):
         built.prepare(DDPM(linear_betas()))
 
 

@@ -318,7 +318,7 @@ def test_a_copy_is_independent_and_a_pickled_method_comes_back() -> None:
 def test_prompts_before_the_tokens_are_refused_where_the_base_counts_its_tokens() -> None:
     backbone = base()
     backbone.takes_more_tokens = False
-    with pytest.raises(ValueError, match="position=prepend needs a DiT"):
+    with pytest.raises(ValueError, match="position=prepend: this base takes no extra tokens"):
         CASES["dmp_prepend"].build(backbone)
 
 
@@ -355,7 +355,7 @@ def test_strength_goes_from_the_base_to_the_patch_and_beyond(case: Case, tmp_pat
 
     assert torch.equal(output(1.0), patched(x, t, y).output)
     if not case.has_strength:
-        with pytest.raises(ValueError, match="is all or nothing"):
+        with pytest.raises(ValueError, match="cannot be scaled, set strength=1"):
             output(0.0)
         return
     plain = base()(x, t, y)

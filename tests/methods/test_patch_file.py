@@ -59,7 +59,7 @@ def test_a_patch_of_the_exact_base_does_not_go_onto_a_rounded_one(tmp_path: Path
 @pytest.mark.parametrize(
     ("method", "named"),
     [
-        (PromptTuning, "mixture.gate.bias is .* there, nothing in the method"),
+        (PromptTuning, "mixture.gate.bias is .* in the file, but nothing in the method"),
         (partial(DMP, gate=LinearGate, balance=BALANCE, injection="first:1"), "mixture.prompts"),
     ],
 )

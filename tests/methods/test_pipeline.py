@@ -53,7 +53,7 @@ def test_the_pipeline_samples_as_we_do(tmp_path: Path, name: str, guidance_scale
     pipeline.set_progress_bar_config(disable=True)
     for saved in (pipeline, pipeline.transformer):
         for save in (saved.save_pretrained, saved.push_to_hub):
-            with pytest.raises(ValueError, match=r"cannot be saved as one of diffusers: .* Ship the patch file"):
+            with pytest.raises(ValueError, match=r"cannot be saved: .* Ship the patch file"):
                 save(str(tmp_path / "saved"))
     assert not (tmp_path / "saved").exists()
     again = generators(0, Stream.GENERATION, range(2))
@@ -70,12 +70,19 @@ def test_guidance_without_a_null_label_is_refused(tmp_path: Path) -> None:
     patched = method(tmp_path, "dmp")
     patched.backbone.null_label = None
     pipeline = to_pipeline(patched, Sampler(DPMSolverMultistepScheduler, STEPS).prepare(DDPM(linear_betas())), vae())
-    with pytest.raises(ValueError, match="needs a model with a null label"):
+    with pytest.raises(ValueError, match="needs a null label, which this model lacks"):
         pipeline(LABELS, 2.0)
 
 
-def test_a_base_that_is_not_square_is_refused() -> None:
-    sizes = {"in_channels": 4, "patch_size": 2, "width": 8, "depth": 1, "heads": 1}
-    wide = DiT(input_size=(4, 8), **sizes, num_classes=1, class_dropout_prob=0.0)
-    with pytest.raises(ValueError, match="draws squares, this base 4x8"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_size": (4, 8)}, "draws squares, but this base 4x8"),
+        ({"predicts": "sit"}, "needs epsilon and variance, but this base predicts velocity"),
+    ],
+)
+def test_a_base_that_the_pipeline_cannot_draw_is_refused(changes: dict, message: str) -> None:
+    sizes = {"input_size": 8, "in_channels": 4, "patch_size": 2, "width": 8, "depth": 1, "heads": 1} | changes
+    wide = DiT(**sizes, num_classes=1, class_dropout_prob=0.0)
+    with pytest.raises(ValueError, match=message):
         to_pipeline(Frozen(wide), DDIMScheduler(), vae())

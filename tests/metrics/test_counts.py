@@ -21,7 +21,7 @@ def test_too_few_are_those_of_a_singular_covariance(images: int) -> None:
 def test_the_warning_has_both_numbers_and_the_remedy() -> None:
     text = Counts(1000, 1437, 2048).warning
     assert text.startswith("1,000 samples and 1,437 reference images for 2,048 features: ")
-    assert text.endswith("Take more images than features.")
+    assert text.endswith("Use more images than features.")
     assert Counts(5, None, 6).warning.startswith("5 samples for 6 features: ")
 
 

@@ -55,7 +55,7 @@ def test_pixels_span_minus_one_to_one():
 
 @pytest.mark.parametrize("extractor", [DigitsClassifier(), Pixels((3, 8, 8))], ids=lambda e: e.name)
 def test_images_of_another_shape_are_refused(extractor: features.Features):
-    with pytest.raises(ValueError, match=rf"{extractor.name} takes images of \(., 8, 8\), not \(2, 8, 8\)"):
+    with pytest.raises(ValueError, match=rf"{extractor.name} takes images of shape \(., 8, 8\), not \(2, 8, 8\)"):
         extractor(torch.zeros(4, 2, 8, 8, dtype=torch.uint8))
 
 

@@ -70,7 +70,7 @@ def test_only_inceptions_metrics_have_their_established_names() -> None:
 
 
 def test_too_few_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="There are 3 samples: metrics need 4"):
+    with pytest.raises(ValueError, match=r"evaluation\.samples=3: the metrics need 4"):
         measure({"features": normal(3)}, {"features": normal(9)}, {}, "fid")
 
 

@@ -70,7 +70,7 @@ def test_the_base_cancels_from_the_difference_of_two_patches_groups():
 
 
 def test_one_image_is_refused():
-    with pytest.raises(ValueError, match="two validation images"):
+    with pytest.raises(ValueError, match="two held-out images"):
         compare(torch.zeros(1, 5), torch.zeros(1, 5))
 
 

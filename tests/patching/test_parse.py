@@ -67,7 +67,7 @@ def process(**changes: Any) -> Any:
 
 
 def test_what_a_file_may_name_is_what_a_config_may_build() -> None:
-    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|schedule|weighting))\."
+    homes = r"dmp_lightning\.(methods|prompts|diffusion\.(ddpm|flow|schedule|weighting))\."
     trusted = {name for name in TRUSTED if re.match(homes, name)}
     assert set().union(description.METHODS, *description.PARTS.values()) == trusted
 
@@ -89,6 +89,7 @@ def test_what_earlier_versions_wrote_is_built_as_today() -> None:
         *(["method=dmp", f"gate={name}"] for name in GATES),
         ["method=dmp", "method.balance=released", "method.injection=[0,2]", "method.prompt_count=2.0"],
         ["method=dmp", "method.condition=log_snr", "diffusion=cosine"],
+        *(["method=dmp", f"diffusion={name}"] for name in ("flow", "v", "scaled_linear")),
         ["method=dmp", "method.prompt_count=4", "method.injection=first:1/2", "+gate.weight_scale=mean"],
     ],
     ids=" ".join,
@@ -106,13 +107,14 @@ def test_what_runs_write_is_built_as_their_configs_build_it(overrides: list[str]
     for name, value in expected.state_dict().items():
         assert torch.equal(method.state_dict()[name], value)
     if overrides[0] == "method=dmp":
-        t = torch.arange(1000)
+        t = expected.process.spread(1000)
         assert torch.equal(method.process.log_snr(t), expected.process.log_snr(t))
+        assert method.process.predicts == expected.process.predicts
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a list": ([GOOD], "is no mapping"),
-    "a text": ("dmp_lightning.methods.DMP", "is no mapping"),
+    "a list": ([GOOD], "is not a mapping"),
+    "a text": ("dmp_lightning.methods.DMP", "is not a mapping"),
     "no class": ({}, r"method\._target_=None is not known here"),
     "another class": (GOOD | {"_target_": MARK}, rf"method\._target_={MARK} is not known here"),
     "a class that is a list": (GOOD | {"_target_": ["dmp_lightning.methods.DMP"]}, "is not known here"),
@@ -122,45 +124,49 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "another gate": (GOOD | {"gate": {"_target_": MARK}}, r"method\.gate\._target_=.* is not known here"),
     "betas for a gate": (GOOD | {"gate": BETAS}, r"method\.gate\._target_=.* is not known here"),
     "no gate": ({key: value for key, value in GOOD.items() if key != "gate"}, "method lacks gate"),
-    "an empty gate": (GOOD | {"gate": None}, r"method\.gate=None is of the wrong type"),
+    "an empty gate": (GOOD | {"gate": None}, r"method\.gate=None has the wrong type"),
     "another process": (GOOD | {"process": {"_target_": MARK}}, r"method\.process\._target_=.* is not known here"),
-    "a process of text": (GOOD | {"process": "ddpm"}, r"method\.process is no diffusion process"),
+    "a flow of text": (
+        GOOD | {"process": {"_target_": "dmp_lightning.diffusion.flow.Flow", "shift": "3"}},
+        r"method\.process\.shift=3 has the wrong type",
+    ),
+    "a process of text": (GOOD | {"process": "ddpm"}, r"method\.process is not a diffusion process"),
     "a part of a process": (GOOD | {"process": BETAS}, r"method\.process\._target_=.* is not known here"),
     "another schedule": (process(betas={"_target_": MARK}), r"process\.betas\._target_=.* is not known here"),
-    "a schedule of text": (process(betas="linear"), r"process\.betas is no schedule"),
-    "no schedule": (process(betas=None), r"process\.betas is no schedule"),
+    "a schedule of text": (process(betas="linear"), r"process\.betas is not a schedule"),
+    "no schedule": (process(betas=None), r"process\.betas is not a schedule"),
     "another weight": (process(loss_weight={"_target_": MARK}), r"process\.loss_weight\._target_=.* is not known"),
-    "a weight of its own": (process(loss_weight=WEIGHT | {"snr": [1.0]}), r"loss_weight\.snr is no option of"),
-    "schedules of two versions": (GOOD | {"betas": BETAS}, r"method\.betas is no option of"),
-    "an earlier schedule of text": (EARLIER | {"betas": "linear"}, r"process\.betas is no schedule"),
+    "a weight of its own": (process(loss_weight=WEIGHT | {"snr": [1.0]}), r"loss_weight\.snr is not an option of"),
+    "schedules of two versions": (GOOD | {"betas": BETAS}, r"method\.betas is not an option of"),
+    "an earlier schedule of text": (EARLIER | {"betas": "linear"}, r"process\.betas is not a schedule"),
     "a schedule out of range": (
         process(betas=BETAS | {"start": -3.0}),
-        r"method\.process\.betas is no schedule of numbers between 0 and 1",
+        r"method\.process\.betas is not a schedule of numbers between 0 and 1",
     ),
     "a schedule of no steps": (process(betas=BETAS | {"steps": 0}), r"betas\.steps=0 is too few"),
     "a schedule of many steps": (process(betas=BETAS | {"steps": 10**12}), r"betas\.steps=.* is too large"),
-    "another option": (GOOD | {"gaet": 1}, r"method\.gaet is no option of"),
+    "another option": (GOOD | {"gaet": 1}, r"method\.gaet is not an option of"),
     "another option of the gate": (
         GOOD | {"gate": GOOD["gate"] | {"width": 3}},
-        r"method\.gate\.width is no option of",
+        r"method\.gate\.width is not an option of",
     ),
-    "the backbone": (GOOD | {"backbone": 3}, r"method\.backbone is no option"),
-    "Hydra's arguments": (GOOD | {"_args_": [1]}, r"method\._args_ is no option"),
-    "Hydra's recursion": (GOOD | {"_recursive_": False}, r"method\._recursive_ is no option"),
-    "a number for a text": (GOOD | {"position": 1}, r"method\.position=1 is of the wrong type: it takes str"),
-    "a text for a number": (LORA | {"rank": "8"}, r"method\.rank=8 is of the wrong type: it takes int"),
-    "a truth for a number": (LORA | {"rank": True}, r"method\.rank=True is of the wrong type"),
-    "a fraction for a number": (LORA | {"rank": 1.5}, r"method\.rank=1.5 is of the wrong type"),
+    "the backbone": (GOOD | {"backbone": 3}, r"method\.backbone is not an option"),
+    "Hydra's arguments": (GOOD | {"_args_": [1]}, r"method\._args_ is not an option"),
+    "Hydra's recursion": (GOOD | {"_recursive_": False}, r"method\._recursive_ is not an option"),
+    "a number for a text": (GOOD | {"position": 1}, r"method\.position=1 has the wrong type: it takes str"),
+    "a text for a number": (LORA | {"rank": "8"}, r"method\.rank=8 has the wrong type: it takes int"),
+    "a truth for a number": (LORA | {"rank": True}, r"method\.rank=True has the wrong type"),
+    "a fraction for a number": (LORA | {"rank": 1.5}, r"method\.rank=1.5 has the wrong type"),
     "no text of an earlier version": (
         GOOD | {"prompt_count": "tokens*2"},
-        r"method\.prompt_count=.* is of the wrong type",
+        r"method\.prompt_count=.* has the wrong type",
     ),
     "a huge share": (GOOD | {"prompt_count": 1e300}, r"method\.prompt_count=.* is too large"),
     "a huge number": (LORA | {"rank": 10**300}, r"method\.rank=.* is too large"),
     "no number": (GOOD | {"balance": {"importance": float("nan"), "load": 1.0}}, r"method\.balance"),
-    "a part for a number": (LORA | {"rank": BETAS}, r"method\.rank=.* is of the wrong type"),
+    "a part for a number": (LORA | {"rank": BETAS}, r"method\.rank=.* has the wrong type"),
     "deep containers": (GOOD | {"injection": [[[[[[[0]]]]]]]}, r"method\.injection.* is nested too deeply"),
-    "a target within a value": (GOOD | {"balance": {"importance": {"_target_": MARK}}}, "describes a part"),
+    "a target within a value": (GOOD | {"balance": {"importance": {"_target_": MARK}}}, "describes an object"),
     **{f"an argument {way}": (GOOD | {"init": value}, r"method\.init") for way, value in WAYS.items()},
     **{f"a class {way}": (GOOD | {"_target_": value}, "is not known here") for way, value in WAYS.items()},
 }
@@ -248,5 +254,5 @@ def test_no_memory_is_taken_for_what_the_file_does_not_hold(claim: dict, tmp_pat
 def test_metadata_that_is_no_mapping_is_refused(about: str, tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, file, {"about": about})
-    with pytest.raises(ValueError, match=r"x\.safetensors is (damaged|no patch)"):
+    with pytest.raises(ValueError, match=r"x\.safetensors is (damaged|not a patch)"):
         patched(base(), file)

@@ -85,7 +85,7 @@ def test_load_is_left_out_where_it_says_nothing():
 
 @pytest.mark.parametrize("top_k", [0.0, -0.5, 1.5, 0.1, float("nan")])
 def test_a_fraction_that_leaves_no_prompt_is_refused(top_k):
-    with pytest.raises(ValueError, match=r"gate\.top_k=.*choose a fraction up to 1"):
+    with pytest.raises(ValueError, match=r"gate\.top_k=.*choose a fraction from 1/\d+ to 1"):
         LinearGate(8, 6, top_k=top_k)
 
 

@@ -43,7 +43,7 @@ def test_a_count_with_a_decimal_point_is_times_the_tokens() -> None:
     counts = [1.0, 0.25, 1 / 16, 2.0, 0.75, 5, 1, None]
     assert [counted(count, 256) for count in counts] == [256, 64, 16, 512, 192, 5, 1, None]
     assert counted(1 / 3, 9) == 3
-    with pytest.raises(ValueError, match=r"method\.prompt_count=0\.25 is no whole number for 49 tokens"):
+    with pytest.raises(ValueError, match=r"method\.prompt_count=0\.25 of 49 tokens is not a whole number of prompts"):
         counted(0.25, 49)
 
 
@@ -56,6 +56,6 @@ def fits(count: int, grid: tuple[int, int]) -> bool:
 
 @pytest.mark.parametrize("count", [-256, 0, 2, 9, 255, 300])
 def test_a_count_that_does_not_fit_is_refused_with_those_that_do(count: int) -> None:
-    message = rf"method.prompt_count={count} does not fit 256 tokens: choose 1, 4, 16, 64, 256 or a multiple of it\."
+    message = rf"method.prompt_count={count} does not fit 256 tokens: choose 1, 4, 16, 64, 256 or a multiple of 256\."
     with pytest.raises(ValueError, match=message):
         fitting_count(count, (16, 16))

@@ -20,27 +20,27 @@ from tests.reports.made import evidence, record, write
 
 TEXT = json.dumps(record("linear", 2, -4.0))
 FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "empty": (lambda path: path.touch(), "is not JSON"),
-    "BOM": (lambda path: path.write_text(TEXT, encoding="utf-8-sig"), "is not JSON"),
-    "UTF-16": (lambda path: path.write_text(TEXT, encoding="utf-16"), "is not JSON"),
-    "gzip": (lambda path: path.write_bytes(gzip.compress(TEXT.encode())), "is not JSON"),
-    "cut": (lambda path: path.write_text(TEXT[:300]), "is not JSON"),
+    "empty": (lambda path: path.touch(), "is not valid JSON"),
+    "BOM": (lambda path: path.write_text(TEXT, encoding="utf-8-sig"), "is not valid JSON"),
+    "UTF-16": (lambda path: path.write_text(TEXT, encoding="utf-16"), "is not valid JSON"),
+    "gzip": (lambda path: path.write_bytes(gzip.compress(TEXT.encode())), "is not valid JSON"),
+    "cut": (lambda path: path.write_text(TEXT[:300]), "is not valid JSON"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
-    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "link to nothing"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a broken link"),
     "a link to itself": (lambda path: path.symlink_to(path.name), "left out"),
-    "a pipe": (lambda path: os.mkfifo(path), "is no file"),
-    "a key twice": (lambda path: path.write_text(TEXT.replace("{", '{"name": "a", ', 1)), "'name' stands twice"),
-    "NaN": (lambda path: path.write_text(TEXT.replace('"parameters": 70000', '"base": NaN')), "NaN is no number"),
+    "a pipe": (lambda path: os.mkfifo(path), "is not a file"),
+    "a key twice": (lambda path: path.write_text(TEXT.replace("{", '{"name": "a", ', 1)), "'name' appears twice"),
+    "NaN": (lambda path: path.write_text(TEXT.replace('"parameters": 70000', '"base": NaN')), "NaN is not allowed"),
     "nested": (lambda path: path.write_text("[" * 99999), "nested more than"),
-    "half a character": (lambda path: path.write_text(TEXT.replace('"made"', '"\\ud800"')), "is not JSON"),
+    "half a character": (lambda path: path.write_text(TEXT.replace('"made"', '"\\ud800"')), "is not valid JSON"),
     "a huge integer": (
         lambda path: path.write_text(TEXT.replace('"parameters": 70000', '"base": ' + "7" * 5000)),
-        "is not JSON",
+        "is not valid JSON",
     ),
     "another schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": 3')), "in "),
     "true as schema": (lambda path: path.write_text(TEXT.replace('"schema": 2', '"schema": true')), "in "),
-    "no schema": (lambda path: path.write_text("{}"), "has no `schema`"),
-    "null": (lambda path: path.write_text("null"), "has no `schema`"),
+    "no schema": (lambda path: path.write_text("{}"), "(no `schema`)"),
+    "null": (lambda path: path.write_text("null"), "(no `schema`)"),
 }
 
 
@@ -83,8 +83,8 @@ def changed(**tensors: Any) -> dict[str, np.ndarray]:
 
 EVIDENCE: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "no samples": (changed(samples_after=None), "samples_after is missing"),
-    "floats as samples": (changed(samples_after=np.ones((6, 8, 8), np.float32)), "is no pictures"),
-    "no sample": (changed(samples_before=np.ones((0, 8, 8), np.uint8)), "is no pictures"),
+    "floats as samples": (changed(samples_after=np.ones((6, 8, 8), np.float32)), "is not a set of pictures"),
+    "no sample": (changed(samples_before=np.ones((0, 8, 8), np.uint8)), "is not a set of pictures"),
     "two colours": (changed(samples_before=np.ones((6, 2, 8, 8), np.uint8)), "2 colours"),
     "fewer after": (changed(samples_after=np.ones((5, 8, 8), np.uint8)), "after (5, 8, 8)"),
     "gates without norms": (changed(prompt_norms=None), "prompt_norms is missing"),
@@ -94,14 +94,14 @@ EVIDENCE: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "no prompts": (changed(gate_weights=np.ones((2, 10, 0), np.float32)), "gate_weights has shape"),
     "other blocks": (changed(gate_blocks=np.arange(3)), "gate_blocks is int64 of shape (3,)"),
     "blocks as floats": (changed(gate_blocks=np.ones(2)), "gate_blocks is float64"),
-    "negative blocks": (changed(gate_blocks=np.array([-1, 2])), "holds what is none"),
+    "negative blocks": (changed(gate_blocks=np.array([-1, 2])), "contains invalid timesteps or blocks"),
     "timesteps turned round": (changed(gate_timesteps=np.arange(10)[::-1].copy()), "not in order"),
-    "NaN": (changed(gate_weights=np.full((2, 10, 16), np.nan, np.float32)), "no number"),
-    "infinite norms": (changed(prompt_norms=np.full((2, 16), np.inf)), "no number"),
+    "NaN": (changed(gate_weights=np.full((2, 10, 16), np.nan, np.float32)), "contains NaN, infinity or a huge number"),
+    "infinite norms": (changed(prompt_norms=np.full((2, 16), np.inf)), "contains NaN, infinity or a huge number"),
     "a grid of others": (changed(prompt_grid=np.array([3, 5])), "prompt_grid does not hold 16 prompts"),
     "a flat grid": (changed(prompt_grid=np.array([16])), "prompt_grid does not hold"),
     "a grid of nothing": (changed(prompt_grid=np.array([0, 4])), "prompt_grid does not hold"),
-    "huge": (changed(gate_weights=np.full((2, 10, 16), 1e300)), "no number"),
+    "huge": (changed(gate_weights=np.full((2, 10, 16), 1e300)), "contains NaN, infinity or a huge number"),
 }
 
 

@@ -40,7 +40,7 @@ def test_of_many_lines_those_that_fell_most_are_drawn_and_the_report_says_so(mad
         assert len(drawn) == LINES
     told = dict(texts(report))
     for text in (told["report.html"], told["report.md"]):
-        assert f"are shown of {LINES} of 40 lines, on each base those whose distance fell most" in text
+        assert f"are shown for {LINES} of 40 lines, on each base those whose distance fell most" in text
     assert len(told["report.csv"].splitlines()) == 41
 
 

@@ -74,7 +74,7 @@ def test_a_failed_write_leaves_the_old_record_and_nothing_else(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
         ("[1]", "is not the record of a run"),
         (
             '{"schema": 1, "name": "a", "method": "dmp", "rows": []}',

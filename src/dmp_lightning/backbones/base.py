@@ -48,6 +48,9 @@ class Backbone(nn.Module):
     """The label that stands for none, where the model was trained with one."""
     class_dropout_prob: float
     """How often training takes the null condition."""
+    predicts: str | None = None
+    """The output, as `diffusion.process.Process.predicts` has it: `epsilon_and_variance`, `epsilon`, `v` or `velocity`;
+    None where nobody knows."""
     takes_more_tokens = False
     """Whether `enter` may put tokens before those of the backbone, which drops them after the last block."""
     fixed: frozenset[str] = frozenset()

@@ -58,7 +58,7 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): restore it.") from error
+        raise UserError(f"{path} is not valid JSON ({error}): download it again.") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -81,7 +81,7 @@ def check_config(file: Path, backbone: Backbone) -> None:
     }
     for key, value in ours.items():
         if config.get(key, value) != value:
-            raise UserError(f"{path} has {key}={config[key]}, the configured backbone {value}: change backbone.model.")
+            raise UserError(f"{path} has {key}={config[key]}, but the config has {value}: change backbone.model.")
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -108,8 +108,8 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
             name = f"{EMBEDDERS[inner]}.{kind}"
             if not torch.equal(ours.setdefault(name, value), value):
                 raise UserError(
-                    f"Block {block} has another {name} than the blocks before it, and a DiT has one for all: these are "
-                    "not a DiT's weights."
+                    f"Block {block} has another {name} than the blocks before it, but all blocks of a DiT share one: "
+                    "these are not a DiT's weights."
                 )
         else:
             ours[key] = value

@@ -16,22 +16,27 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
 
 FREQUENCIES = 256  # size of the sinusoidal timestep features
+PREDICTS = {"epsilon_and_variance": 2, "epsilon": 1, "v": 1, "velocity": 1, "sit": 2}
+"""What a DiT may be trained to predict, and how many times the channels of its input it gives."""
 LAST_STEPS = {"release": FREQUENCIES // 2, "diffusers": FREQUENCIES // 2 - 1}
 
 
 class DiT(Backbone):
-    """Diffusion transformer with adaLN-Zero blocks and learned variance.
+    """Diffusion transformer with adaLN-Zero blocks.
 
     Args:
-        input_size: (H, W) of the input, or the side of a square. in_channels: C; the output has 2C.
+        input_size: (H, W) of the input, or the side of a square. in_channels: C.
         patch_size: side of a token's patch.
         width: D. depth: L, the number of blocks. heads: attention heads.
         num_classes: labels; class_dropout_prob: above 0 adds the null label, `num_classes`, that guidance needs.
         timestep_frequencies: of the timestep's features, `release` (10,000^(-i/128) for i from 0, as the public code
             trains) or `diffusers` (10,000^(-i/127), as its `DiTTransformer2DModel` computes with the same weights).
+        predicts: `epsilon_and_variance` (DiT, 2C channels); `epsilon`, `v` or `velocity` (C channels; the last is
+            REPA's, of times from 0, data, to 1, noise); or `sit`, the velocity of a SiT, whose own time and direction
+            are the reverse, and which gives C more channels that mean nothing.
 
     Raises:
-        UserError: the sizes do not divide each other, or there are no such frequencies.
+        UserError: the sizes do not divide each other, or there are no such frequencies or predictions.
     """
 
     takes_more_tokens = True
@@ -50,8 +55,12 @@ class DiT(Backbone):
         num_classes: int,
         class_dropout_prob: float,
         timestep_frequencies: str = "release",
+        predicts: str = "epsilon_and_variance",
     ) -> None:
         super().__init__()
+        if predicts not in PREDICTS:
+            raise UserError(f"backbone.model.predicts={predicts} is unknown: choose {', '.join(PREDICTS)}.")
+        self.trained_for, self.predicts = predicts, "velocity" if predicts == "sit" else predicts
         if timestep_frequencies not in LAST_STEPS:
             raise UserError(
                 f"backbone.model.timestep_frequencies={timestep_frequencies} is unknown: choose "
@@ -74,12 +83,12 @@ class DiT(Backbone):
         self.y_embedder = LabelEmbedder(num_classes + (self.null_label is not None), width)
         self.pos_embed = nn.Parameter(sincos_positions(width, self.grid)[None], requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.final_layer = FinalLayer(width, patch_size, 2 * in_channels)
+        self.final_layer = FinalLayer(width, patch_size, PREDICTS[predicts] * in_channels)
         self._initialise()
 
     def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
-        """The embeddings of `t` (0..999) and of labels, or the null label."""
-        return Embeddings(self.t_embedder(t), self.y_embedder(condition.label))
+        """The embeddings of `t` (0..999, or of a velocity 0 to 1) and of labels, or the null label."""
+        return Embeddings(self.t_embedder(1 - t if self.trained_for == "sit" else t), self.y_embedder(condition.label))
 
     def forward(
         self,
@@ -88,7 +97,7 @@ class DiT(Backbone):
         condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:
-        """Epsilon and variance interpolation, each with the input's channels.
+        """The prediction, for `epsilon_and_variance` with the interpolation of the variance behind it.
 
         Weights in bfloat16 compute in bfloat16; between the blocks the tokens are of `x`'s type all the same.
         """
@@ -99,7 +108,8 @@ class DiT(Backbone):
                 if enter is not None:
                     tokens = enter(tokens, Site(index, embeddings))
                 tokens = self.run(block, tokens, embeddings)
-            return self._unpatchify(self.final_layer(tokens[:, -self.tokens :], embeddings))
+            output = self._unpatchify(self.final_layer(tokens[:, -self.tokens :], embeddings))
+            return -output[:, : x.shape[1]] if self.trained_for == "sit" else output
 
     def _unpatchify(self, patches: Float[Tensor, "B T out"]) -> Float[Tensor, "B C2 H W"]:
         p = self.patch_size

@@ -9,7 +9,7 @@ from dmp_lightning.backbones.recognise import check_prediction
 from dmp_lightning.backbones.sizes import in_weights, null_label
 from dmp_lightning.backbones.weights import in_dtype, load_weights
 
-READ = ("input_size", "in_channels", "patch_size", "width", "depth", "heads", "num_classes")
+READ = ("input_size", "in_channels", "patch_size", "width", "depth", "heads", "num_classes", "predicts")
 
 
 def load_base(
@@ -39,7 +39,7 @@ def load_base(
     name = str(path)
     dropout = null_label(name, part) if class_dropout_prob is None else class_dropout_prob
     given = {} if heads is None else {"heads": heads}
-    sizes = {key: in_weights(key, name, part, dropout) for key in READ if key not in given} | given
+    sizes = {key: in_weights(key, name, part, dropout, predicts) for key in READ if key not in given} | given
     other: dict[str, Any] = {"class_dropout_prob": dropout, "timestep_frequencies": timestep_frequencies}
     base = in_dtype(dtype, lambda: DiT(**sizes, **other))
     load_weights(base, path, part, predicts=predicts)

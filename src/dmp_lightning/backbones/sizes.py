@@ -10,6 +10,7 @@ from torch import Tensor
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.positions import grid_of
+from dmp_lightning.backbones.recognise import recognise
 from dmp_lightning.backbones.weight_sets import read_weights
 from dmp_lightning.user_error import UserError
 
@@ -59,16 +60,18 @@ def compare_sizes(file: Path, tensors: Mapping[str, Tensor], backbone: Backbone)
         told = ", ".join(f"{key}={found}" for key, (found, _) in other.items())
         wanted = ", ".join(f"backbone.model.{key}={value}" for key, (_, value) in other.items())
         raise UserError(
-            f"{file} has {told}, the backbone needs {wanted} as configured: set backbone=from_file, which takes them "
-            "from the file, or backbone.model as the file has it."
+            f"{file} has {told}, but the config has {wanted}: set backbone=from_file, which reads the sizes from the "
+            "file, or change backbone.model."
         )
 
 
-def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob: float | None) -> Any:
+def in_weights(
+    key: str, path: str | None, part: str | None, class_dropout_prob: float | None, predicts: str | None = None
+) -> Any:
     """One of the sizes of the DiT in `path`, an argument of `DiT`, for a config; None where no file is named.
 
     No shape tells the number of heads: it is that of diffusers' config, or guessed. The last row of the class table is
-    the null label's if `class_dropout_prob` is above zero.
+    the null label's if `class_dropout_prob` is above zero. `predicts` is what the user says of the weights.
 
     Raises:
         MissingFileError: there is no such file.
@@ -79,6 +82,8 @@ def in_weights(key: str, path: str | None, part: str | None, class_dropout_prob:
     sizes = _sizes(path, part)
     if key == "num_classes":
         return sizes["rows"] - bool(class_dropout_prob)
+    if key == "predicts":
+        return sizes["recognised"].stated(path, predicts)
     if key == "heads":
         return sizes.get("heads") or _guess_heads(sizes["width"], sizes["depth"])
     return sizes[key]
@@ -102,7 +107,8 @@ def _sizes(path: str, part: str | None) -> dict[str, Any]:
         sizes["input_size"] = config["sample_size"]
     missing = {"width", "depth", "input_size", "rows"} - sizes.keys()
     if missing:
-        raise UserError(f"{found.file} is no DiT: its weights do not tell {' and '.join(sorted(missing))}.")
+        raise UserError(f"{found.file} is not a DiT: its weights do not show {' and '.join(sorted(missing))}.")
+    sizes["recognised"] = recognise(found.file, tensors, found.content)
     heads = config.get("num_attention_heads")
     return sizes if heads is None else sizes | {"heads": heads}
 

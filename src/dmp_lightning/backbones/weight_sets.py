@@ -64,7 +64,7 @@ def _sets(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Weigh
     """The sets of weights in a file, by name."""
     places = [(place, tensors) for place, tensors in _places(content, ()) if not OPTIMISER.match(place)]
     if not places:
-        raise UserError("does not hold a backbone's weights: it must map names to tensors.")
+        raise UserError("holds no weights: it must map names to tensors.")
     sets = {name: found for place, tensors in places for name, found in _prefixed(place, tensors, names)}
     if sets:
         return sets
@@ -119,8 +119,9 @@ def _prefixed(place: str, tensors: dict[str, Tensor], names: Collection[str]) ->
         }
         found = {name.removeprefix(prefix): tensors[key] for key, name in kept.items()}
         if len(found) < len(kept):
-            twice = next(name for name, count in Counter(kept.values()).items() if count > 1)
-            raise UserError(f"holds {twice} twice, with and without {' or '.join(sorted(WRAPPERS))} in its name.")
+            twice = Counter(kept.values()).most_common(1)[0][0]
+            keys = " and ".join(key for key, name in kept.items() if name == twice)
+            raise UserError(f"holds {twice} twice, as {keys}: save it under one name.")
         words = dict.fromkeys(word for key in kept for word in key.split(".") if word in WRAPPERS)
         off = [*(f"{word}." for word in words), *([prefix] if prefix else [])]
         inner = prefix.rstrip(".") if len(prefixes) > 1 or not place else ""

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmp_lightning.backbones import diffusers_format
 from dmp_lightning.backbones.base import Backbone
 from dmp_lightning.backbones.positions import ROUNDED
-from dmp_lightning.backbones.recognise import refuse_others
+from dmp_lightning.backbones.recognise import LINEAR, PROJECTORS, check_recognised, recognise, refuse_others
 from dmp_lightning.backbones.sizes import compare_sizes
 from dmp_lightning.backbones.weight_sets import Found, read_weights
 from dmp_lightning.user_error import UserError
@@ -22,14 +22,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LABEL_TABLE = "y_embedder.embedding_table.weight"
 POSITIONS = "pos_embed"
 FREQUENCIES = {
-    "release": "the release's, which public weights were trained with. Diffusers' own class computes others: "
+    "release": "the release's, with which public weights were trained. Diffusers' own class computes others: "
     "backbone.model.timestep_frequencies=diffusers.",
-    "diffusers": "diffusers' own. The release's, which public weights were trained with, are others: "
+    "diffusers": "diffusers' own. Public weights were trained with the release's: "
     "backbone.model.timestep_frequencies=release.",
 }
 LABELS_REMEDY = (
-    "Set backbone.model.num_classes and class_dropout_prob as the file has it (a null label takes a row), or "
+    "Set backbone.model.num_classes and class_dropout_prob to those of the file (a null label takes a row), or "
     "backbone.labels=reinit for new classes."
+)
+OUTPUT_REMEDY = (
+    "Set ++backbone.model.predicts to what it predicts: epsilon_and_variance or sit, with two channels for each of the "
+    "input's, or epsilon, v or velocity, with one."
 )
 
 
@@ -46,7 +50,8 @@ def load_weights(
     under names like `ema`, `model` or `state_dict`, with the prefixes of DDP, torch.compile or a LightningModule, which
     are taken off; an index of shards; or a folder in diffusers' format. The log says what was taken. `part` chooses
     between several sets of weights; by default the averaged one is taken. `labels` says what becomes of a class table
-    of another size, see `fit_labels`; `predicts` of weights that seem to be a SiT's, see `refuse_others`.
+    of another size, see `fit_labels`; `predicts` what they predict, if
+    the user knows better than the file: `epsilon`, `v`, `velocity` or `sit`.
 
     Raises:
         MissingFileError: there is no such file.
@@ -61,8 +66,10 @@ def load_weights(
         tensors, name = diffusers_format.convert(tensors), "diffusers' format"
         log.info("Timestep frequencies: %s", FREQUENCIES[getattr(backbone, "timestep_frequencies", "release")])
         tensors[POSITIONS] = expected[POSITIONS]
-    refuse_others(file, tensors, found.content, predicts)
+    refuse_others(file, tensors)
     compare_sizes(file, tensors, backbone)
+    check_recognised(file, recognise(file, tensors, found.content), backbone, predicts)
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(PROJECTORS)}
     if LABEL_TABLE in tensors:
         null_row = backbone.null_label is not None
         tensors[LABEL_TABLE] = fit_labels(tensors[LABEL_TABLE], labels, backbone.num_classes, null_row)
@@ -114,27 +121,33 @@ def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
 def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
-        raise UserError(f"{file} lacks {_some(missing)}: it does not hold the backbone that the config describes.")
+        raise UserError(
+            f"{file} lacks {_some(missing)}, which the configured backbone needs: choose another backbone or file."
+        )
     if unexpected:
-        raise UserError(f"{file} holds {_some(unexpected)}, which the configured backbone does not have.")
+        raise UserError(
+            f"{file} has {_some(unexpected)}, which the configured backbone lacks: choose another backbone or file."
+        )
     for key, value in expected.items():
         if value.shape != found[key].shape:
-            remedy = f" {LABELS_REMEDY}" if key == LABEL_TABLE else ""
+            remedy = {LABEL_TABLE: f" {LABELS_REMEDY}", LINEAR: f" {OUTPUT_REMEDY}"}.get(key, "")
             raise UserError(
-                f"{file}: {key} has shape {tuple(found[key].shape)}, the backbone needs {tuple(value.shape)}.{remedy}"
+                f"{file}: {key} has shape {tuple(found[key].shape)}, but the backbone needs {tuple(value.shape)}."
+                f"{remedy}"
             )
         if not found[key].is_floating_point() or not found[key].isfinite().all():
-            raise UserError(f"{file}: {key} holds {found[key].dtype} or numbers that are not finite: choose another.")
+            kind = _short(found[key].dtype)
+            raise UserError(f"{file}: {key} ({kind}) does not hold finite floating-point numbers: choose another file.")
     if POSITIONS in expected:
         off = (found[POSITIONS].float() - expected[POSITIONS].float()).abs().max().item()
         if off > ROUNDED:
-            log.warning("%s has positions of its own (up to %.3g from a DiT's): they are kept.", file, off)
+            log.warning("%s has other position embeddings than a DiT (by up to %.3g). They are used.", file, off)
 
 
 def _remarks(found: Found, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    said = [f"{found.weights.prefix} taken off the names"] if found.weights.prefix else []
+    said = [f"removed {found.weights.prefix} from the names"] if found.weights.prefix else []
     if found.weights.unused:
-        said.append(f"{found.weights.unused:,} other tensors left out")
+        said.append(f"ignored {found.weights.unused:,} other tensor{'s' * (found.weights.unused > 1)}")
     if found.others:
         said.append(f"it also holds {', '.join(found.others)}: choose with backbone.part")
     types = {value.dtype for value in tensors.values()} - {value.dtype for value in expected.values()}

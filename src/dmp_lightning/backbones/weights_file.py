@@ -55,8 +55,8 @@ def _find_file(path: Path) -> Path:
             raise UserError(f"{folder} holds several files of weights ({names}): set backbone.weights to one of them.")
     if path.is_dir():
         raise MissingFileError(
-            f"{path} is no model in diffusers' format: it needs config.json and "
-            f"diffusion_pytorch_model.safetensors. Nor does it hold a file of weights ({', '.join(SUFFIXES)}): {REMEDY}"
+            f"{path} holds no file of weights ({', '.join(SUFFIXES)}), and no config.json with "
+            f"diffusion_pytorch_model.safetensors, as a model of diffusers has: {REMEDY}"
         )
     raise MissingFileError(f"There are no weights of the base at {path}: {REMEDY}")
 
@@ -66,7 +66,7 @@ def _read_shards(index: Path) -> dict[str, Any]:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted({str(name) for name in places.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index} is no index of shards ({error}): download it again.") from error
+        raise UserError(f"{index} is not a readable index of shards ({error}): download it again.") from error
     content: dict[str, Any] = {}
     for name in shards:
         if Path(name).name != name or not (index.parent / name).is_file():
@@ -97,14 +97,14 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         begins = file.read(BEGINNING)
     if not begins:
-        return "it is empty, download it again"
+        return "it is empty: download it again"
     if begins.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS to one, get the file itself with `git lfs pull`, or download it"
+        return "it is only a pointer of Git LFS: get the file with `git lfs pull`, or download it"
     if begins.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "it is a web page, download the file itself"
+        return "it is a web page: download the file itself"
     if not isinstance(error, pickle.UnpicklingError):
-        return "it is damaged, or was downloaded in part: download it again"
+        return "it is damaged or incomplete: download it again"
     foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
     more = "holds more than tensors"
     what = f"it {more} ({foreign[1]}), which could run code" if foreign else f"it is damaged, or it {more}"
-    return f"{what}. Save its weights alone, names with tensors"
+    return f"{what}. Save only its weights, as a mapping of names to tensors"

@@ -40,7 +40,7 @@ def measure_base(
             save_tensors(evaluation.base_state(), path)
         return evaluation.outcome()
     outcome = evaluation.restore_base(state)
-    log.info("The base has been evaluated before: %s", path)
+    log.info("Base already evaluated: %s", path)
     found = {"val/loss": outcome.loss, f"val/{evaluation.generation.frechet.name}": outcome.frechet}
     if not resuming and trainer.is_global_zero:
         # The very row that the validation would have logged: Lightning holds metrics in single precision.
@@ -73,6 +73,6 @@ def _read(path: Path, held_out: int, samples: int) -> dict[str, torch.Tensor] | 
         log.warning("%s: evaluating the base again.", error)
         return None
     if state is not None and (len(state["losses"]), len(state["features"])) != (held_out, samples):
-        log.warning("%s is of another number of samples: evaluating the base again.", path)
+        log.warning("%s has another number of samples: evaluating the base again.", path)
         return None
     return state

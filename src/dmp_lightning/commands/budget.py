@@ -42,7 +42,7 @@ def with_equal_seconds(
         step = seconds_per_step(config, module, data)
         write_json({"seconds_per_step": step}, path)
     steps = max(1, round(seconds / step))
-    log.info("%.1f seconds of training are %d steps of %.2f ms.", seconds, steps, 1000 * step)
+    log.info("Training for %.1f s: %d steps of %.2f ms.", seconds, steps, 1000 * step)
     return OmegaConf.merge(config, {"recipe": {"max_steps": steps}})  # type: ignore[return-value]
 
 
@@ -59,7 +59,7 @@ def reference_seconds(budget: DictConfig) -> float:
         return budget.seconds
     seconds = read_results(budget.of).metrics.get("final", {}).get("training_seconds")
     if not seconds:
-        raise UserError(f"budget.of={budget.of}: that run did not train, choose another one.")
+        raise UserError(f"budget.of={budget.of}: that run did not train, choose another.")
     return seconds
 
 

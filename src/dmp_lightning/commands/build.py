@@ -67,7 +67,7 @@ def build_backbone(config: DictConfig) -> Backbone:
     """
     settings = config.backbone
     if settings.weights is None and OmegaConf.is_interpolation(settings.model, "width"):
-        raise UserError("backbone=from_file takes the sizes from the weights: set backbone.weights to their file.")
+        raise UserError("backbone=from_file reads the sizes from the weights: set backbone.weights to their file.")
     L.seed_everything(config.seed, verbose=False)
     model = in_dtype(settings.dtype, lambda: build(settings.model))
     given = OmegaConf.to_container(settings, resolve=True)
@@ -78,7 +78,7 @@ def build_backbone(config: DictConfig) -> Backbone:
     check_prediction(model, given["weights"])
     if OmegaConf.is_interpolation(settings.model, "width"):
         sizes = ", ".join(f"{name}={value}" for name, value in given["model"].items() if name != "_target_")
-        log.info("Sizes of the base, from its file but for heads and class_dropout_prob: %s", sizes)
+        log.info("Sizes read from the base's file (heads and class_dropout_prob may be guesses): %s", sizes)
     return model
 
 
@@ -90,8 +90,8 @@ def check_features(features: Features, samples: int) -> None:
     """
     if isinstance(features, Pixels) and features.num_features > max(samples, SMALL):
         raise UserError(
-            f"features=pixels gives {features.num_features:,} features a picture, and {samples:,} samples cannot tell "
-            "their covariance: choose features=own_pictures, or features=inception."
+            f"features=pixels has {features.num_features:,} features, too many for the covariance of {samples:,} "
+            "samples: choose features=own_pictures, or features=inception."
         )
 
 
@@ -117,7 +117,7 @@ def check_fit(source: Source, backbone: Backbone) -> None:
     """
     if tuple(source.sample_shape) != backbone.sample_shape:
         raise UserError(
-            f"The data are of shape {tuple(source.sample_shape)}, the base models {backbone.sample_shape}: "
+            f"The data have shape {tuple(source.sample_shape)}, but the base expects {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
     if hasattr(source, "num_classes"):  # its conditions are labels, which may have names
@@ -130,17 +130,17 @@ def _check_classes(count: int, names: Sequence[str] | None, known: int) -> None:
     if count == known:
         return
     if known == 1:
-        log.info("The data have %s classes, the base has one: labels are not used.", f"{count:,}")
+        log.info("The data have %s classes, but the base has one: labels are not used.", f"{count:,}")
     elif count > known:
-        raise UserError(f"The data have {count} classes, the base knows {known}: set backbone.model.num_classes.")
+        raise UserError(f"The data have {count} classes, but the base has {known}: set backbone.model.num_classes.")
     elif count > 1 and names is None:
         log.warning(
-            "The data's labels, 0 to %s, are taken for the first of the base's %s classes.", count - 1, f"{known:,}"
+            "The data's labels 0 to %s are used as the first of the base's %s classes.", count - 1, f"{known:,}"
         )
     else:
         named = f", {' to '.join(dict.fromkeys((names[0], names[-1])))}" if names else ""
         which = f"{f'{count} classes' if count > 1 else 'one class'}{named}"
         raise UserError(
-            f"The data have {which}, the base knows {known}: set backbone.model.num_classes={count}, and "
-            "backbone.labels=reinit, which starts them as new classes."
+            f"The data have {which}, but the base has {known}: set backbone.model.num_classes={count}, and "
+            "backbone.labels=reinit for new label embeddings."
         )

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.commands.trust.trusted import build
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.features import Features
+from dmp_lightning.patching.agreement import check_agreement
 from dmp_lightning.reports import figures
 from dmp_lightning.runs import folder as checkpoints
 from dmp_lightning.training.ema import EMA
@@ -84,11 +85,16 @@ def environments() -> list[ClusterEnvironment]:
 
 
 def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:
-    """The LightningModule of a method."""
-    recipe = config.recipe
+    """The LightningModule of a method.
+
+    Raises:
+        UserError: the base predicts something else than the process wants.
+    """
+    recipe, process = config.recipe, build(config.diffusion)
+    check_agreement(method.backbone, process)
     return DiffusionModule(
         method,
-        build(config.diffusion),
+        process,
         optimizer=build(recipe.optimizer),
         lr_scheduler=build(recipe.lr_scheduler),
         learning_rates=learning_rates(recipe, method),

@@ -28,9 +28,9 @@ def claim(config: DictConfig, run_dir: Path, checkpoint: Path | None) -> FileLoc
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise TakenError(f"Another run is at work in {run_dir}: wait for it, or choose another folder.") from error
+        raise TakenError(f"Another run is using {run_dir}: wait for it, or choose another folder.") from error
     if config.resume is None and ((run_dir / RESULTS).exists() or saved_in(run_dir)):
-        raise UserError(f"{run_dir} holds an earlier run: choose another folder, or go on with resume=latest.")
+        raise UserError(f"{run_dir} holds an earlier run: choose another folder, or continue it with resume=latest.")
     check_logs(config, run_dir)
     if checkpoint is None:
         (run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
@@ -52,4 +52,4 @@ def check_logs(config: DictConfig, run_dir: Path) -> None:
         if path is None or not Path(path).exists() or run_dir.resolve() in Path(path).resolve().parents:
             continue
         if told.get(name, {}).get("path") != path:
-            raise UserError(f"logger.{name}.path={path} is there already, and not this run's: choose a new file.")
+            raise UserError(f"logger.{name}.path={path} exists, but not from this run: choose a new file.")

@@ -63,7 +63,9 @@ def build_dashboard(target: str, results: Iterable[Results], output: Path) -> li
     with replacing(output) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     again = "`wandb sync` the runs, then give this command again with a key"
-    log.warning("W&B is offline (%s): the dashboard's specification is in %s. To make it: %s.", obstacle, output, again)
+    log.warning(
+        "W&B is offline (%s): the dashboard's specification is in %s. To create it: %s.", obstacle, output, again
+    )
     return [str(output)]
 
 
@@ -109,4 +111,4 @@ def _save(entity: str, project: str) -> list[str]:
             )
         return [part.save().url for part in dashboard(entity, project, groups, online=True)]
     except (wandb.Error, WandbApiFailedError) as error:
-        raise UserError(f"W&B does not let us make the dashboard of {entity}/{project}: {error}. {REMEDY}") from error
+        raise UserError(f"W&B refused the dashboard of {entity}/{project}: {error}. {REMEDY}") from error

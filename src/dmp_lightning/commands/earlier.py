@@ -53,7 +53,7 @@ def differences(
         for key in sorted(there.keys() | here.keys()):
             yield from differences(there.get(key), here.get(key), but, f"{where}.{key}".lstrip("."))
     elif there != here and role_of(where) not in but and not (isinstance(there, str) and "${" in there):
-        yield where, f"{where} is {there} there, {here} here"
+        yield where, f"{where} was {there}, now {here}"
 
 
 def elsewhere(override: str) -> bool:
@@ -64,10 +64,10 @@ def elsewhere(override: str) -> bool:
 def _check_same(there: Any, here: Any, folder: Path) -> None:
     found = [sentence for _, sentence in differences(there, here)]
     if found:
-        more = f", and {len(found) - 2} more" if len(found) > 2 else ""
+        more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
         raise UserError(
-            f"{folder} was made with other settings ({', '.join(found[:2])}{more}): delete it, or name a sweep of its "
-            "own with sweep.name=...."
+            f"{folder} was made with other settings ({'; '.join(found[:2])}{more}): delete it, or start another sweep "
+            "with sweep.name=NAME."
         )
 
 
@@ -76,7 +76,7 @@ def _check_new(settings: Any, folder: Path) -> None:
         found = [] if begun.parent == folder else [key for key, _ in differences(_begun_with(begun), settings)]
         if found and all(role_of(key) is Role.COPY for key in found):
             group = found[0].partition(".")[0]
-            raise UserError(f"This is the run of {begun.parent.name} again: here nothing depends on {group}.")
+            raise UserError(f"This run would repeat {begun.parent.name}: {group} has no effect here.")
 
 
 def _begun_with(begun: Path) -> Any:

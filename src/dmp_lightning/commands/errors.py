@@ -46,7 +46,7 @@ def check_order(overrides: Iterable[str]) -> None:
     """
     groups = [override.partition("=")[0] for override in overrides]
     if "+mode" in groups and "+experiment" in groups[groups.index("+mode") :]:
-        raise UserError("+mode=... changes the experiment: name it after +experiment=....")
+        raise UserError("Put +mode=... after +experiment=..., because it changes the experiment.")
 
 
 def check_launcher(launcher: DictConfig) -> None:
@@ -57,8 +57,8 @@ def check_launcher(launcher: DictConfig) -> None:
     """
     if launcher._target_.endswith(".SlurmLauncher") and shutil.which("srun") is None:
         raise UserError(
-            "launcher=slurm needs a SLURM cluster, and there is no srun here: start it on a login node of one, or "
-            "choose launcher=slurm_local."
+            "launcher=slurm needs a SLURM cluster, but there is no srun here: start it on a login node, or choose "
+            "launcher=slurm_local."
         )
 
 
@@ -80,7 +80,7 @@ def explanation(error: BaseException) -> str:
         if not keys:
             where = str(error.full_key).rpartition(".")[0]
             return f"The config has no {error.full_key}: there is nothing in {where}."
-        hint = f" (+{error.full_key}=... hands it on all the same.)" if "_target_" in error.parent_node else ""
+        hint = f" (+{error.full_key}=... passes it on anyway.)" if "_target_" in error.parent_node else ""
         return f"The config has no {error.full_key}.{_suggest(str(error.key), keys)}{hint}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")

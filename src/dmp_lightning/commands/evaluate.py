@@ -62,7 +62,7 @@ def _evaluate(config: DictConfig) -> dict[str, dict[str, float]]:
     known = fingerprints(config, sampling, features, reference)
     if _rank() == 0:
         begin(folder, config, EVALUATION)
-    promise(lambda: f"\nInterrupted. What has been made is kept in {folder}: the same command goes on.")
+    promise(lambda: f"\nInterrupted. Finished work is kept in {folder}: the same command resumes.")
     features.to(sampling.device)
 
     def reference_images(part: range) -> Iterator[Tensor]:

@@ -27,12 +27,12 @@ def export(config: DictConfig) -> Path:
         raise UserError("There is nothing to export: set checkpoint to latest, or to the path of one.")
     output = Path(config.output)
     if output.exists() and not is_patch(output):
-        raise UserError(f"output={output} is there already, and no patch of ours: choose another name.")
+        raise UserError(f"output={output} exists and is not a patch: choose another name.")
     checkpoint = read_checkpoint(path)
     backbone = build_backbone(config)
     base = fingerprint(backbone)
     if checkpoint.get("base") != base:
-        raise UserError(f"{path} was trained on another base: set backbone.weights to that one.")
+        raise UserError(f"{path} was trained on another base: set backbone.weights to its base.")
     method = build(config.method)(backbone=backbone)
     restore(method, checkpoint, path)
     settings = OmegaConf.to_container(config.method, resolve=True)
@@ -53,8 +53,6 @@ def restore(method: Method, checkpoint: dict[str, Any], path: Path) -> None:
     expected = method.trained()
     for name in sorted(expected.keys() | found.keys()):
         if name not in expected or name not in found or expected[name].shape != found[name].shape:
-            raise UserError(
-                f"{path} is of another method or other options ({name} differs): give the ones that it was made with."
-            )
+            raise UserError(f"{path} was made with another method or options ({name} differs): give those of its run.")
     for name, parameter in expected.items():
         parameter.data.copy_(found[name])

@@ -14,6 +14,7 @@ from dmp_lightning.condition import Condition
 from dmp_lightning.data.source import Source
 from dmp_lightning.methods import Frozen, Method, read_patch
 from dmp_lightning.metrics.drawn import Drawing
+from dmp_lightning.patching.agreement import check_agreement
 from dmp_lightning.patching.parse import from_file
 from dmp_lightning.user_error import UserError
 
@@ -40,7 +41,7 @@ def build_sampling(config: DictConfig) -> Sampling:
     check_accelerator(config)
     patch = None if config.patch is None else Path(config.patch)
     if patch is None and config.strength != 1:
-        raise UserError(f"strength={config.strength} is a patch's: set patch to the file of one.")
+        raise UserError(f"strength={config.strength} needs a patch: set patch=FILE or run=FOLDER.")
     source, backbone, held = build_together(
         lambda: build(config.data.train),
         lambda: build_backbone(config),
@@ -54,8 +55,10 @@ def build_sampling(config: DictConfig) -> Sampling:
         models["patched"] = from_file(backbone, patch, held, float(config.strength))
     for model in models.values():
         model.to(device).eval().requires_grad_(False)
+    process = build(config.diffusion)
+    check_agreement(backbone, process)
     drawing = Drawing(
-        build(config.diffusion),
+        process,
         build(config.sampler),
         dict(config.evaluation.guidance),
         config.evaluation.batch_size,

@@ -15,9 +15,9 @@ from dmp_lightning.training.loggers import STEP
 
 TITLE = "Diffusion model patching"
 INTRODUCTION = (
-    "Lower is better: of distances, losses and differences from the base. A bar is the mean over the runs "
-    "with one value of the axis, its line one standard deviation. `.last` is a metric at the end of a run, `.min` its "
-    "best; the base, before any training, counts."
+    "Lower is better for distances, losses and differences from the base. A bar is the mean over the runs with one "
+    "value of the axis, its line one standard deviation. `.last` is a metric at the end of a run, `.min` its best, "
+    "which may be that of the base before training."
 )
 DIFFERENCE = "val/loss_difference_mean"
 PICTURES = {

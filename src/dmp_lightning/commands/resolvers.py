@@ -61,7 +61,7 @@ def sweep_dir(name: str, resume: str | None, sweep: str | None = None, below: st
     if resume in (None, AUTO):
         return str(runs / f"multirun-{_now()}")
     if resume != "latest":
-        raise UserError(f"resume={resume} is one run's: a sweep goes on with resume=latest.")
+        raise UserError(f"resume={resume} names a single run: resume a sweep with resume=latest.")
     found = max(runs.glob("multirun-*"), default=None)
     if found is None:
         raise MissingFileError(f"{runs} has no sweep to resume: start without resume.")
@@ -115,5 +115,5 @@ def _now() -> str:
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         return store.compare_set("dmp_lightning/start", "", now).decode()
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        raise UserError("Several SLURM tasks make one run: say where, with hydra.run.dir=runs/NAME/FOLDER.")
+        raise UserError("Several SLURM tasks make one run: set its folder with hydra.run.dir=runs/NAME/FOLDER.")
     return now

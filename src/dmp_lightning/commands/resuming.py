@@ -21,13 +21,13 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
     """
     here, there = settings_of(config), checkpoint.get("settings")
     if there is None:
-        raise UserError(f"{path} does not hold the settings of its run: start a run of its own, without resume.")
+        raise UserError(f"{path} does not hold the settings of its run: start a new run without resume.")
     found = [sentence for _, sentence in differences(there, here, RESUMABLE)]
     if found:
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise UserError(
             f"{path} was made with other settings: {'; '.join(found[:SHOWN])}{more}. Resume with those, or start a "
-            "run of its own, without resume."
+            "new run without resume."
         )
     if config.budget is None:  # which counts the steps itself
         _check_steps(path, checkpoint["global_step"], there["recipe"]["max_steps"], config)
@@ -36,11 +36,11 @@ def check_settings(path: Path, checkpoint: dict[str, Any], config: DictConfig) -
 def _check_steps(path: Path, done: int, planned: int, config: DictConfig) -> None:
     steps = config.recipe.max_steps
     if steps < done:
-        raise UserError(f"recipe.max_steps={steps}: {path} has done {done} steps already. Choose {done} or more.")
+        raise UserError(f"recipe.max_steps={steps}: {path} has already done {done} steps. Choose {done} or more.")
     ends = {key: OmegaConf.select(config, f"recipe.lr_scheduler.{key}") for key in ENDS}
     for key, end in ends.items():
         if isinstance(end, int) and steps > max(end, planned):
             raise UserError(
                 f"recipe.max_steps={steps}: the rate's schedule ends after recipe.lr_scheduler.{key}={end} steps, and "
-                f"{path} was made for {planned}. Start a longer run from the beginning."
+                f"{path} was made for {planned}: start a new run for a longer schedule."
             )

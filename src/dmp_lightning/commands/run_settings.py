@@ -50,7 +50,7 @@ def arguments_of_run(arguments: list[str]) -> list[str]:
         return arguments
     composed = next((key for key in COMPOSED if key in given), None)
     if composed:
-        raise UserError(f"run={given['run']} knows its settings already: leave +{composed}={given[composed]} out.")
+        raise UserError(f"run={given['run']} brings its own settings: leave out +{composed}={given[composed]}.")
     runs = Path("runs", given.get("name", ""))
     folder = latest_run(runs) if given["run"] == "latest" else Path(given["run"].strip("'\""))
     named = [] if "name" in given else [f"name={component(read_settings(folder).get('name'), 'name')}"]

@@ -29,7 +29,7 @@ def sample(config: DictConfig) -> Path:
         UserError: the config asks for what cannot be.
     """
     if config.compare and config.patch is None:
-        raise UserError("compare=true needs something to compare the base with: set patch to the file of one.")
+        raise UserError("compare=true needs a patch: set patch=FILE or run=FOLDER.")
     folder = Path(config.run_dir)
     check_folder(folder, component(config.name, "name"), SAMPLES)
     sampling = build_sampling(config)

@@ -100,7 +100,7 @@ def _metrics(outcome: Outcome, name: str) -> dict[str, object]:
     if outcome.comparison is not None:
         found["loss_difference"] = outcome.comparison.overall.plain()
         strata = zip(*outcome.comparison.by_stratum, strict=True)
-        found["loss_difference_by_stratum"] = dict(zip(Interval._fields, strata, strict=True))
+        found["loss_difference_by_stratum"] = dict(zip(Interval._fields, strata, strict=True)) | {"t": outcome.times}
     return found | {
         "training_seconds": outcome.training_seconds,
         "validation_seconds": outcome.validation_seconds,

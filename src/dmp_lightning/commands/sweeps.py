@@ -63,7 +63,7 @@ def run_job(task: Callable[[DictConfig], dict[str, float]], config: DictConfig, 
         if metrics is None:
             metrics = task(config)
         else:
-            log.info("Skipped, it has its result: %s", folder)
+            log.info("Skipped, already done: %s", folder)
     except Exception as error:
         mistake = is_mistake(error)
         sentence = explanation(error) if mistake else f"{type(error).__name__}: {error}".strip()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.commands.checks.preflight import check_trainer, fingerprints, preflight, read_checkpoint
+from dmp_lightning.commands.checks.preflight import check_loss, check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
 from dmp_lightning.commands.cli import resume_command
 from dmp_lightning.commands.earlier import begin, settings_of
@@ -44,7 +44,7 @@ def train(config: DictConfig) -> dict[str, float]:
         check_settings(checkpoint, read_checkpoint(checkpoint), config)
     lock = claim(config, run_dir, checkpoint)
     if checkpoint is not None:
-        log.info("Going on with the run in %s from %s.", run_dir, checkpoint.name)
+        log.info("Resuming %s from %s.", run_dir, checkpoint.name)
     promise(lambda: _how_to_go_on(config, next(reversed(saved_in(run_dir)), checkpoint)))
     try:
         with Interruption() as interruption:
@@ -80,6 +80,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
 
     control_module = build_module(config, control, base)
     measured = measure_base(config, trainer, control_module, data, evaluation, resuming=checkpoint is not None)
+    check_loss(config, measured.loss)
     label = config.label or method.label + (", EMA" if ema else "")
     rows = [Measured(control.label if method.trained() else label, control.label, control.size, measured)]
     describe(method)
@@ -92,7 +93,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
 
 def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
     again = "the same command" if checkpoint is None or config.sweep else resume_command(checkpoint)
-    return f"\nInterrupted. To go on: {again}"  # below the bar of progress
+    return f"\nInterrupted. To resume: {again}"  # below the bar of progress
 
 
 def describe(method: Method) -> None:

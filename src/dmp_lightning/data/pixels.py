@@ -50,9 +50,7 @@ def to_uint8(images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
         UserError: a value is not a number; as an image it would pass for a black pixel.
     """
     if images.isnan().any():
-        raise UserError(
-            "The samples hold values that are not numbers: the model has diverged: lower recipe.learning_rates."
-        )
+        raise UserError("The samples contain NaN: the model has diverged, lower recipe.learning_rates.")
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

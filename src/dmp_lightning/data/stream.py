@@ -55,7 +55,9 @@ class DiffusionData(L.LightningDataModule):
     def __init__(self, train: Source, validation: Source, batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
         if not 1 <= batch_size <= len(train):
-            raise UserError(f"batch_size={batch_size}: choose one from 1 to {len(train)}, the number of samples.")
+            raise UserError(
+                f"recipe.batch_size={batch_size}: choose 1 to {len(train)}, the number of training samples."
+            )
         self.train, self.validation = train, validation
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 

@@ -1,4 +1,4 @@
-"""The process and objective of DiT: epsilon by mean squared error, the variance by the variational bound."""
+"""The Markov chain of noise, and its objectives: epsilon with or without the variance (DiT), or v."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,10 @@ from torch import Tensor
 from dmp_lightning.diffusion.process import Losses, Output, Process, Samples
 from dmp_lightning.diffusion.schedule import Schedule
 from dmp_lightning.diffusion.schedulers import prepared
-from dmp_lightning.diffusion.weighting import constant
+from dmp_lightning.diffusion.weighting import OF_EPSILON, constant
+from dmp_lightning.user_error import UserError
+
+PREDICTS = ("epsilon_and_variance", "epsilon", "v")
 
 
 class Posterior(NamedTuple):
@@ -23,24 +26,40 @@ class Posterior(NamedTuple):
 
 
 class DDPM(Process):
-    """A Markov chain of noise, and a model that predicts epsilon and a learned-range variance.
+    """A Markov chain of noise, and a model that predicts the noise, or v.
 
-    Times are the chain's timesteps, whole numbers from 0. Epsilon is trained by `mse`, its mean squared error, and the
-    variance by `vb`, the variational bound in bits per dimension.
+    Times are the chain's timesteps, whole numbers from 0. The prediction is trained by `mse`, its mean squared error,
+    and the variance by `vb`, the variational bound in bits per dimension.
 
     Args:
         betas: (steps,) float64, see `schedule`.
-        loss_weight: weight of each timestep's epsilon loss as a function of the SNR, see `weighting`.
+        loss_weight: weight of each timestep's `mse` as a function of the SNR, see `weighting`.
+        predicts: `epsilon_and_variance` (DiT: the noise, and a learned-range variance); `epsilon` alone; or `v`,
+            `signal * noise - sigma * x0` (Salimans and Ho 2022, arXiv 2202.00512, appendix D).
+
+    Raises:
+        UserError: `predicts` is none of these, or `betas` or `loss_weight` do not go with it.
     """
 
     def __init__(
         self,
         betas: Float[Tensor, " steps"],
         loss_weight: Callable[[Float[Tensor, " steps"]], Float[Tensor, " steps"]] = constant,
+        predicts: str = PREDICTS[0],
     ) -> None:
-        self.schedule, self.loss_weight = Schedule(betas), loss_weight
+        if predicts not in PREDICTS:
+            raise UserError(f"diffusion.predicts={predicts} is unknown: choose {', '.join(PREDICTS)}.")
+        self.schedule, self.loss_weight, self.predicts = Schedule(betas), loss_weight, predicts
+        if predicts != "v" and self.schedule.signal[-1] == 0:
+            raise UserError("No signal is left at the last timestep of diffusion.betas: set diffusion.predicts=v.")
+        if predicts == "v" and getattr(loss_weight, "func", loss_weight) in OF_EPSILON:
+            raise UserError("This loss_weight is made for the loss of epsilon: for v choose constant or min_snr_v.")
         self._weights = loss_weight(self.schedule.snr).float()
         self._log_snr = self.schedule.log_snr.float()  # a compiled model reads it: no cache that changes under it
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"betas": self.schedule.betas, "loss_weight": self.loss_weight, "predicts": self.predicts}
 
     def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Int[Tensor, " B"]:
         return torch.randint(self.schedule.steps, (count,), generator=source, device=device)
@@ -66,12 +85,18 @@ class DDPM(Process):
         return self._log_snr.to(t.device)[t]
 
     def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
-        return prepared(build, self.schedule.betas, steps, respaced)
+        prediction = "v_prediction" if self.predicts == "v" else "epsilon"
+        scheduler = prepared(build, self.schedule.betas, steps, respaced, prediction)
+        if _takes_variance(scheduler) and self.predicts != "epsilon_and_variance":
+            raise UserError(
+                f"sampler.scheduler.variance_type=learned_range needs a model of diffusion.predicts={PREDICTS[0]}, not "
+                f"{self.predicts}: choose sampler.scheduler.variance_type=fixed_large, or another sampler."
+            )
+        return scheduler
 
-    def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
-        """Epsilon, and the variance's interpolation if the scheduler takes it."""
-        learns = scheduler.config.get("variance_type") == "learned_range"
-        return output if learns else output.chunk(2, dim=1)[0]
+    def for_scheduler(self, output: Output, channels: int, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
+        """The prediction, and the variance's interpolation if the scheduler takes it."""
+        return output if _takes_variance(scheduler) else output[:, :channels]
 
     def add_noise(self, x0: Samples, noise: Samples, t: Int[Tensor, " B"]) -> Samples:
         """Ho et al. 2020, equation 4."""
@@ -87,13 +112,21 @@ class DDPM(Process):
         return Posterior(at("posterior_x0", t) * x0 + at("posterior_xt", t) * x_t, log_variance, x0)
 
     def losses(self, output: Output, x0: Samples, x_t: Samples, noise: Samples, t: Int[Tensor, " B"]) -> Losses:
-        """The weighted `mse` plus `vb`; the bound trains the variance alone, its mean is detached."""
-        output = output.float()
-        epsilon, interpolation = output.chunk(2, dim=1)
-        frozen = torch.cat([epsilon.detach(), interpolation], dim=1)
-        mse = (noise - epsilon).square().flatten(1).mean(1)
-        vb = self._bound(frozen, x0, x_t, t)
-        return Losses(self._weights.to(t.device)[t] * mse + vb, {"mse": mse, "vb": vb})
+        """The weighted `mse`, plus `vb` for a learned variance; the bound trains that alone, its mean is detached."""
+        output, channels, at = output.float(), x0.shape[1], self.schedule.at
+        predicted, rest = output[:, :channels], output[:, channels:]
+        target = at("signal", t) * noise - at("sigma", t) * x0 if self.predicts == "v" else noise
+        mse = (target - predicted).square().flatten(1).mean(1)
+        weighted = self._weights.to(t.device)[t] * mse
+        if self.predicts != "epsilon_and_variance":
+            return Losses(weighted, {"mse": mse})
+        if rest.shape != x0.shape:
+            raise UserError(
+                f"The model gives {output.shape[1]} channels for samples of {channels}, which is no noise with its "
+                "variance: choose a process with diffusion.predicts=epsilon."
+            )
+        vb = self._bound(torch.cat([predicted.detach(), rest], dim=1), x0, x_t, t)
+        return Losses(weighted + vb, {"mse": mse, "vb": vb})
 
     def _bound(self, output: Output, x0: Samples, x_t: Samples, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         mean, log_variance, _ = self.posterior(output, x_t, t)
@@ -110,6 +143,10 @@ class DDPM(Process):
         likelihood = -_discretised_log_likelihood(x0, mean, 0.5 * log_variance)
         nats = torch.where(t == 0, likelihood.flatten(1).mean(1), divergence.flatten(1).mean(1))
         return nats / math.log(2)
+
+
+def _takes_variance(scheduler: Any) -> bool:
+    return scheduler.config.get("variance_type") == "learned_range"
 
 
 def _discretised_log_likelihood(x: Samples, mean: Samples, log_scale: Samples) -> Samples:

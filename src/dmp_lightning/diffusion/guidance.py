@@ -22,13 +22,15 @@ def guide(
     channels: str = "first_three",
     interval: Sequence[float] = (0.0, 1.0),
 ) -> Model:
-    """`model(x, t, condition)` with epsilon pushed away from the unconditional one, `e_null + scale * (e - e_null)`.
+    """`model(x, t, condition)` with its prediction pushed away from the unconditional one, `u + scale * (p - u)`.
+
+    At one x and t, epsilon, v and velocity are affine in the clean sample: to guide one is to guide all.
 
     Args:
         null: the condition that stands for none, one row; None if the model has no such condition.
         process: that the model was trained on. guidance_scale: 1 is no guidance, at no extra cost.
         channels: `first_three`, the convention of the public DiT results: the other channels stay as the model gives
-            them under the condition; or `all` channels of epsilon. The variance is never guided.
+            them under the condition; or `all` channels of the sample. The variance is never guided.
         interval: the part of the process that is guided, 0 clean and 1 pure noise, both ends included
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside of it the model runs once, unguided.
 
@@ -39,13 +41,15 @@ def guide(
         raise UserError(f"evaluation.guidance.channels={channels!r} is unknown: choose first_three or all.")
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise UserError(f"evaluation.guidance.interval={list(interval)}: give its start and its end, from 0 to 1.")
+        raise UserError(
+            f"evaluation.guidance.interval={list(interval)}: give a start and an end from 0 to 1, in order."
+        )
     if guidance_scale == 1:
         return model
     if null is None:
         raise UserError(
-            f"evaluation.guidance.guidance_scale={guidance_scale} needs a model with a null label, and this one was "
-            "trained without: set evaluation.guidance.guidance_scale=1."
+            f"evaluation.guidance.guidance_scale={guidance_scale} needs a null label, which this model lacks: set "
+            "evaluation.guidance.guidance_scale=1."
         )
 
     def guided(x: Float[Tensor, "B C H W"], t: Num[Tensor, " B"], condition: Condition) -> Float[Tensor, "B C2 H W"]:
@@ -58,7 +62,7 @@ def guide(
         conditional, unconditional = both.chunk(2)
         count = x.shape[1] if channels == "all" else min(3, x.shape[1])
         scale = torch.where(active, guidance_scale, 1.0).to(both.dtype)[:, None, None, None]
-        epsilon = torch.lerp(unconditional[:, :count], conditional[:, :count], scale)
-        return torch.cat([epsilon, conditional[:, count:]], dim=1)
+        pushed = torch.lerp(unconditional[:, :count], conditional[:, :count], scale)
+        return torch.cat([pushed, conditional[:, count:]], dim=1)
 
     return guided

@@ -23,6 +23,15 @@ class Losses(NamedTuple):
 class Process(ABC):
     """A process and its objective. Only the process itself knows the meaning and range of its times."""
 
+    predicts: str
+    """The model's output: `epsilon_and_variance` (2C channels), `epsilon`, `v`, or `velocity`, noise minus data. Of the
+    last three, channels beyond the samples' own are ignored."""
+
+    @property
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """The arguments that make the same process again, by name."""
+
     @abstractmethod
     def draw(self, count: int, source: torch.Generator | None, device: torch.device) -> Times:
         """The times of a training batch."""
@@ -63,9 +72,14 @@ class Process(ABC):
             build: the scheduler's class, with options. steps, respaced: see `Sampler`.
 
         Raises:
-            UserError: the process does not have that many steps, or `respaced` does not go with the scheduler.
+            UserError: the scheduler is of another kind of process, or refuses its options; the process does not have
+                that many steps; or `respaced` does not go with the scheduler.
         """
 
-    @abstractmethod
-    def for_scheduler(self, output: Output, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
-        """The part of a model's `output` that a scheduler takes."""
+    def time(self, timestep: int | float) -> int | float:
+        """The time that a scheduler of diffusers calls `timestep`."""
+        return timestep
+
+    def for_scheduler(self, output: Output, channels: int, scheduler: Any) -> Float[Tensor, "B C3 H W"]:
+        """The part of a model's `output` for samples of C `channels` that a scheduler takes."""
+        return output[:, :channels]

@@ -50,14 +50,14 @@ class Sampler:
         extra = {"generator": sources} if "generator" in signature(scheduler.step).parameters else {}
         x = noise
         for t in progress(scheduler.timesteps.tolist()):
-            output = model(x, torch.full((len(x),), t, device=x.device)).to(x.dtype)
-            x = scheduler.step(process.for_scheduler(output, scheduler), t, x, **extra).prev_sample
+            output = model(x, torch.full((len(x),), process.time(t), device=x.device)).to(x.dtype)
+            x = scheduler.step(process.for_scheduler(output, x.shape[1], scheduler), t, x, **extra).prev_sample
         return x
 
     def prepare(self, process: Process) -> Any:
         """A fresh scheduler with its timesteps set.
 
         Raises:
-            UserError: the process does not have that many steps, or `respaced` does not go with the scheduler.
+            UserError: see `Process.scheduler`.
         """
         return process.scheduler(self.build_scheduler, self.steps, self.respaced)

@@ -10,12 +10,18 @@ from torch import Tensor
 
 from dmp_lightning.user_error import UserError
 
+LEAST = 2.0**-24
+"""What diffusers puts for a signal of zero, by which its solvers divide."""
 
-def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: int, respaced: bool) -> Any:
+
+def prepared(
+    build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: int, respaced: bool, prediction: str = "epsilon"
+) -> Any:
     """A scheduler from `num_train_timesteps` and `trained_betas`, with its timesteps set; see `Process.scheduler`.
 
     Args:
         betas: (steps,) float64, of the schedule that the model was trained on.
+        prediction: diffusers' `prediction_type`.
 
     Raises:
         UserError: the schedule does not have that many steps; or the scheduler does not take its options or `respaced`.
@@ -27,9 +33,10 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
             f"choose {fewest} to {most} for this sampler."
         )
     try:
-        scheduler = build(num_train_timesteps=len(betas), trained_betas=betas.numpy())
+        scheduler = build(num_train_timesteps=len(betas), trained_betas=betas.numpy(), prediction_type=prediction)
         # Diffusers multiplies a thousand alphas in float32, and subtracts the small noise of early timesteps from 1.
-        scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+        kept = (1 - betas).cumprod(0)
+        scheduler.alphas_cumprod = kept.where(kept > 0, LEAST)
         if not respaced:
             scheduler.set_timesteps(steps)
         elif "timesteps" in signature(scheduler.set_timesteps).parameters:
@@ -39,7 +46,7 @@ def prepared(build: Callable[..., Any], betas: Float[Tensor, " steps"], steps: i
     except UserError:
         raise
     except (ValueError, TypeError, NotImplementedError) as error:  # each scheduler has its own way to refuse
-        raise UserError(f"sampler.scheduler does not take such options: {error}") from error
+        raise UserError(f"sampler.scheduler does not take these options: {error}") from error
     return scheduler
 
 

@@ -98,7 +98,7 @@ class Method(nn.Module):
         Raises:
             UserError: the method has nothing that could be scaled so.
         """
-        raise UserError(f"strength={strength}: {self.label} is all or nothing, set strength=1.")
+        raise UserError(f"strength={strength}: this patch ({self.label}) cannot be scaled, set strength=1.")
 
     @property
     def size(self) -> int:

@@ -75,7 +75,7 @@ class DMP(Method):
     ) -> None:
         super().__init__(backbone)
         if position == "prepend" and not backbone.takes_more_tokens:
-            raise UserError("method.position=prepend needs a DiT: this base counts its tokens. Choose add.")
+            raise UserError("method.position=prepend: this base takes no extra tokens. Set method.position=add.")
         if isinstance(backbone, Adapter) != (grid is not None) or (grid is not None and prompt_count is not None):
             raise UserError(
                 "A model of diffusers takes grid, the rows and columns of prompts; a DiT takes prompt_count."
@@ -169,9 +169,7 @@ def checked_balance(balance: Mapping[str, float] | str) -> dict[str, float] | st
         return balance
     if isinstance(balance, Mapping) and balance.keys() == LOSSES and all(map(is_weight, balance.values())):
         return dict(balance)
-    raise UserError(
-        f"method.balance={balance}: choose released, or weights of importance and load, each a number from 0."
-    )
+    raise UserError(f"method.balance={balance}: choose released, or weights of importance and load, each 0 or more.")
 
 
 def is_weight(value: object) -> bool:

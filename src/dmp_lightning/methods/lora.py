@@ -64,7 +64,9 @@ def add_adapters(blocks: nn.ModuleList, rank: int, alpha: int, targets: list[str
     linear = [name for name, module in blocks[0].named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
-            raise UserError(f"method.targets names {target}, which is no linear layer here: see {', '.join(linear)}.")
+            raise UserError(
+                f"method.targets names {target}, which is not a linear layer here: choose from {', '.join(linear)}."
+            )
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets), blocks)
     for name, parameter in blocks.named_parameters():
         if ".lora_" in name:

@@ -68,7 +68,7 @@ def read_patch(path: str | Path) -> PatchFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError(f"There is no patch at {path}: a run leaves its own as patch.safetensors.")
+        raise MissingFileError(f"There is no patch at {path}: name the patch.safetensors of a run.")
     try:
         sealed = check_tensors(path)
         with safe_open(path, "pt") as file:
@@ -77,10 +77,10 @@ def read_patch(path: str | Path) -> PatchFile:
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # of containers nested by the thousand
         raise UserError(f"{path} is damaged, or not a patch: copy it again, or export it again.") from error
     if not isinstance(about, dict):
-        raise UserError(f"{path} is no patch: what it says about itself is no mapping.")
+        raise UserError(f"{path} is not a patch: its description is not a mapping.")
     about.pop(CHECKSUM, None)
     if not (sealed or about.keys() <= UNSEALED):  # or what was the checksum is something else now
-        raise UserError(f"{path} is damaged, it has no checksum: copy it again, or export it again.")
+        raise UserError(f"{path} is damaged: it has no checksum. Copy it again, or export it again.")
     return PatchFile(tensors, about.get("base"), about)
 
 
@@ -136,7 +136,7 @@ def _check_fingerprint(method: Method, base: object, path: str | Path) -> None:
     if base not in (ours, rounded):
         raise UserError(
             f"{path} was trained on another base (weights of SHA-256 {str(base)[:12]}...) than the one loaded here "
-            f"({ours[:12]}...): load its own base's weights."
+            f"({ours[:12]}...): load the weights of its base."
         )
 
 
@@ -149,4 +149,6 @@ def check_shapes(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], 
     for name in sorted(expected.keys() | tensors.keys()):
         here, there = (tuple(held[name].shape) if name in held else "nothing" for held in (expected, tensors))
         if here != there:
-            raise UserError(f"{path}: {name} is {there} there, {here} in the method: build it with the same options.")
+            raise UserError(
+                f"{path}: {name} is {there} in the file, but {here} in the method: build it with the same options."
+            )

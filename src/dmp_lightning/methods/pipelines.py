@@ -12,8 +12,8 @@ from dmp_lightning.methods.base import Method
 from dmp_lightning.user_error import UserError
 
 NOT_SAVED = (
-    "A pipeline with a patched model cannot be saved as one of diffusers: no class there reads it. Ship the patch "
-    "file, and build the pipeline again with load_patch and to_pipeline."
+    "A pipeline with a patched model cannot be saved: no class of diffusers could read it. Ship the patch file, and "
+    "build the pipeline again with load_patch and to_pipeline."
 )
 
 
@@ -49,7 +49,12 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
         super().__init__()
         channels, side, columns = method.backbone.sample_shape
         if side != columns:
-            raise UserError(f"Diffusers' pipeline of a DiT draws squares, this base {side}x{columns}: use Sampler.")
+            raise UserError(f"Diffusers' DiT pipeline draws squares, but this base {side}x{columns}: use Sampler.")
+        if method.backbone.predicts not in (None, "epsilon_and_variance"):
+            raise UserError(
+                f"Diffusers' DiT pipeline needs epsilon and variance, but this base predicts "
+                f"{method.backbone.predicts}: use Sampler."
+            )
         self.register_to_config(
             sample_size=side, in_channels=channels, out_channels=2 * channels, num_classes=method.backbone.num_classes
         )
@@ -67,7 +72,10 @@ class PatchedTransformer(NotSaved, ModelMixin, ConfigMixin):
         if beyond.any():
             null = self.method.backbone.null_condition()
             if null is None:
-                raise UserError("guidance_scale needs a model with a null label: call the pipeline with 1.")
+                raise UserError(
+                    "guidance_scale needs a null label, which this model lacks: call the pipeline with "
+                    "guidance_scale=1."
+                )
             condition = condition.drop(beyond, null)
         return Transformer2DModelOutput(sample=self.method(hidden_states, timestep, condition).output)
 

@@ -83,7 +83,7 @@ class Chunks:
         try:
             found = load_tensors(self._path(part)) if self._path(part).is_file() else {}
         except DamagedError as error:
-            log.warning("%s: these images are measured again.", error)
+            log.warning("%s: measuring these images again.", error)
             return None
         whole = "features" in found and len(found["features"]) == len(part)
         return found if whole and ("images" in found or not self.keep_images) else None
@@ -91,7 +91,7 @@ class Chunks:
     def _known(self, part: range) -> dict[str, Tensor]:
         found = self._read(part)
         if found is None:
-            raise UserError(f"{self._path(part)} has been removed or damaged meanwhile: start again, the rest is kept.")
+            raise UserError(f"{self._path(part)} was removed or damaged during the run: start again; the rest is kept.")
         return found
 
     def _path(self, part: range) -> Path:

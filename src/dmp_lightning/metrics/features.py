@@ -115,7 +115,9 @@ def centred(images: Images) -> Float[Tensor, "N C H W"]:
 def check_shape(name: str, images: Images, shape: tuple[int, ...]) -> None:
     """Raise a UserError for images of another shape than (N, *shape)."""
     if images.shape[1:] != shape:
-        raise UserError(f"features={name} takes images of {shape}, not {tuple(images.shape[1:])}: choose others.")
+        raise UserError(
+            f"features={name} takes images of shape {shape}, not {tuple(images.shape[1:])}: choose other features."
+        )
 
 
 def _inception_weights(path: Path) -> io.BytesIO:
@@ -123,13 +125,13 @@ def _inception_weights(path: Path) -> io.BytesIO:
     if not path.is_file():
         raise MissingFileError(
             f"There are no Inception-v3 weights at {path}: put torch-fidelity's {INCEPTION_FILE} there, "
-            "or set features.weights to where it is."
+            "or set features.weights to its path."
         )
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(INCEPTION_SHA256):
         raise UserError(
-            f"{path} has SHA-256 {found[:8]}..., not {INCEPTION_SHA256}...: it is damaged or another file, "
+            f"{path} is damaged or another file (SHA-256 {found[:8]}..., not {INCEPTION_SHA256}...): "
             f"replace it with torch-fidelity's {INCEPTION_FILE}."
         )
     try:

@@ -130,7 +130,8 @@ class FrechetDistance:
     def _moments(self, features: FeatureSums, which: str) -> Moments:
         total, squares, count = features.compute().values()
         if count < 2:
-            raise UserError(f"{self.name} needs two {which} images at least, there are {int(count)}: give more.")
+            remedy = "set evaluation.samples higher" if which == "generated" else "use more data"
+            raise UserError(f"{self.name} needs at least two {which} images, but has {int(count)}: {remedy}.")
         mean = (total / count).reshape(-1)  # torchmetrics squeezes what has a single number
         return Moments(mean, (squares - count * torch.outer(mean, mean)) / (count - 1))
 
@@ -159,7 +160,7 @@ def _read(file: Path) -> dict[str, Tensor] | None:
     try:
         return {name.removeprefix(PREFIX): value for name, value in load_tensors(file).items()}
     except DamagedError as error:
-        log.warning("%s: the reference statistics are computed again.", error)
+        log.warning("%s: computing the reference statistics again.", error)
         return None
 
 
@@ -167,4 +168,4 @@ def _write(sums: dict[str, Tensor], file: Path) -> None:
     try:
         save_tensors({f"{PREFIX}{name}": value for name, value in sums.items()}, file)
     except OSError as error:
-        log.warning("The reference statistics are not kept for the next run: %s", error)
+        log.warning("The reference statistics could not be cached: %s", error)

@@ -67,11 +67,12 @@ def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments]
         UserError: there are too few images, or features that are not finite.
     """
     if len(generated["features"]) <= NEIGHBOURS:
-        raise UserError(f"There are {len(generated['features'])} samples: metrics need {NEIGHBOURS + 1} or more.")
+        count = len(generated["features"])
+        raise UserError(f"evaluation.samples={count}: the metrics need {NEIGHBOURS + 1} or more.")
     for side, outputs in (("samples", generated), ("reference", reference)):
         broken = next((name for name, values in outputs.items() if not values.isfinite().all()), None)
         if broken is not None:
-            raise UserError(f"The {broken} of the {side} are not finite: nothing is measured by {features}.")
+            raise UserError(f"The {broken} of the {side} are not finite, so {features} cannot measure them.")
     known, found = names(features), dict[str, float]()
     for name, output in DISTANCES.items():
         against = given.get(output) or (moments(reference[output]) if len(reference.get(output, ())) > 1 else None)
@@ -83,7 +84,9 @@ def measure(generated: Outputs, reference: Outputs, given: Mapping[str, Moments]
         found[known["inception_score"]] = score["inception_score_mean"]
     ours, theirs = generated["features"], reference.get("features")
     if theirs is None or len(theirs) <= NEIGHBOURS:
-        log.warning("The reference holds statistics without images: there is no precision, recall and kernel distance.")
+        log.warning(
+            "The reference has statistics but no images, so precision, recall and kernel distance are left out."
+        )
         return found
     size = min(SUBSET_SIZE, len(ours), len(theirs))
     kernel = kid_features_to_metric(

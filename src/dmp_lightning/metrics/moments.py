@@ -60,6 +60,6 @@ class Counts(NamedTuple):
         """The warning about too few images, and the remedy."""
         reference = "" if self.reference_images is None else f" and {self.reference_images:,} reference images"
         return (
-            f"{self.samples:,} samples{reference} for {self.features:,} features: a covariance is singular, so the "
-            "Fréchet distance is marked †, and nothing can be concluded from it. Take more images than features."
+            f"{self.samples:,} samples{reference} for {self.features:,} features: the covariance is singular, so the "
+            "Fréchet distance is marked †, and nothing can be concluded from it. Use more images than features."
         )

@@ -85,13 +85,14 @@ class _Rows:
 
 def _check_images(path: Path, images: _Rows) -> None:
     if images.by_columns:
-        raise UserError(f"{path}: arr_0 lies column by column (Fortran's order): save np.ascontiguousarray of it.")
+        raise UserError(f"{path}: arr_0 is in Fortran order: save np.ascontiguousarray(arr_0).")
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
         first = len(shape) == 4 and shape[1] in (1, 3)
-        remedy = "its channels come first, transpose(0, 2, 3, 1) them" if first else "save it again"
+        remedy = "channels come first, so save arr_0.transpose(0, 2, 3, 1)" if first else "save it again"
         raise UserError(
-            f"{path}: arr_0 is {images.dtype} of shape {shape}, not uint8 of shape (N, H, W, C) C 1 or 3: {remedy}."
+            f"{path}: arr_0 is {images.dtype} of shape {shape}, not uint8 of shape (N, H, W, C) with C = 1 or 3: "
+            f"{remedy}."
         )
     if math.prod(shape[1:3]) > MAX_PIXELS:
-        raise UserError(f"{path} holds images of shape {shape[1:]}: one may have {MAX_PIXELS:,} pixels.")
+        raise UserError(f"{path} holds images of shape {shape[1:]}: the limit is {MAX_PIXELS:,} pixels.")

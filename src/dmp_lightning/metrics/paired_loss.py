@@ -73,7 +73,7 @@ def compare(base: LossTable, patched: LossTable) -> Comparison:
         UserError: there are fewer than two images.
     """
     if len(base) < 2:
-        raise UserError("A paired comparison needs two validation images at least, for the noise between them.")
+        raise UserError("A paired comparison needs at least two held-out images: use more data.")
     difference = patched.double() - base.double()
     by_image, n = difference.mean(1), len(base)
     overall = student(by_image.mean().item(), by_image.std().item(), n)

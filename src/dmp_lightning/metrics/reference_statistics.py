@@ -35,9 +35,9 @@ def checked(mean: np.ndarray, covariance: np.ndarray, names: tuple[str, str], pa
     m, c = (torch.from_numpy(value.astype(np.float64)) for value in (mean, covariance))
     for at, value, size in ((at_mean, m, m.abs().max()), (at_covariance, c, c.diagonal().abs().max())):
         if not value.isfinite().all():
-            raise UserError(f"{at} holds numbers that are not finite: {AGAIN}.")
+            raise UserError(f"{at} contains NaN or infinity: {AGAIN}.")
         if size > LARGEST:
-            raise UserError(f"{at} holds {size:.3g}, more than any features give: {AGAIN}.")
+            raise UserError(f"{at} contains {size:.3g}, too large for any features: {AGAIN}.")
     _check_covariance(c, at_covariance)
     return Moments(m, c)
 
@@ -45,18 +45,18 @@ def checked(mean: np.ndarray, covariance: np.ndarray, names: tuple[str, str], pa
 def _check_covariance(c: torch.Tensor, at: str) -> None:
     largest = c.abs().max()
     if largest == 0:
-        raise UserError(f"{at} is zero, as if it were made of one image: make it of {FEWEST} or more.")
+        raise UserError(f"{at} is zero, so it seems to come from one image: use at least {FEWEST}.")
     uneven = (c - c.T).abs().max() / largest
     if uneven > UNEVEN:
         raise UserError(f"{at} is not symmetric (entries differ by {uneven:.3g} of the largest): {AGAIN}.")
     values = torch.linalg.eigvalsh((c + c.T) / 2)
     if values[0] < -UNEVEN * values.abs().max():
-        raise UserError(f"{at} has the eigenvalue {values[0]:.3g}: a covariance has none below zero, {AGAIN}.")
+        raise UserError(f"{at} has the negative eigenvalue {values[0]:.3g}, so it is not a covariance: {AGAIN}.")
     rank = int((values > UNEVEN * values[-1]).sum())
     if rank < min(FEWEST - 1, len(c)):
-        raise UserError(f"{at} has rank {rank}, as if it were made of {rank + 1} images: make it of more.")
+        raise UserError(f"{at} has rank {rank}, so it seems to come from {rank + 1} images: use at least {FEWEST}.")
     if rank < len(c):
         log.warning(
-            "%s has rank %s of %s: it may be made of fewer images than there are features, and distances to it are "
-            "then too large.", at, rank, len(c),
+            "%s has rank %s of %s: it may come from fewer images than features, which makes distances to it too large.",
+            at, rank, len(c),
         )  # fmt: skip

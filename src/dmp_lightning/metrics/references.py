@@ -76,7 +76,7 @@ class PictureReference:
         self.images, self.shape, self.statistics = images, shape, dict(statistics or {})
         self.notes: Counter[str] = Counter()
         if len(images) and shape[0] not in (1, 3):
-            raise UserError(f"The samples have {shape[0]} channels, and pictures 1 or 3: leave reference out.")
+            raise UserError(f"The samples have {shape[0]} channels, but pictures have 1 or 3: leave reference out.")
         written = [] if images.by_content else [os.stat(file).st_mtime_ns for file in images.files]
         about = f"{images.fingerprint} {written} {shape} {CROP} {BACKGROUND}"
         self.fingerprint = f"pictures-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
@@ -127,11 +127,11 @@ def check_reference(reference: Reference, features: Features) -> None:
         UserError: there are too few images, or the statistics are of another extractor.
     """
     if len(reference) < FEWEST and not reference.statistics:
-        raise UserError(f"The reference holds {len(reference)} images: metrics need {FEWEST} or more.")
+        raise UserError(f"The reference holds {len(reference)} images: the metrics need {FEWEST} or more.")
     for output, statistics in reference.statistics.items():
         found, wanted = len(statistics.mean), features.sizes.get(output)
         if wanted is not None and found != wanted:
             raise UserError(
-                f"The reference's statistics are of {found} {output}, {features.name} has {wanted}: they were made "
-                "with another extractor; choose its features=, or set reference to the images."
+                f"The reference has statistics of {found} {output}, but {features.name} has {wanted}: choose the "
+                "features= that made them, or set reference to the images."
             )

@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from dmp_lightning.backbones import Adapter, Family
-from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import read_patch
+from dmp_lightning.patching.agreement import usual_process
 from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
@@ -29,7 +30,7 @@ def attach(
     position: str = "add",
     init: str = "zero",
     condition: str = "timestep",
-    process: DDPM | None = None,
+    process: Process | None = None,
     family: Family | None = None,
 ) -> Patch:
     """Freeze `base` and put a new patch on it: a mixture of prompts (DMP), by default the paper's.
@@ -44,7 +45,8 @@ def attach(
         prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
             in all blocks, added, and zero at first, so that the model does not change before it is trained.
         balance, condition: see `methods.DMP`.
-        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas.
+        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas, or
+            for a `Flow` where the base predicts a velocity.
         family: how a model is patched whose class is not known, see `docs/add_backbone.md`.
 
     Raises:
@@ -52,6 +54,7 @@ def attach(
     """
     backbone = backbone_of(base, family)
     gate_about, own = describe_gate(gate)
+    process = process or usual_process(backbone)
     about = {
         "_target_": DMP,
         "_partial_": True,
@@ -75,7 +78,7 @@ def load(
     path: str | Path,
     *,
     gates: Sequence[type[Gate]] = (),
-    process: DDPM | None = None,
+    process: Process | None = None,
     family: Family | None = None,
 ) -> Patch:
     """Put the patch in a file, by `Patch.save` or by the command `train`, onto its base.
@@ -84,7 +87,8 @@ def load(
 
     Args:
         gates: classes of your own that the file may name. Without them nothing in a file chooses what code runs.
-        process: for `Patch.loss`; None for the file's, or the paper's where the file has none (plain prompt tuning).
+        process: for `Patch.loss`; None for the file's, or that of `attach` where the file has none (plain prompt
+            tuning).
         family: as `attach` takes it.
 
     Raises:

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from dmp_lightning import methods, prompts
-from dmp_lightning.diffusion import ddpm, schedule, weighting
-from dmp_lightning.diffusion.ddpm import DDPM
+from dmp_lightning.diffusion import ddpm, flow, schedule, weighting
+from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import Method
 from dmp_lightning.prompts import Gate, NoisyGate
 from dmp_lightning.user_error import UserError
@@ -24,9 +24,9 @@ def _known(module: Any, *names: str) -> Constructors:
 
 METHODS = _known(methods, *(name for name, each in vars(methods).items() if _is(each, Method)))
 GATES = _known(prompts, *(name for name, each in vars(prompts).items() if _is(each, Gate, NoisyGate)))
-PROCESSES = _known(ddpm, "DDPM")
-BETAS = _known(schedule, "cosine_betas", "linear_betas")
-WEIGHTS = _known(weighting, "constant", "min_snr", "p2")
+PROCESSES = _known(ddpm, "DDPM") | _known(flow, "Flow")
+BETAS = _known(schedule, "cosine_betas", "linear_betas", "scaled_linear_betas")
+WEIGHTS = _known(weighting, "constant", "min_snr", "min_snr_v", "p2")
 PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEIGHTS}
 """Constructors that a description may name for an argument, by the argument's name."""
 
@@ -56,7 +56,7 @@ def describe_gate(gate: str | Callable[..., Gate]) -> tuple[dict[str, Any], Cons
     return _describe(build, GATES), {} if kind in GATES.values() else {qualified(kind): kind}
 
 
-def describe_process(process: DDPM | None) -> dict[str, Any]:
+def describe_process(process: Process | None) -> dict[str, Any]:
     """The description of a process, None for the paper's.
 
     Raises:
@@ -64,10 +64,16 @@ def describe_process(process: DDPM | None) -> dict[str, Any]:
     """
     if process is None:
         return PAPER
-    weight = _describe(process.loss_weight, WEIGHTS)
-    if type(process) is not DDPM or weight["_target_"] not in WEIGHTS:
-        raise UserError("A patch file can describe a DDPM whose loss_weight is constant, min_snr or p2: give one.")
-    return PAPER | {"betas": process.schedule.betas.tolist(), "loss_weight": weight}
+    found: dict[str, Any] = {"_target_": qualified(type(process)), **process.options}
+    if "betas" in found:
+        found["betas"] = found["betas"].tolist()
+    if "loss_weight" in found:
+        found["loss_weight"] = _describe(found["loss_weight"], WEIGHTS)
+    weighed = "loss_weight" not in found or found["loss_weight"]["_target_"] in WEIGHTS
+    if found["_target_"] not in PROCESSES or not weighed:
+        weights = ", ".join(name.rpartition(".")[2] for name in WEIGHTS)
+        raise UserError(f"A patch file can describe a Flow, or a DDPM whose loss_weight is one of {weights}: give one.")
+    return found
 
 
 def _describe(build: Any, known: Constructors) -> dict[str, Any]:

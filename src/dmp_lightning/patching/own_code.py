@@ -33,4 +33,4 @@ def _home(where: str, target: str) -> str:
     try:
         return getattr(import_module(module), name).__module__
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{where}={target} cannot be found ({error}).") from error
+        raise UserError(f"{where}={target} cannot be found ({error}): check its name and PYTHONPATH.") from error

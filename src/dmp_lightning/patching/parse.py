@@ -39,7 +39,7 @@ def from_file(
     check_kind(backbone, found, path)
     settings = found.about.get("method")
     if settings is None:
-        raise UserError(f"{path} does not say which method it is of: export it with python -m dmp_lightning.export.")
+        raise UserError(f"{path} does not name its method: export it with python -m dmp_lightning.export.")
     try:
         build = described(settings, own)
         if not _holds_own(settings):
@@ -80,7 +80,7 @@ def _of_today(settings: object) -> object:
 
 def _constructor(settings: object, known: Constructors, where: str, own: Constructors) -> Callable[..., Any]:
     if not isinstance(settings, dict):
-        raise UserError(f"{where}={short(settings)} is no mapping of options.")
+        raise UserError(f"{where}={short(settings)} is not a mapping of options.")
     target = settings.get("_target_")
     constructor = known.get(target) if isinstance(target, str) else None
     if constructor is None:
@@ -92,7 +92,8 @@ def _constructor(settings: object, known: Constructors, where: str, own: Constru
         if name not in ("_target_", "_partial_"):
             parameter = takes.get(name, rest)
             if parameter is None:
-                raise UserError(f"{where}.{short(name)} is no option of {target}: it has {', '.join(takes) or 'none'}.")
+                options = ", ".join(takes) or "none"
+                raise UserError(f"{where}.{short(name)} is not an option of {target}: it has {options}.")
             arguments[name] = _value(value, name, parameter, f"{where}.{name}", own)
     missing = [name for name, each in takes.items() if each.default is each.empty and name not in arguments]
     if missing and rest is None:
@@ -119,8 +120,8 @@ def _own(target: object, known: Constructors, where: str, own: Constructors) -> 
     if callable(found) and (kind is object or (isinstance(found, type) and issubclass(found, kind))):
         return found
     raise UserError(
-        f"{where}._target_={short(target)} is not known here: choose from {', '.join(known)}; for code of your own, "
-        "set DMP_TRUSTED to its package."
+        f"{where}._target_={short(target)} is not known here: choose from {', '.join(known)}; for your own code, set "
+        "DMP_TRUSTED to its package."
     )
 
 

@@ -16,6 +16,7 @@ from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, Method, save_patch
 from dmp_lightning.methods.base import Pass
 from dmp_lightning.methods.patches import base_of
+from dmp_lightning.patching.agreement import check_agreement, usual_process
 from dmp_lightning.patching.objective import Loss, draw, draw_gates, loss_of
 from dmp_lightning.prompts import Mixture, WeightedPrompts
 from dmp_lightning.user_error import UserError
@@ -47,7 +48,8 @@ class Patch:
             method.mixture.to(next(base.parameters()).device)
             self.method = method
             known = process or method.process
-            self.process: Process = known if isinstance(known, Process) else DDPM(linear_betas())
+            self.process = known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
+            check_agreement(backbone, self.process)
             if isinstance(backbone, Adapter):
                 backbone.join(self)
             else:
@@ -93,7 +95,7 @@ class Patch:
     @strength.setter
     def strength(self, value: int | float) -> None:
         if self.method.mixture.position == "prepend" and value not in (0, 1):
-            raise UserError(f"strength={value}: prepended prompts are all or nothing, choose 0 or 1.")
+            raise UserError(f"strength={value}: prepended prompts cannot be scaled, choose 0 or 1.")
         self.method.strength = value
 
     def save(self, path: str | Path, **about: Any) -> None:

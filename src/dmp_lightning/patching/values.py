@@ -30,12 +30,12 @@ def check_plain(value: object, where: str, depth: int = 4) -> None:
     if depth == 0:
         raise UserError(f"{where} is nested too deeply.")
     if isinstance(value, str) and "${" in value:
-        raise UserError(f"{where}={short(value)} is an interpolation: a patch holds values.")
+        raise UserError(f"{where}={short(value)} is an interpolation, but a patch may hold only values.")
     if isinstance(value, int | float) and abs(value) > LARGEST:
         raise UserError(f"{where}={short(value)} is too large.")
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         if key == "_target_":
-            raise UserError(f"{where} describes a part, where a value is expected.")
+            raise UserError(f"{where} describes an object, but needs a plain value.")
         check_plain(item, f"{where}.{short(key)}", depth - 1)
 
 
@@ -49,11 +49,11 @@ def fitting(value: Any, name: str, parameter: inspect.Parameter, where: str) -> 
         if isinstance(value, list) and all(isinstance(each, float) for each in value):
             value = torch.tensor(value, dtype=torch.float64)
         if not _is_schedule(value) and (value is not None or parameter.default is not None):
-            raise UserError(f"{where} is no schedule of numbers between 0 and 1.")
+            raise UserError(f"{where} is not a schedule of numbers between 0 and 1.")
         return value
     if name == "process":
         if value is not None and not isinstance(value, Process):
-            raise UserError(f"{where} is no diffusion process.")
+            raise UserError(f"{where} is not a diffusion process.")
         return value
     try:
         kind: TypeAdapter = TypeAdapter(parameter.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -63,7 +63,7 @@ def fitting(value: Any, name: str, parameter: inspect.Parameter, where: str) -> 
         kind.validate_python(value)
     except ValidationError as error:
         takes = inspect.formatannotation(parameter.annotation).replace("collections.abc.", "")
-        raise UserError(f"{where}={short(value)} is of the wrong type: it takes {takes}.") from error
+        raise UserError(f"{where}={short(value)} has the wrong type: it takes {takes}.") from error
     return value
 
 
@@ -73,4 +73,6 @@ def short(value: object) -> str:
 
 
 def _is_schedule(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 1 and len(value) > 0 and bool(((value > 0) & (value < 1)).all())
+    if not isinstance(value, Tensor) or value.ndim != 1 or not len(value):
+        return False
+    return bool((value > 0).all() and (value[:-1] < 1).all() and value[-1] <= 1)

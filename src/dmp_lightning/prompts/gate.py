@@ -59,7 +59,7 @@ class NoisyGate(Gate):
     def __init__(self, width: int, prompts: int, top_k: float = 1.0, weight_scale: str = "sum") -> None:
         super().__init__()
         if not 0 < top_k <= 1 or int(top_k * prompts) < 1:
-            raise UserError(f"gate.top_k={top_k} of {prompts} prompts leaves none: choose a fraction up to 1.")
+            raise UserError(f"gate.top_k={top_k} of {prompts} prompts: choose a fraction from 1/{prompts} to 1.")
         self.k = int(top_k * prompts)
         self.weight_scale, self.factor = weight_scale, total_weight(weight_scale, prompts)
         self.noise = nn.Parameter(torch.zeros(width, prompts))

@@ -93,7 +93,9 @@ def noise_level_embedding(log_snr: Float[Tensor, " B"], width: int) -> Float[Ten
         UserError: `width` is odd.
     """
     if width % 2:
-        raise UserError(f"method.condition=log_snr needs an even width, this base has {width}.")
+        raise UserError(
+            f"method.condition=log_snr needs an even width, but this base has {width}: choose another condition."
+        )
     wavelengths = torch.logspace(math.log10(LONGEST), math.log10(SHORTEST), width // 2, device=log_snr.device)
     angles = 2 * math.pi * log_snr[:, None] / wavelengths
     return torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -24,7 +24,9 @@ def counted(count: int | float | None, tokens: int) -> int | None:
         return count
     prompts = round(count * tokens)
     if abs(count * tokens - prompts) > ROUNDING:
-        raise UserError(f"method.prompt_count={count} is no whole number for {tokens} tokens: choose another share.")
+        raise UserError(
+            f"method.prompt_count={count} of {tokens} tokens is not a whole number of prompts: choose another fraction."
+        )
     return prompts
 
 
@@ -50,7 +52,9 @@ def fitting_count(count: int | None, grid: Grid) -> int:
     if count in shared or (count > 0 and count % tokens == 0):
         return count
     choices = ", ".join(map(str, shared))
-    raise UserError(f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of it.")
+    raise UserError(
+        f"method.prompt_count={count} does not fit {tokens} tokens: choose {choices} or a multiple of {tokens}."
+    )
 
 
 def prepended_count(count: int | None, tokens: int) -> int:

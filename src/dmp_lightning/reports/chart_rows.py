@@ -8,7 +8,7 @@ from dmp_lightning.reports.lines import STRATA, Base, Line
 
 DISTANCE, LOSS = "distance", "loss"
 FREE = "none (the base)"
-STEPS = 1000  # of a schedule whose config does not say it
+STEPS = 1000  # of a schedule whose config does not say it, in records of earlier versions, which have no times
 
 
 def change_rows(line: Line, quantity: str) -> list[dict[str, Any]]:
@@ -46,8 +46,8 @@ def gains_rows(line: Line) -> list[dict[str, Any]]:
     said = line.config.get("diffusion.betas.steps", "")
     steps = int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 2**31 else STEPS
     rows: list[dict[str, Any]] = []
-    for index in range(count):
-        t = (index + 0.5) * steps / count
+    times = found[0][1].get("t") or [(index + 0.5) * steps / count for index in range(count)]
+    for index, t in enumerate(times):
         changes = [as_interval({end: strata[end][index] for end in Interval._fields}) for _, strata in found]
         whole = over_seeds(changes)
         if whole is None:

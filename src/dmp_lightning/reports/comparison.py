@@ -76,7 +76,7 @@ def _alike(runs: list[Run], warnings: list[str]) -> list[Run]:
     kept = []
     for run in runs:
         if counts.get(id(run), most) != most:
-            warnings.append(f"{run.where}: its strata are left out, they are {counts[id(run)]}, not {most}.")
+            warnings.append(f"{run.where}: its strata are left out: there are {counts[id(run)]}, not {most}.")
             metrics = run.record.metrics | {"final": run.final | {STRATA: None}}
             run = replace(run, record=replace(run.record, metrics=metrics))
         kept.append(run)

@@ -22,7 +22,7 @@ def drawn_lines(lines: Sequence[Line], warnings: list[str]) -> list[Line]:
     ranked = [(rank, line.id) for same in by_base for rank, line in enumerate(sorted(same, key=_fall))]
     best = {name for _, name in sorted(ranked, key=lambda place: place[0])[:LINES]}
     warnings.append(
-        f"Gains by timestep, gates and samples are shown of {LINES} of {len(lines):,} lines, on each base those whose "
+        f"Gains by timestep, gates and samples are shown for {LINES} of {len(lines):,} lines, on each base those whose "
         f"distance fell most: {SMALLER}."
     )
     return [line for line in ordered if line.id in best]

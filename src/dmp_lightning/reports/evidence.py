@@ -28,7 +28,7 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         if not path.is_file():
-            raise UserError("it is no file")
+            raise UserError("it is not a file")
         check_tensors(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
@@ -49,12 +49,12 @@ def _check_samples(found: dict[str, np.ndarray]) -> None:
     for name in SAMPLES:
         images = _known(found, name)
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-            raise UserError(f"{name} is no pictures: {images.dtype} of shape {images.shape}")
+            raise UserError(f"{name} is not a set of pictures: {images.dtype} of shape {images.shape}")
         if images.ndim == 4 and images.shape[1] != 3:
             raise UserError(f"{name} has {images.shape[1]} colours")
     before, after = (found[name].shape for name in SAMPLES)
     if before != after:
-        raise UserError(f"samples before have shape {before}, and after {after}")
+        raise UserError(f"samples before have shape {before}, but after {after}")
 
 
 def _check_gates(found: dict[str, np.ndarray]) -> None:
@@ -64,7 +64,7 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
     count, steps, prompts = weights.shape
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "gate_weights": (np.floating, (count, steps, prompts)),
-        "gate_timesteps": (np.integer, (steps,)),
+        "gate_timesteps": (np.number, (steps,)),
         "gate_blocks": (np.integer, (count,)),
         "prompt_norms": (np.floating, (count, prompts)),
     }
@@ -72,11 +72,11 @@ def _check_gates(found: dict[str, np.ndarray]) -> None:
         if found[name].shape != shape or not np.issubdtype(found[name].dtype, kind):
             raise UserError(f"{name} is {found[name].dtype} of shape {found[name].shape}, not {shape}")
     if not all(np.isfinite(values).all() and (abs(values) < LARGEST).all() for values in (weights, norms)):
-        raise UserError("gate_weights or prompt_norms holds what is no number")
+        raise UserError("gate_weights or prompt_norms contains NaN, infinity or a huge number")
     if not (np.diff(timesteps.astype(float)) >= 0).all():
         raise UserError("gate_timesteps are not in order")
     if any((values < 0).any() or (values > LATEST).any() for values in (timesteps, blocks)):
-        raise UserError("gate_timesteps or gate_blocks holds what is none")
+        raise UserError("gate_timesteps or gate_blocks contains invalid timesteps or blocks")
     if GRID in found and not _shares(found[GRID], prompts):
         raise UserError(f"prompt_grid does not hold {prompts} prompts")
 

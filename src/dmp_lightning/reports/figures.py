@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def samples_figure(
 
 
 def gates_figure(
-    weights: Float[np.ndarray, "L S P"], timesteps: Int[np.ndarray, " S"], blocks: Sequence[int], path: str | Path
+    weights: Float[np.ndarray, "L S P"], timesteps: Num[np.ndarray, " S"], blocks: Sequence[int], path: str | Path
 ) -> Path:
     """The gate's weight of each prompt at each timestep: one heat map a block, all on one scale.
 

@@ -55,8 +55,8 @@ class GateMaps:
     run: Run
     blocks: list[Block]
     prompts: int
-    timesteps: tuple[int, int]
-    shown: list[int]
+    timesteps: tuple[float, float]
+    shown: list[float]
     weights: tuple[float, float]
     similarity: tuple[float, float]
 
@@ -132,7 +132,9 @@ def _alike(found: Sequence[tuple[Run, Gates]], warnings: list[str]) -> list[Gate
         if (gates.blocks, gates.norms.shape) == (first.blocks, first.norms.shape):
             kept.append(gates)
         else:
-            warnings.append(f"{run.where}: its gates are left out, they are not those of {found[0][0].where}.")
+            warnings.append(
+                f"{run.where}: its gates are left out: they have other blocks or prompts than {found[0][0].where}."
+            )
     return kept
 
 
@@ -158,8 +160,8 @@ def _maps(line: Line, run: Run, gates: Gates) -> GateMaps:
         )
         for row, block in enumerate(gates.blocks)
     ]
-    ends = int(gates.timesteps[0]), int(gates.timesteps[-1])
-    at = [int(gates.timesteps[index]) for index in shown]
+    times = [round(time, 2) for time in gates.timesteps.tolist()]
+    ends, at = (times[0], times[-1]), [times[index] for index in shown]
     return GateMaps(line, run, blocks, gates.weights.shape[-1], ends, at, scale, alike_scale)
 
 

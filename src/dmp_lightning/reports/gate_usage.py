@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Num
 
 from dmp_lightning.runs.said import Flat
 
@@ -23,7 +23,7 @@ class Gates:
     """
 
     weights: Float[np.ndarray, "L S P"]
-    timesteps: Int[np.ndarray, " S"]
+    timesteps: Num[np.ndarray, " S"]
     blocks: list[int]
     norms: Float[np.ndarray, "L P"]
     grid: tuple[int, int] | None = None
@@ -95,7 +95,7 @@ def grid_of_earlier(prompts: int, settings: Flat) -> tuple[int, int] | None:
     return next(((cells, cells) for cells in range(1, side) if cells**2 == prompts and side % cells == 0), None)
 
 
-def shown_timesteps(timesteps: Sequence[int] | Int[np.ndarray, " S"], count: int = 5) -> list[int]:
+def shown_timesteps(timesteps: Sequence[int] | Num[np.ndarray, " S"], count: int = 5) -> list[int]:
     """Indices of `count` timesteps that are evenly spread, the first and the last among them."""
     return [round(index) for index in np.linspace(0, len(timesteps) - 1, min(count, len(timesteps)))]
 

@@ -119,7 +119,7 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
     if resume in ("latest", AUTO):
         found = latest_in(run_dir)
         if found is None and saved_in(run_dir):
-            raise UserError(f"All checkpoints of {run_dir} are damaged: start again, without resume.")
+            raise UserError(f"All checkpoints of {run_dir} are damaged: start again without resume.")
         return found
     path = Path(resume)
     if not path.is_file():
@@ -127,7 +127,9 @@ def checkpoint_to_resume(run_dir: Path, resume: str | None) -> Path | None:
     if not is_whole(path):
         raise UserError(f"The checkpoint {path} is damaged: resume an older one, or resume=latest.")
     if not is_ours(path):
-        raise UserError(f"The checkpoint {path} is of no run of ours, or holds more than tensors and plain values.")
+        raise UserError(
+            f"{path} is not a checkpoint of dmp-lightning, or holds more than tensors and plain values: choose another."
+        )
     return path
 
 
@@ -136,7 +138,7 @@ def latest_in(run_dir: Path) -> Path | None:
     for path in reversed(saved_in(run_dir)):
         if is_whole(path):
             return path
-        log.warning("The checkpoint %s is damaged: going on from the one before it.", path)
+        log.warning("The checkpoint %s is damaged: resuming from the one before.", path)
     return None
 
 

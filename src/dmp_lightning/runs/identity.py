@@ -132,7 +132,7 @@ def known_role(key: str) -> Role:
     """
     role = role_of(key)
     if role is None:
-        raise UserError(f"The config has a key {key} of no known use: write its value where it is used.")
+        raise UserError(f"The config has an unknown key {key}: write its value where it is used.")
     return role
 
 
@@ -147,7 +147,7 @@ def settings(config: Mapping[str, Any], roles: Collection[Role]) -> dict[str, An
     held = {key: known_role(key) for key in values}
     for key, role in ROLES.items():
         if role in MEASURED and not any(within(each, key) for each in values):
-            raise UserError(f"The config lacks {key}, which what is measured depends on: give it.")
+            raise UserError(f"The config lacks {key}, on which the measurements depend: give it a value.")
     return {key: values[key] for key, role in sorted(held.items()) if role in roles}
 
 

@@ -142,19 +142,19 @@ def record_of(content: Any) -> Results:
         UserError: it is no record of this schema, lacks a field, or has one of another type.
     """
     if not isinstance(content, dict) or "schema" not in content:
-        raise UserError("is not the record of a run, it has no `schema`")
+        raise UserError("is not the record of a run (no `schema`)")
     if type(content["schema"]) is not int or content["schema"] != SCHEMA:
         raise UserError(f"is not in results schema {SCHEMA}, which this version reads")
     held = {key: value for key, value in content.items() if key != "schema"}
     names = {field.name for field in fields(Results)}
     if names != held.keys():
         wrong = ", ".join(sorted(names ^ held.keys()))
-        raise UserError(f"lacks, or has without need, the fields {wrong[:200]}")
+        raise UserError(f"has missing or unknown fields: {wrong[:200]}")
     trained = isinstance(held["metrics"], dict) and "final" in held["metrics"]
     try:
         check(RunRecord if trained else OtherRecord, held)
     except ValueError as error:
-        raise UserError(f"is not the record of a run, {error}") from error
+        raise UserError(f"is not the record of a run ({error})") from error
     said = {"base": SaidBase, "measure": SaidMeasure, "method": SaidMethod}
     return Results(**held | {part: _said(kind, held[part]) for part, kind in said.items()})
 

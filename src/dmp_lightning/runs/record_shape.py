@@ -33,17 +33,18 @@ class Change(Shape):
 
 
 class Changes(Shape):
-    """A change for each part of the schedule."""
+    """A change for each part of the process, and the time in the middle of each, which earlier versions did not say."""
 
     model_config = ConfigDict(extra="forbid")
     mean: list[Number | None] = Field(min_length=1, max_length=100_000)
     low: list[Number | None]
     high: list[Number | None]
+    t: list[Number] | None = None
 
     @model_validator(mode="after")
     def _of_one_length(self) -> "Changes":
-        if not len(self.mean) == len(self.low) == len(self.high):
-            raise UserError("mean, low and high should have the same length")
+        if not len(self.mean) == len(self.low) == len(self.high) == len(self.t or self.mean):
+            raise UserError("mean, low, high and t should have the same length")
         return self
 
 

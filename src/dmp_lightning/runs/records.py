@@ -88,11 +88,11 @@ def read_folder(folder: str | Path) -> Records:
         try:
             _read(path, found)
         except ValueError as error:
-            found.warnings.append(f"{visible(path)} is left out, it {error}.")
+            found.warnings.append(f"{visible(path)} is left out: it {error}.")
     if not (found.runs or found.evaluations or found.failures):
         more = f" And {len(found.warnings) - NAMED} more." if len(found.warnings) > NAMED else ""
         why = f" {' '.join(found.warnings[:NAMED])}{more}" if found.warnings else ""
-        raise MissingFileError(f"{folder} holds no results: name a folder with runs that are done.{why}")
+        raise MissingFileError(f"{folder} holds no results: name a folder with finished runs.{why}")
     return found
 
 
@@ -100,15 +100,15 @@ def _json_files(folder: Path, warnings: list[str]) -> Iterator[Path]:
     """Paths below the folder that end in .json; a linked folder is not entered, as it may lead in a circle."""
 
     def refused(error: OSError) -> None:
-        warnings.append(f"{visible(error.filename)} is left out, it cannot be read ({error.strerror}).")
+        warnings.append(f"{visible(error.filename)} is left out: it cannot be read ({error.strerror}).")
 
     for where, folders, files in os.walk(folder, onerror=refused):
         for name in folders:
             path = Path(where, name)
             if name in (RESULTS, FAILED):
-                warnings.append(f"{visible(path)} is left out, it is a folder.")
+                warnings.append(f"{visible(path)} is left out: it is a folder.")
             if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                warnings.append(f"{visible(path)} is left out, it is a link to a folder elsewhere.")
+                warnings.append(f"{visible(path)} is left out: it is a link to a folder elsewhere.")
         yield from (Path(where, name) for name in files if name.endswith(".json") and name != BEGUN)
 
 
@@ -121,7 +121,7 @@ def _read(path: Path, found: Records) -> None:
     content = visible_all(_content(path))
     if not isinstance(content, dict) or "schema" not in content:
         if path.name in (RESULTS, FAILED):
-            raise UserError("is not the record of a run, it has no `schema`")
+            raise UserError("is not the record of a run (no `schema`)")
         return
     if path.name == FAILED:
         found.failures.append(_failure(path, content))
@@ -132,7 +132,7 @@ def _read(path: Path, found: Records) -> None:
         return
     for model, metrics in run.record.metrics.items():
         if not isinstance(metrics, dict) or any(isinstance(x, int | float) and abs(x) > MOST for x in metrics.values()):
-            raise UserError(f"is not the record of an evaluation, metrics.{model[:40]} should hold numbers by name")
+            raise UserError(f"is not the record of an evaluation (metrics.{model[:40]} should hold numbers by name)")
     found.evaluations.append(run)
 
 
@@ -140,9 +140,9 @@ def _content(path: Path) -> Any:
     """The content of a JSON file."""
     try:
         if not path.is_file():
-            raise UserError("is a link to nothing" if path.is_symlink() else "is no file")
+            raise UserError("is a broken link" if path.is_symlink() else "is not a file")
         if path.stat().st_size > LARGEST:
-            raise UserError(f"has more than {LARGEST >> 20} MiB, which no record has")
+            raise UserError(f"is larger than {LARGEST >> 20} MiB, too large for a record")
         return read_json(path)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})") from error
@@ -156,7 +156,7 @@ def _failure(path: Path, content: dict[str, Any]) -> Failure:
     try:
         check(FailedRecord, content)
     except ValueError as error:
-        raise UserError(f"is not a failed job, {error}") from error
+        raise UserError(f"is not a failed job ({error})") from error
     return Failure(path, str(content.get("name") or ""), content["error"], content.get("command") or "")
 
 

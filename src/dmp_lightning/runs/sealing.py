@@ -41,7 +41,7 @@ def check_zip(path: Path) -> None:
         if tail.startswith(TAIL) and _sha256(file, start).encode() == tail[len(TAIL) :]:
             return
         if tail.startswith(TAIL) or tail[-22:-18] != ZIP_END or tail[-2:] != bytes(2):
-            raise DamagedError(f"{path} is damaged, its checksum is another")
+            raise DamagedError(f"{path} is damaged (its checksum does not match)")
 
 
 def _sha256(file: BinaryIO, size: int) -> str:

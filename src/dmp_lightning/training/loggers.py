@@ -114,7 +114,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except wandb.Error as error:
-        raise UserError(f"W&B cannot begin the run: {error}. {REMEDY}") from error
+        raise UserError(f"W&B cannot start the run: {error}. {REMEDY}") from error
     except ValidationError as error:
         told = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()

@@ -24,9 +24,9 @@ class NonFiniteLossError(UserError):
     """Training has diverged, or the data hold NaN."""
 
     def __init__(self, step: int, times: list[float]) -> None:
-        where = f"at timesteps {times}" if times else "of the balance losses"
+        where = f"at timesteps {times}" if times else "in the balance losses"
         super().__init__(
-            f"The loss of step {step} is not finite, {where}: lower recipe.learning_rates, or clip with "
+            f"The loss of step {step} is not finite {where}: lower recipe.learning_rates, or set "
             "trainer.gradient_clip_val, and start a new run."
         )
 
@@ -127,15 +127,14 @@ class DiffusionModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get("base") != self.base:
             raise UserError(
-                "The checkpoint to resume was trained on another base: set backbone.weights, and backbone.dtype, to "
-                "that one's."
+                "The checkpoint was trained on another base: set backbone.weights and backbone.dtype to those of its "
+                "run."
             )
         shapes = {f"method.{name}": tuple(value.shape) for name, value in self.method.trained().items()}
         found = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         if shapes != found:
             name = sorted(name for name, _ in shapes.items() ^ found.items())[0]
             raise UserError(
-                f"The checkpoint to resume is of another method or other options ({name} is "
-                f"{found.get(name, 'missing')} there, {shapes.get(name, 'missing')} here): resume with the config that "
-                "made it."
+                f"The checkpoint was made with another method or options ({name} is {found.get(name, 'missing')} in "
+                f"it, {shapes.get(name, 'missing')} here): resume with the config of its run."
             )

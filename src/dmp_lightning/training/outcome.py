@@ -21,7 +21,7 @@ class Outcome:
     """The findings of the latest validation.
 
     `frechet_change` and `comparison` are None for the base itself. `training_seconds` are without validation, `memory`
-    is the peak so far in MiB: of the GPU where there is one, else of the process.
+    is the peak so far in MiB: of the GPU where there is one, else of the process; `times` are the strata's middles.
     """
 
     frechet: float
@@ -31,6 +31,7 @@ class Outcome:
     training_seconds: float
     validation_seconds: float
     memory: float
+    times: list[float]
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ class Evaluation:
 
     def restore_base(self, state: dict[str, Tensor]) -> Outcome:
         """Take the base as measured from `base_state`, as if it had just been validated."""
-        self.paired.base = state["losses"]
+        paired = self.paired
+        paired.base = state["losses"]
         self.generation.base_features, self.generation.before = state["features"], state["images"]
         distance, loss, seconds, memory = state["numbers"].tolist()
-        return Outcome(distance, None, loss, None, 0.0, seconds, memory)
+        return Outcome(distance, None, loss, None, 0.0, seconds, memory, paired.times)
 
     def outcome(self) -> Outcome:
         """The findings of the latest validation."""
@@ -77,6 +79,7 @@ class Evaluation:
             self.clock.training,
             self.clock.validation,
             peak_memory(),
+            self.paired.times,
         )
 
 

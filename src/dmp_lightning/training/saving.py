@@ -87,4 +87,4 @@ class StreamedCheckpointIO(TorchCheckpointIO):
                     torch.save(checkpoint, file)
                 seal_zip(temporary)
         except UnwritableError as error:
-            raise UnwritableError(f"{error} Then resume=latest: earlier checkpoints are as they were.") from error
+            raise UnwritableError(f"{error} Earlier checkpoints are intact: continue with resume=latest.") from error

@@ -43,7 +43,7 @@ def shard_frozen(method: Method, mesh: DeviceMesh) -> None:
         return
     trained = {parameter for parameter in blocks.parameters() if parameter.requires_grad}
     if len(trained) == len(list(blocks.parameters())):
-        raise UserError("trainer=fsdp shards frozen blocks, and this method trains them: choose trainer=ddp.")
+        raise UserError("trainer=fsdp shards frozen blocks, but this method trains them: choose trainer=ddp.")
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=trained)
     fully_shard(

@@ -1,4 +1,4 @@
-"""Keys that are typed, and act on nothing: the method, the command or another key leaves them unread."""
+"""Keys that are typed, but have no effect: the method, the command or another key leaves them unread."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -25,19 +25,19 @@ TRAINED = {
 }
 """The learning rates that each of our methods reads. Of methods of a user's own all are taken to be read."""
 
-ALL_ACTIVE = "all prompts are active, so that load says nothing"
+ALL_ACTIVE = "all prompts are active, so load does nothing"
 
 
 def check_acting(configs: Sequence[DictConfig], command: str, keys: Iterable[str]) -> None:
-    """Make sure that each of the keys, which were typed, acts in one of the configs of the runs at least.
+    """Make sure that each of the keys, which were typed, has an effect in at least one of the runs' configs.
 
     Raises:
-        UserError: one acts in none, so that what is wanted with it would not happen.
+        UserError: one has no effect in any, so what the user wants with it would not happen.
     """
     for key in keys:
         reasons = [_idle(config, command, key) for config in configs]
         if reasons and all(reasons):
-            raise UserError(f"{key} acts on nothing here: {reasons[0]}.")
+            raise UserError(f"{key} has no effect here: {reasons[0]}.")
 
 
 def keys_of(overrides: Iterable[str]) -> list[str]:
@@ -47,7 +47,7 @@ def keys_of(overrides: Iterable[str]) -> list[str]:
 
 
 def _idle(config: DictConfig, command: str, key: str) -> str | None:
-    """Why the key acts on nothing, and what to do; None where it acts."""
+    """Why the key has no effect, and what to do; None where it has one."""
     for unread, reason in UNREAD.get(command, {}).items():
         if within(key, unread):
             return f"{reason}, leave it out"
@@ -57,17 +57,17 @@ def _idle(config: DictConfig, command: str, key: str) -> str | None:
 
 def _of_sampling(config: DictConfig, key: str) -> str | None:
     if key.startswith("trainer.") and key not in OF_THE_COMPUTER:
-        return f"of the trainer this command reads {' and '.join(OF_THE_COMPUTER)}, leave it out"
+        return f"this command reads only {' and '.join(OF_THE_COMPUTER)}, leave it out"
     if within(key, "data") and key != "data" and not within(key, "data.train"):
-        return "of the data this command reads data.train, leave it out"
+        return "this command reads only data.train, leave it out"
     if key == "seed" and config.backbone.weights is not None:
-        return "it is that of training, and samples have evaluation.seed or seeds"
+        return "it is the seed of training, for samples set evaluation.seed or seeds"
     return None
 
 
 def _of_the_base(config: DictConfig, key: str) -> str | None:
     if key in ("backbone.part", "backbone.labels") and config.backbone.weights is None:
-        return "backbone.weights is null, set that to the file that it is about"
+        return "backbone.weights is null, set it to the file of the weights"
     return None
 
 
@@ -75,14 +75,14 @@ def _of_encoding(config: DictConfig, key: str) -> str | None:
     if config.verify is not None and key not in ("source", "verify") and not within(key, "hydra"):
         return "verify only checks what has been encoded, leave it out"
     if within(key, "data") and key not in OF_THE_STORE:
-        return f"of the data this command reads {' and '.join(OF_THE_STORE[2:])}, leave it out"
+        return f"this command reads only {' and '.join(OF_THE_STORE[2:])}, leave it out"
     return None
 
 
 def _of_guidance(config: DictConfig, key: str) -> str | None:
     guidance = config.evaluation.guidance
     if key in ("evaluation.guidance.channels", "evaluation.guidance.interval") and guidance.guidance_scale == 1:
-        return "evaluation.guidance.guidance_scale=1 is no guidance, set that too"
+        return "evaluation.guidance.guidance_scale=1 means no guidance, set that too"
     return None
 
 
@@ -112,8 +112,8 @@ def _of_rates(config: DictConfig, key: str) -> str | None:
         return None
     group = key.removeprefix("recipe.learning_rates.")
     if group != key and group not in trained:
-        read = " and ".join(f"recipe.learning_rates.{each}" for each in trained) or "none"
-        return f"of the rates method={_name(config)} reads {read}, leave it out"
+        names = " and ".join(f"recipe.learning_rates.{each}" for each in trained)
+        return f"method={_name(config)} reads {f'only {names}' if names else 'no learning rates'}, leave it out"
     if key == "recipe.rates_times_prompt_count" and "prompts" not in trained and OmegaConf.select(config, key):
         return f"method={_name(config)} has no prompts, leave it out"
     if not trained and (within(key, "recipe.optimizer") or within(key, "recipe.lr_scheduler")):
@@ -138,9 +138,18 @@ def _of_balance(config: DictConfig, key: str) -> str | None:
 def _of_condition(config: DictConfig, key: str) -> str | None:
     """The condition of a gate that looks at nothing, and the noise schedule of one that looks at something else."""
     if key == "method.condition" and _gate(config) == "ConstantGate":
-        return "gate=ConstantGate sees nothing, leave it out or choose another gate"
+        return "gate=ConstantGate has no input, leave it out or choose another gate"
     if within(key, "method.process") and config.method.condition != "log_snr":
-        return "method.condition=log_snr alone reads it, set that too"
+        return "only method.condition=log_snr reads it, set that too"
+    return None
+
+
+def _of_the_process(config: DictConfig, key: str) -> str | None:
+    """A weight of the loss, where the process has none, and the normal of times that are drawn uniformly."""
+    if within(key, "loss_weight") and "loss_weight" not in config.diffusion:
+        return "this diffusion has no weight of the loss, leave it out or choose diffusion=linear"
+    if key in ("diffusion.mean", "diffusion.std") and config.diffusion.get("times") == "uniform":
+        return "only diffusion.times=logit_normal reads it, set that too"
     return None
 
 
@@ -165,7 +174,16 @@ def _gate(config: DictConfig) -> str | None:
 
 Rule = Callable[[DictConfig, str], str | None]
 _OF_COMMANDS: dict[str, tuple[Rule, ...]] = {
-    "train": (_of_gates, _of_rates, _of_balance, _of_condition, _of_guidance, _of_the_base, _of_unknown),
+    "train": (
+        _of_gates,
+        _of_rates,
+        _of_balance,
+        _of_condition,
+        _of_the_process,
+        _of_guidance,
+        _of_the_base,
+        _of_unknown,
+    ),
     "export": (_of_gates, _of_balance, _of_condition, _of_the_base),
     "encode": (_of_encoding,),
     "sample": (_of_sampling, _of_guidance, _of_the_base),

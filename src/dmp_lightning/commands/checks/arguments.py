@@ -51,7 +51,7 @@ def _check_call(group: DictConfig, key: str) -> None:
     if unknown and not any(each.kind == each.VAR_KEYWORD for each in takes.values()):
         close = get_close_matches(unknown[0], names, n=1)
         hint = f"did you mean {close[0]}?" if close else "leave it out."
-        raise UserError(f"{key}.{unknown[0]} is nothing that {target} takes: {hint}")
+        raise UserError(f"{target} has no argument {unknown[0]} ({key}.{unknown[0]}): {hint}")
     needed = {name for name in names if takes[name].default is inspect.Parameter.empty}
     lacking = sorted(needed - given - LATER.get(key, set()))
     if lacking and "_args_" not in group and (not group.get("_partial_") or key in LATER):

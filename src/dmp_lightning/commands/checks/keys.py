@@ -30,7 +30,9 @@ from dmp_lightning.commands.checks.kinds import (
 PARTIAL = constant(True, why="as it is built later")
 BALANCE = mapping_of({"importance": WEIGHT, "load": WEIGHT}, "weights of importance and load, each a number from 0")
 INJECTION = pattern(r"all|every:\d+|(first|last):(\d+|[1-9]\d*/[1-9]\d*)", "all, first:n, last:n, every:n, first:1/2")
-PROMPT_COUNT = Kind("a whole number, or times the tokens as 0.25 or 2.0", number(0, 1_000_000, above=True).take)
+PROMPT_COUNT = Kind(
+    "a whole number, or a multiple of the tokens such as 0.25 or 2.0", number(0, 1_000_000, above=True).take
+)
 """As it is: 2 is two prompts, 2.0 two for each token."""
 LABEL = integer()
 
@@ -59,7 +61,8 @@ SOMETIMES: dict[str, Kind] = {
     "backbone.model.class_dropout_prob": FRACTION,
     "backbone.model.timestep_frequencies": choice("release", "diffusers"),
     "backbone.model.input_size": either_of(COUNT, list_of(COUNT, count=2)),
-    "backbone.predicts": optional(choice("epsilon")),
+    "backbone.model.predicts": choice("epsilon_and_variance", "epsilon", "v", "velocity", "sit"),
+    "backbone.predicts": optional(choice("epsilon", "v", "velocity", "sit")),
     **{
         f"backbone.model.{name}": COUNT
         for name in ("in_channels", "patch_size", "width", "depth", "heads", "num_classes")
@@ -75,6 +78,14 @@ SOMETIMES: dict[str, Kind] = {
     "features.source": mapping("the arguments of a data set"),
     "features.shape": list_of(COUNT, count=3),
     "features.weights": MAYBE_PATH,
+    "diffusion.betas": mapping("a noise schedule"),
+    "diffusion.loss_weight": mapping("one of loss_weight=..."),
+    "diffusion.betas.snr_shift": POSITIVE,
+    "diffusion.mean": number(),
+    "diffusion.predicts": choice("epsilon_and_variance", "epsilon", "v"),
+    "diffusion.shift": POSITIVE,
+    "diffusion.std": POSITIVE,
+    "diffusion.times": choice("uniform", "logit_normal"),
     "loss_weight.gamma": WEIGHT,
     "loss_weight.k": WEIGHT,
     "sampler.respaced": BOOLEAN,

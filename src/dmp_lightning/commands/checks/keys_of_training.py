@@ -42,8 +42,6 @@ TRAIN: dict[str, Kind] = {
     "data.workers": integer(0, 1024),
     "data.seed": SEED,
     "diffusion": mapping("one of diffusion=..."),
-    "diffusion.betas": mapping("a noise schedule"),
-    "diffusion.loss_weight": mapping("one of loss_weight=..."),
     "loss_weight": mapping("one of loss_weight=..."),
     "sampler": mapping("one of sampler=..."),
     "sampler.steps": COUNT,

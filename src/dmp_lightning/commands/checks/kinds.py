@@ -169,7 +169,7 @@ def _path(value: Any) -> str:
     if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(text).parts):
         raise UnfitError(f"No file's name is longer than {LONGEST_NAME} bytes.")
     if any(name in os.environ for name in re.findall(r"\$\{?(\w+)", text)):
-        raise UnfitError("Its $ has come to us as it is: leave out single quotes, or write the path out.")
+        raise UnfitError("The shell did not expand $: remove the single quotes, or write the whole path.")
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:

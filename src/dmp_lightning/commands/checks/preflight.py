@@ -13,6 +13,7 @@ from dmp_lightning.user_error import UserError
 
 log = logging.getLogger(__name__)
 
+POOR = 1.5  # a loss: a model that always predicts zero has 1, or 1 more than the data's variance for a velocity
 NEEDED = 2  # samples at least, to know their spread
 FOLLOWING = {"max_steps": "max_steps", "val_check_interval": "validate_every"}
 """Options of the trainer that are those of the recipe."""
@@ -30,7 +31,7 @@ def preflight(
         raise UserError(f"evaluation.samples={config.evaluation.samples}: a Fréchet distance needs {NEEDED} or more.")
     if len(data.validation) < NEEDED:
         raise UserError(
-            f"The validation data hold {len(data.validation)} samples: a paired comparison needs {NEEDED} or more."
+            f"The validation data have {len(data.validation)} samples: a paired comparison needs {NEEDED} or more."
         )
     check_numbers(config, module)
     check_optimiser(module)
@@ -45,8 +46,8 @@ def preflight(
             there = content.get("fingerprints", {}).get(what, here)
             if there != here:
                 raise UserError(
-                    f"{checkpoint} was made with other {what} ({there} there, {here} here): resume with those, or "
-                    "start a run of its own, without resume."
+                    f"{checkpoint} was made with other {what} (was {there}, now {here}): resume with those, or start a "
+                    "new run without resume."
                 )
 
 
@@ -93,12 +94,12 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
     method, precision = module.method, config.trainer.precision
     if any(value.dtype == torch.bfloat16 for value in method.trained().values()):
         raise UserError(
-            f"backbone.dtype=bfloat16 is for frozen weights, and {method.label} trains them, in steps too small: "
-            "leave float32, with trainer.precision=bf16-mixed to compute in bfloat16."
+            f"backbone.dtype=bfloat16 is for frozen weights, but {method.label} trains them: keep float32, and set "
+            "trainer.precision=bf16-mixed to compute in bfloat16."
         )
     if config.trainer.gradient_clip_val and config.recipe.optimizer.get("fused") and str(precision).endswith("-mixed"):
         raise UserError(
-            f"trainer.gradient_clip_val does not go with a fused optimiser in {precision}: set "
+            f"trainer.gradient_clip_val does not work with a fused optimiser in {precision}: set "
             "recipe.optimizer.fused=null."
         )
 
@@ -113,7 +114,20 @@ def check_optimiser(module: DiffusionModule) -> None:
         try:
             module.configure_optimizers()
         except (TypeError, ValueError, RuntimeError) as error:  # each of them has its own way to refuse
-            raise UserError(f"recipe.optimizer or recipe.lr_scheduler cannot be built so: {error}.") from error
+            raise UserError(f"recipe.optimizer or recipe.lr_scheduler cannot be built: {error}.") from error
+
+
+def check_loss(config: DictConfig, loss: float) -> None:
+    """Warn of a base whose validation loss says that it models other data, or another process, than configured.
+
+    What the tensors of a velocity do not tell, such as its direction, shows here.
+    """
+    if config.backbone.weights is not None and loss > POOR:
+        log.warning(
+            "The base's validation loss is %.3g, and a trained base is below 1: check that diffusion, "
+            "backbone.model.predicts and the data are those of its training.",
+            loss,
+        )
 
 
 def read_checkpoint(checkpoint: Path) -> dict:

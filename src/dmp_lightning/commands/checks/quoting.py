@@ -32,7 +32,7 @@ def in_order(arguments: list[str]) -> list[str]:
         raise UserError("--experimental-rerun reads a pickle, which can run code: type the settings again.")
     unknown = [each for each in others if each.startswith("-")]
     if unknown:
-        raise UserError(f"{unknown[0]} is no option of this command: --hydra-help lists them.")
+        raise UserError(f"{unknown[0]} is not an option of this command: --hydra-help lists them.")
     overrides, options = [*known.overrides, *others], arguments[::-1]
     for each in overrides[::-1]:
         options.remove(each)  # the last of its name, as the value of an option may be the same
@@ -73,9 +73,7 @@ def _readable(argument: str, command: str, conf: Path) -> str:
     whole = f"{key}={QuotedString(text, Quote.single).with_quotes()}"
     kind = kind_of(name, command)
     if not literal and (kind is None or not _accepts(kind, text)):
-        raise UserError(
-            f"{argument} cannot be read: quote what has other signs than letters and digits, {shlex.quote(whole)}"
-        )
+        raise UserError(f"{argument} cannot be parsed: quote it, as in {shlex.quote(whole)}")
     return whole
 
 

@@ -41,7 +41,7 @@ def check_values(config: DictConfig, command: str, references: bool = True) -> N
             _check(place, command)
     for key in COMMANDS[command]:
         if not _has(config, key):
-            raise UserError(f"{key} is missing, and this command needs it: give it a value.")
+            raise UserError(f"{key} is missing, but this command needs it: give it a value.")
     check_arguments(config, "", UNREAD.get(command))
     if references:
         _check_references(
@@ -99,7 +99,7 @@ def _check(place: Place, command: str) -> None:
     kind, value = kind_of(place.key, command) or annotated(place.group, place.name), _value(place)
     if kind is None:
         if place.key.startswith("evaluation."):  # whose keys are arguments, of one function or another
-            raise UserError(f"{place.key} is nothing that evaluations take: leave it out.")
+            raise UserError(f"{place.key} has no effect on evaluations: leave it out.")
         return
     taken = check(place.key, value, kind)
     if not isinstance(taken, Mapping) and (type(taken) is not type(value) or repr(taken) != repr(value)):
@@ -124,13 +124,13 @@ def _value(place: Place) -> Any:
     except MissingMandatoryValue:
         raise UserError(f"{place.key} is missing (???): give it a value.") from None
     except InterpolationKeyError as error:
-        raise UserError(f"{given} refers to what is not there: {_first_line(error)}.") from error
+        raise UserError(f"{given} refers to a missing key: {_first_line(error)}.") from error
     except RecursionError:
-        raise UserError(f"{given} refers to itself in the end: give it a value.") from None
+        raise UserError(f"{given} refers to itself: give it a value.") from None
     except OmegaConfBaseException as error:
         if mistake := mistake_in(error):
             raise UserError(str(mistake)) from error  # a resolver of ours has said what is wrong
-        raise UserError(f"{given} cannot be worked out: {_first_line(error)}.") from error
+        raise UserError(f"{given} cannot be resolved: {_first_line(error)}.") from error
 
 
 def _is_group(value: Any) -> bool:

@@ -55,12 +55,12 @@ def check_settings(
         if path.partition(".")[0] == "hydra":
             if not (group and path.startswith(f"{group}.")) and not _harmless(path, value):
                 raise UserError(
-                    f"{file} sets {path}, which is Hydra's own and can run code: say it on the command line."
+                    f"{file} sets {path}, which is Hydra's own and can run code: type it on the command line."
                 )
         elif any(within(path, place) or (within(place, path) and "${" in str(value)) for place in places):
-            raise UserError(f"{file} sets {path}, which says where files are written: say it on the command line.")
+            raise UserError(f"{file} sets {path}, which says where files are written: type it on the command line.")
         elif within(path, "resume") and value not in (None, "auto", "latest"):
-            raise UserError(f"{file} sets {path}={value}: name a checkpoint on the command line.")
+            raise UserError(f"{file} sets {path}={value}: type it on the command line.")
         if isinstance(value, str):
             _check_interpolations(path, value, file)
 
@@ -81,10 +81,10 @@ def check_written(config: DictConfig, typed: Collection[str]) -> None:
         place = node.get(argument)
         inside = place is None or (isinstance(place, str) and Path(place).resolve().is_relative_to(root))
         if f"{where}.{argument}" not in typed and (not inside or node.get("_args_")):
-            raise UserError(f"{where}.{argument}={place} is not in run_dir: say it on the command line.")
+            raise UserError(f"{where}.{argument}={place} is not in run_dir: type it on the command line.")
         for part in PARTS if node["_target_"].startswith("lightning.") else ():
             if f"{where}.{part}" not in typed and re.search(r"[/\\]|^\.\.$", str(node.get(part))):
-                raise UserError(f"{where}.{part}={node[part]} is more than a name: say it on the command line.")
+                raise UserError(f"{where}.{part}={node[part]} is more than a name: type it on the command line.")
 
 
 def typed_keys(overrides: Iterable[str]) -> frozenset[str]:
@@ -111,8 +111,8 @@ def _check_interpolations(path: str, value: str, file: str) -> None:
     for found in re.finditer(r"\$\{\s*([^}:$]*)(.?)", value, re.DOTALL):
         name, end = found[1].strip(), found[2]
         if end == "$" or (end == ":" and name not in RESOLVERS):
-            what = "reads the environment" if name == "oc.env" else "is an interpolation that only we may use"
-            raise UserError(f"{file} sets {path}={value}, which {what}: say the value on the command line.")
+            what = "reads the environment" if name == "oc.env" else "only our own configs may use"
+            raise UserError(f"{file} sets {path}={value}, which {what}: type the value on the command line.")
 
 
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, Any]]:

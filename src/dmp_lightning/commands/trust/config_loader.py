@@ -43,7 +43,7 @@ class Loader(ConfigLoaderImpl):
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except (YAMLError, UnicodeDecodeError) as error:
             told = " ".join(str(error).split())
-            raise UserError(f"A config file cannot be read, mend it: {told}") from error
+            raise UserError(f"A config file cannot be read, correct it: {told}") from error
         for part in ("launcher", "sweeper"):
             # Hydra would build what an interpolation puts inside of them as well.
             if isinstance(config.hydra[part], DictConfig):
@@ -79,7 +79,7 @@ class Loader(ConfigLoaderImpl):
         for default in loaded.defaults_list or ():
             chosen = _dotted(default.group if isinstance(default, GroupDefault) else getattr(default, "path", None))
             if not _is_ours(loaded, path) and chosen.partition(".")[0] == "hydra" and chosen not in self.typed:
-                raise UserError(f"{file} chooses {chosen}, which is Hydra's own: say it on the command line.")
+                raise UserError(f"{file} chooses {chosen}, which is Hydra's own: type it on the command line.")
         group = group if group.startswith("hydra.") and group in self.typed else ""
         check_settings(OmegaConf.to_container(content, resolve=False), file, self.typed, group, self.command)
 

@@ -16,9 +16,9 @@ OURS = """
 backbones.DiT
 data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
 data.stream.DiffusionData data.synthetic.SyntheticLatents
-diffusion.ddpm.DDPM diffusion.sampler.Sampler diffusion.schedule.cosine_betas
-diffusion.schedule.linear_betas diffusion.weighting.constant diffusion.weighting.min_snr
-diffusion.weighting.p2
+diffusion.ddpm.DDPM diffusion.flow.Flow diffusion.sampler.Sampler diffusion.schedule.cosine_betas
+diffusion.schedule.linear_betas diffusion.schedule.scaled_linear_betas
+diffusion.weighting.constant diffusion.weighting.min_snr diffusion.weighting.min_snr_v diffusion.weighting.p2
 metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
 metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
 methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
@@ -42,8 +42,9 @@ MultiStepLR OneCycleLR PolynomialLR SequentialLR StepLR
 
 SAMPLERS = """
 DDIMScheduler DDPMScheduler DEISMultistepScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
-EulerAncestralDiscreteScheduler EulerDiscreteScheduler HeunDiscreteScheduler KDPM2AncestralDiscreteScheduler
-KDPM2DiscreteScheduler LMSDiscreteScheduler PNDMScheduler SASolverScheduler UniPCMultistepScheduler
+EulerAncestralDiscreteScheduler EulerDiscreteScheduler FlowMatchEulerDiscreteScheduler HeunDiscreteScheduler
+KDPM2AncestralDiscreteScheduler KDPM2DiscreteScheduler LMSDiscreteScheduler PNDMScheduler SASolverScheduler
+UniPCMultistepScheduler
 """
 
 TRUSTED = frozenset(
@@ -84,9 +85,7 @@ def build(node: Any, **arguments: Any) -> Any:
     if node is None:
         return None
     if not OmegaConf.is_config(node):
-        raise UserError(
-            f"{node!r} describes nothing that could be built: choose a file of its group, or give a `_target_`."
-        )
+        raise UserError(f"{node!r} cannot be built: choose a file of its group, or give a `_target_`.")
     plain = OmegaConf.to_container(node, resolve=True)
     check_node(plain, node._get_full_key(None))
     try:
@@ -95,7 +94,7 @@ def build(node: Any, **arguments: Any) -> Any:
         built = [str(value) for _, key, value in _leaves(plain, "") if key == "_target_"]
         cause = error.__cause__
         if cause and not isinstance(cause, UserError) and all(target.startswith(LIBRARIES) for target in built):
-            raise UserError(f"{node._get_full_key(None)} cannot be built so: {cause}") from error
+            raise UserError(f"{node._get_full_key(None)} cannot be built: {cause}") from error
         raise
 
 
@@ -138,15 +137,13 @@ def check_target(where: str, target: object) -> None:
     """
     if isinstance(target, str) and (target in TRUSTED or is_own(where, target)):
         if target in LOGGERS and not where.startswith("logger."):
-            raise UserError(f"{where}={target} is a logger: it stands below logger.")
+            raise UserError(f"{where}={target} is a logger: put it below logger.")
         return
     close = get_close_matches(str(target), TRUSTED, n=1, cutoff=0.8)
     hint = (
         f"did you mean {close[0]}? For" if close else "dmp_lightning/commands/trust/trusted.py lists what it may; for"
     )
-    raise UserError(
-        f"{where}={target} is nothing that a config may build: {hint} code of your own, set DMP_TRUSTED to its package."
-    )
+    raise UserError(f"A config may not build {where}={target}: {hint} your own code, set DMP_TRUSTED to its package.")
 
 
 def _leaves(node: Any, where: str) -> Iterator[tuple[str, object, Any]]:

@@ -83,7 +83,7 @@ class Work:
         """Moments of the images and their mirrors, in half precision."""
         moments = posterior(self.model, pixels.to(self.model.device).float() / 127.5 - 1).half().cpu()
         if not moments.isfinite().all():
-            raise UserError("The VAE gives latents that are not finite in half precision: use another.")
+            raise UserError("The VAE gives latents that are not finite in half precision: set vae to another.")
         return moments
 
 
@@ -96,7 +96,7 @@ def prepare_images(
     numbers, classes, sentence = choose_labels(images, labels, source)
     side, factor = model.config.sample_size if resolution is None else resolution, downsampling(model)
     if side < factor or side % factor:
-        raise UserError(f"resolution={side}: the VAE {vae} takes images of a multiple of {factor} pixels.")
+        raise UserError(f"resolution={side}: choose a multiple of {factor}, which the VAE {vae} needs.")
     shape = (model.config.latent_channels, side // factor, side // factor)
     scale, shift, _ = scaling(model.config)
     plan = Plan(
@@ -119,5 +119,5 @@ def prepare_images(
     log.info("%s images, %s %s.", f"{plan.images:,}", several, sentence)
     twins = twins_among(images.names)
     if twins:
-        log.warning("%s: %s and %s have one name. Where one is a mask, move the masks elsewhere.", source, *twins)
+        log.warning("%s: %s and %s have the same name. If one is a mask, move the masks elsewhere.", source, *twins)
     return Work(plan, images, numbers, model, **options)

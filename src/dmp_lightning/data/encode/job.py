@@ -37,11 +37,11 @@ def encode(source: str, out: str, vae: str, *, on_error: str, **options: Any) ->
     """
     check_free(Path(out), is_store, "choose a new or an empty folder with out=....")
     if features_in(Path(source)) or is_lightningdit(Path(source)):
-        raise UserError(f"{source} holds latents, which are read as they are: set data.train.folder to it.")
+        raise UserError(f"{source} already holds latents: set data.train.folder to it instead of encoding.")
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # readers mostly wait for the disk
     work = prepare_images(Path(source), vae, skip=on_error == "skip", **options)
     if not fill_store(work, Path(out)):
-        log.info("Other processes are at the rest of the shards; the last of them completes %s.", out)
+        log.info("Other processes are still encoding; the last one completes %s.", out)
         return
     manifest = read_manifest(Path(out) / MANIFEST)
     skipped = work.plan.images - manifest.count
@@ -67,15 +67,15 @@ def verify(folder: str) -> None:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise MissingFileError(f"There is no {path}: name the folder of a store that is complete.")
+        raise MissingFileError(f"There is no {path}: verify= needs the folder of a complete store.")
     manifest = read_manifest(path)
     found = [str(problem) for problem in problems(Path(folder), manifest.shards)]
     counted = sum(shard.count for shard in manifest.shards)
     if counted != manifest.count:
-        found.append(f"{path} counts {manifest.count} latents, its shards {counted}: encode again.")
+        found.append(f"{path} counts {manifest.count} latents, but its shards hold {counted}: encode again.")
     if found:
         raise UserError("\n       ".join(found))
-    log.info("%s is whole: %s.", folder, _size(manifest))
+    log.info("%s is complete and undamaged: %s.", folder, _size(manifest))
 
 
 def _size(manifest: Manifest) -> str:

@@ -55,16 +55,18 @@ def write_plan(plan: Plan, out: Path) -> None:
             if any(read_shard(record).count for record in records):
                 if begun.background is None and plan.background is not None:
                     raise UserError(
-                        f"{out} was begun by an earlier version, which read pictures with alpha, of 16 bits or turned "
-                        f"by EXIF otherwise: {remedy}."
+                        f"{out} was started by an earlier version, which read transparent, 16-bit and EXIF-rotated "
+                        f"pictures differently: {remedy}."
                     )
                 raise UserError(f"{out} holds latents of another {', '.join(different)}: {remedy}.")
             if _others_at_work(out):
-                raise UserError(f"Another process encodes into {out} with another {', '.join(different)}: {remedy}.")
+                raise UserError(
+                    f"Another process is encoding into {out} with another {', '.join(different)}: {remedy}."
+                )
             for record in records:
                 record.unlink()
         elif (out / MANIFEST).exists():
-            raise UserError(f"{out} holds latents already: {remedy}.")
+            raise UserError(f"{out} already holds latents: {remedy}.")
         write_record(plan, plan_path(out))
 
 

@@ -54,7 +54,7 @@ def _fill_shard(work: Work, out: Path, record: Path, span: range, bar: tqdm) -> 
     shard = _encode(work, path, span, bar)
     with changing_plan(out):
         if read_plan(plan_path(out)) != work.plan:
-            raise UserError(f"{out} was meanwhile begun again with other options: leave it alone.")
+            raise UserError(f"Another process has restarted {out} with other options: choose another folder with out=.")
         write_record(shard, record)
 
 
@@ -71,10 +71,10 @@ def _encode(work: Work, path: Path, span: range, bar: tqdm) -> Shard:
                 notes.update(item.notes)
                 kept.append(index)
             elif work.skip:
-                log.warning("%s: left out.", item)
+                log.warning("%s: skipped.", item)
                 skipped.append(work.images.names[index])
             else:
-                raise UserError(f"{item}: restore it, or leave such images out with on_error=skip.")
+                raise UserError(f"{item}: restore it, or set on_error=skip to leave such images out.")
         if pixels:
             moments.append(work.encode(torch.stack(pixels)))
         bar.update(len(indices))

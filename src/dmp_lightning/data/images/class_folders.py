@@ -60,12 +60,12 @@ def by_folders(found: Tree, source: str) -> Classes:
     """
     loose = next((path for path, first in zip(found.paths, found.first, strict=True) if not first), None)
     if loose is not None:
-        raise UserError(f"{loose} in {source} lies in no folder of a class: move it into one, or set labels=none.")
+        raise UserError(f"{loose} is in no class folder of {source}: move it into one, or set labels=none.")
     empty = [folder for folder in found.empty if not are_synsets(found) or _is_synset(os.path.basename(folder))]
     if empty:
         raise UserError(
-            f"The folder {empty[0]} in {source} holds no image, so it is not known which number each class has: put "
-            "some there, or remove it."
+            f"The folder {empty[0]} in {source} holds no images, so the numbers of the classes are unclear: add images "
+            "to it, or remove it."
         )
     _check_depths(found, source)
     counts = Counter(found.first)
@@ -91,8 +91,8 @@ def check_splits(found: Tree, source: str) -> None:
     parts = splits(found)
     if parts:
         raise UserError(
-            f"{source} holds {' and '.join(parts)}, which are parts of a data set and no classes: name the one to "
-            f"train on, as in source={join(source, found.common, parts[0])}, or take all of them with labels=none."
+            f"{source} holds {' and '.join(parts)}, named like splits, not classes: choose one with "
+            f"source={join(source, found.common, parts[0])}, or use all with labels=none."
         )
 
 
@@ -140,14 +140,13 @@ def _check_depths(found: Tree, source: str) -> None:
         by_name[os.path.basename(leaf)].append(leaf)
     alike = next((places for places in by_name.values() if len(places) > 1), None)
     if len(by_depth) > 1:
-        both = f"{by_depth[min(by_depth)]} and, deeper, {by_depth[max(by_depth)]}"
+        both = f"images at different depths ({by_depth[min(by_depth)]} and {by_depth[max(by_depth)]})"
     elif several and alike:
         both = f"{alike[0]} and {alike[1]}"
     else:
         return
     raise UserError(
-        f"{source} holds {both}, so it is not known which folders are the classes: move the images of each class into "
-        "one folder."
+        f"{source} holds {both}, so the class folders are unclear: move the images of each class into one folder."
     )
 
 
@@ -158,13 +157,13 @@ def _in_order(names: list[str], source: str) -> list[str]:
         order = sorted(names, key=int)
         if [int(name) for name in order] != list(range(len(order))):
             raise UserError(
-                f"The folders in {source} are numbers, {order[0]} to {order[-1]}, but not 0 to {len(order) - 1}, so it "
-                "is not known which labels they are: rename them, to these numbers or to texts."
+                f"The {len(order)} folders in {source} are numbers, {order[0]} to {order[-1]}, but not exactly 0 to "
+                f"{len(order) - 1}, so their labels are unclear: rename them to these numbers, or to words."
             )
     alike = sorted((unicodedata.normalize("NFC", name).casefold(), name) for name in names)
     for (key, name), (other_key, other) in pairwise(alike):
         if key == other_key:
             raise UserError(
-                f"The folders {name} and {other} in {source} have the same name but for its writing: rename one."
+                f"The folder names {name} and {other} in {source} differ only in case or Unicode form: rename one."
             )
     return order

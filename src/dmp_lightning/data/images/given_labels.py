@@ -52,7 +52,7 @@ def label_of(files: Mapping[str, bytes], image: str) -> Label:
         return Label(problem=f"{image}{error}")
     for one, other in pairwise(found):
         if one.number != other.number:
-            return Label(problem=f"{image}.{one.suffix} says {one.number}, and .{other.suffix} {other.number}")
+            return Label(problem=f"{image}.{one.suffix} says {one.number}, but .{other.suffix} says {other.number}")
     return found[0] if found else Label()
 
 
@@ -65,10 +65,12 @@ def beside_images(names: Sequence[str], labels: Sequence[Label]) -> Given | None
     origin = f"in {' and '.join(f'.{suffix}' for suffix in suffixes)} files"
     missing = next((name for name, label in zip(names, labels, strict=True) if label.number is None), None)
     if missing is not None:
-        return Given(None, origin, problem or f"{missing} has no label, though others have: add it as a .cls file")
+        return Given(None, origin, problem or f"{missing} has no label, but others have: add it as a .cls file")
     numbers = np.array([label.number for label in labels], np.int64)
     if set(suffixes) <= set(NUMBERS) and len(numbers) >= 10 and (np.diff(numbers) == 1).all():
-        return Given(None, origin, f"The numbers {origin} count the images and are no labels: add .cls files")
+        return Given(
+            None, origin, f"The numbers {origin} only count the images, so they are not labels: add .cls files"
+        )
     return Given(numbers, origin)
 
 
@@ -86,7 +88,7 @@ def read_dataset_json(content: bytes, names: Sequence[str]) -> Given | None:
         return Given(None, origin)
     remedy = 'write it as StyleGAN\'s dataset_tool does, {"labels": [["00000/img.png", 3], ...]}'
     if not isinstance(listed, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in listed):
-        return Given(None, origin, f"The labels in dataset.json are no list of pairs: {remedy}")
+        return Given(None, origin, f"The labels in dataset.json are not a list of pairs: {remedy}")
     known = {str(name).replace("\\", "/"): label for name, label in listed}
     wrong = next((name for name in names if not _is_label(known.get(name))), None)
     if wrong is None:
@@ -94,7 +96,7 @@ def read_dataset_json(content: bytes, names: Sequence[str]) -> Given | None:
     if wrong not in known:
         return Given(None, origin, f"{wrong} has no label in dataset.json: add it there")
     shown = str(known[wrong])[:40]
-    return Given(None, origin, f"The label of {wrong} in dataset.json is {shown}, no number from 0: {remedy}")
+    return Given(None, origin, f"The label of {wrong} in dataset.json is {shown}, not a whole number from 0: {remedy}")
 
 
 def _in_json(content: bytes) -> int | None:
@@ -106,14 +108,14 @@ def _in_json(content: bytes) -> int | None:
     values = [about[key] for key in KEYS if about.get(key) is not None] if isinstance(about, dict) else []
     label = next((value for value in values if _is_label(value)), None)
     if label is None and values:
-        raise UserError(f".json holds {str(values[0])[:40]!r}, no number from 0")
+        raise UserError(f".json holds {str(values[0])[:40]!r}, not a whole number from 0")
     return label
 
 
 def _number(content: bytes, suffix: str) -> int:
     text = content.strip()
     if not text.isdigit() or len(text) > 10 or int(text) > MAX_LABEL:
-        raise UserError(f".{suffix} holds {text[:40].decode(errors='replace')!r}, no number from 0")
+        raise UserError(f".{suffix} holds {text[:40].decode(errors='replace')!r}, not a whole number from 0")
     return int(text)
 
 

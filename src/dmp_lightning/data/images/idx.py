@@ -72,11 +72,13 @@ def read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{found} is damaged ({error}): restore it.") from error
     if len(content) > MAX_BYTES:
-        raise UserError(f"{found} has more than {MAX_BYTES:,} bytes, unpacked: no IDX file of images is so large.")
+        raise UserError(
+            f"{found} unpacks to more than {MAX_BYTES:,} bytes, too many for an IDX file of images: restore it."
+        )
     start = 4 * (1 + content[3]) if len(content) > 3 else 4
     if content[:3] != bytes([0, 0, UNSIGNED_BYTES]) or len(content) < start:
-        raise UserError(f"{found} is no IDX file of unsigned bytes: restore it.")
+        raise UserError(f"{found} is not an IDX file of unsigned bytes: restore it.")
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
     if len(content) != start + prod(shape):
-        raise UserError(f"{found} holds {len(content)} bytes, not those of an array {shape}: restore it.")
+        raise UserError(f"{found} holds {len(content)} bytes, too few or too many for shape {shape}: restore it.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -44,6 +44,6 @@ def check_masks(found: Tree, source: str) -> None:
         other = next((o for o in firsts if o != first and len(stems[o] & stems[first]) * 2 > len(stems[first])), None)
         if other:
             raise UserError(
-                f"The images in {first} of {source} have the names of those in {other}, as masks have: name the folder "
-                f"of the images, as in source={join(source, found.common, other)}."
+                f"The files in {first} of {source} have the names of those in {other}, so they may be masks: set the "
+                f"folder of the images, as in source={join(source, found.common, other)}."
             )

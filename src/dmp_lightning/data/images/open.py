@@ -58,7 +58,7 @@ def _open(source: Path) -> Images:
     if len(images):
         raise UserError(
             f"{source} holds images ({len(images):,}, the first {images.names[0]}) and tars ({len(archives):,}, the "
-            f"first {archives[0].name}): leave one or the other in it."
+            f"first {archives[0].name}): remove one or the other."
         )
     for archive in archives:
         _refuse_compressed(archive)
@@ -71,4 +71,4 @@ def _open(source: Path) -> Images:
 def _refuse_compressed(archive: Path) -> None:
     with archive.open("rb") as file:
         if file.read(6).startswith(COMPRESSED):
-            raise UserError(f"{archive} is compressed, and images are read where they lie in it: unpack it first.")
+            raise UserError(f"{archive} is compressed, but images are read in place: decompress it first.")

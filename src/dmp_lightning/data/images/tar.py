@@ -81,7 +81,7 @@ class TarImages(Images):
                 chosen |= set(plain)
                 self.left_out.update(name[len(key) :].lower() for name in names if name not in plain)
             else:
-                raise UserError(f"{title} has several images of one key, {names[0]} and {names[1]}: leave one in it.")
+                raise UserError(f"{title} has two images with the same key, {names[0]} and {names[1]}: remove one.")
         masks = masks_among(chosen)
         self.left_out["mask beside its image"] += len(masks)
         return [name for name in members if name in chosen - masks], others
@@ -130,7 +130,7 @@ def _files(tar: tarfile.TarFile, left_out: LeftOut) -> Members:
         raise tarfile.ReadError(f"{tar.name!s} is cut off or damaged after {len(found):,} files")
     while block := tar.fileobj.read(tarfile.RECORDSIZE):
         if block.strip(b"\0"):
-            raise tarfile.ReadError(f"{tar.name!s} goes on behind its end, as several tars in one file do")
+            raise tarfile.ReadError(f"{tar.name!s} has data after its end, like concatenated tars")
     return found
 
 

@@ -52,7 +52,7 @@ def problems(folder: Path, shards: Sequence[Shard]) -> Iterable[Exception]:
         if not path.is_file():
             return MissingFileError(f"The manifest names {path}, which is missing: restore it, or encode again.")
         if sha256(path) != shard.sha256:
-            return DamagedError(f"{path} is damaged, its checksum is another: restore it, or encode again.")
+            return DamagedError(f"{path} is damaged (its checksum does not match): restore it, or encode again.")
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -31,7 +31,7 @@ class Files:
     def row(self, index: int, mirror: int) -> np.ndarray:
         latent = _read(self.paths[index])
         if latent.shape != self.shape:
-            raise UserError(f"{self.paths[index]} has changed to shape {latent.shape} from {self.shape}: {AGAIN}.")
+            raise UserError(f"{self.paths[index]} has changed from shape {self.shape} to {latent.shape}: {AGAIN}.")
         return latent
 
     def name(self, index: int) -> str:
@@ -46,7 +46,7 @@ def features_in(folder: Path) -> Path | None:
     """
     found = sorted(path for path in folder.glob("*_features") if path.is_dir())
     if len(found) > 1:
-        raise UserError(f"{folder} holds both {found[0].name} and {found[1].name}: leave one of them there.")
+        raise UserError(f"{folder} holds both {found[0].name} and {found[1].name}: remove one.")
     return found[0] if found else None
 
 
@@ -85,13 +85,13 @@ def _paths(features: Path, named: Path) -> list[Path]:
     known = {path.name for path in paths}
     missing = next((name for name in sorted(known) if not (named / name).is_file()), None)
     if missing is not None or not paths:
-        raise UserError(f"{named} has no {missing or 'files'}, though {features} has: {AGAIN}.")
+        raise UserError(f"{named} has no {missing or 'files'}, but {features} has: {AGAIN}.")
     alone = next((path.name for path in sorted(named.glob("*.npy")) if path.name not in known), None)
     if alone is not None:
-        raise UserError(f"{features} has no {alone}, though {named} has: {AGAIN}.")
+        raise UserError(f"{features} has no {alone}, but {named} has: {AGAIN}.")
     others = sum(path.suffix != ".npy" for path in features.iterdir())
     if others:
-        log.warning("%s: left out %s that are no .npy files.", features, f"{others:,}")
+        log.warning("%s: left out files that are not .npy (%s).", features, f"{others:,}")
     return paths
 
 
@@ -99,7 +99,7 @@ def _read(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     try:
         return np.load(path, mmap_mode, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is no readable array ({error}): {AGAIN}.") from error
+        raise UserError(f"{path} is not a readable array ({error}): {AGAIN}.") from error
 
 
 def _label(path: Path) -> int | float:

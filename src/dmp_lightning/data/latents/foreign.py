@@ -77,13 +77,13 @@ def _common_shape(found: Found, channels: int | None) -> tuple[int, int, int, in
     (common, _), *others = Counter(found.shapes.values()).most_common()
     if others:
         odd, shape = next((path, shape) for path, shape in found.shapes.items() if shape != common)
-        raise UserError(f"{odd} holds latents of shape {shape}, other files {common}: {AGAIN}.")
+        raise UserError(f"{odd} holds latents of shape {shape}, but other files have {common}: {AGAIN}.")
     if len(common) != 4 or common[0] != 1 or 0 in common:
         raise UserError(f"{found.folder} holds latents of shape {common}, not (1, C, H, W): {AGAIN}.")
     if channels not in (None, common[1]):
         raise UserError(
-            f"{found.folder} holds latents of {common[1]} channels, the VAE has {channels}: set the VAE that they are "
-            "from."
+            f"{found.folder} holds latents of {common[1]} channels, but the VAE has {channels}: set data.train.vae to "
+            "the VAE that made them."
         )
     _, c, h, w = common
     return 1, c, h, w
@@ -93,7 +93,7 @@ def _common_type(found: Found) -> np.dtype:
     """Half precision if all files have it, else single."""
     for path, name in found.types.items():
         if not name.startswith(("float", "bfloat")):
-            raise UserError(f"{path} holds numbers of type {name}: latents are floating-point, {AGAIN}.")
+            raise UserError(f"{path} holds numbers of type {name}, not floating-point: {AGAIN}.")
     names = sorted(set(found.types.values()))
     common = np.dtype(np.float16 if names == ["float16"] else np.float32)
     if names != [common.name]:
@@ -109,7 +109,7 @@ def _labels(found: Found) -> Int[Tensor, " N"]:
     if wrong.any():
         first = int(wrong.argmax())
         raise UserError(
-            f"{found.label_file(first)} holds the label {values[first]}, not a whole number from 0 on: {AGAIN}."
+            f"{found.label_file(first)} holds the label {values[first]}, not a whole number from 0: {AGAIN}."
         )
     if values.dtype.kind == "f":
         log.warning("%s: labels of type %s are read as whole numbers.", found.folder, values.dtype)
@@ -126,19 +126,19 @@ def _check_numbers(store: Store, found: Found) -> None:
     latents = store.scale_for_model(store.gather(indices, np.zeros_like(indices))[:, 0].float())
     sizes = latents.flatten(1).square().mean(1).sqrt()
     size, largest, worst = sizes.median().item(), sizes.max().item(), int(sizes.argmax())
-    expected = f"as the model takes them they should be near 1 ({LOW} to {HIGH}). {found.remedy}"
-    typical = f"{found.folder} holds latents whose numbers have a typical size (RMS) of {size:.3g}: {expected}"
+    expected = f"but models expect about 1 ({LOW} to {HIGH}). {found.remedy}"
+    typical = f"{found.folder} holds latents of a typical size (RMS) of {size:.3g}, {expected}"
     if not LOWEST <= size <= HIGH:
         raise UserError(typical)
     if size < LOW:
         log.warning(typical)
     if largest > HIGH:
         where = store.name(int(indices[worst]))
-        raise UserError(f"{where} holds a latent of size (RMS) {largest:.3g}, others of {size:.3g}: {expected}")
+        raise UserError(f"{where} holds a latent of size (RMS) {largest:.3g} among others of {size:.3g}, {expected}")
     dead = (latents.transpose(0, 1).flatten(1).std(1) == 0).nonzero().flatten().tolist()
     if dead and latents[:, 0].numel() > 1:
-        raise UserError(f"{found.folder} holds latents whose channel {dead[0]} is the same number everywhere: {AGAIN}.")
+        raise UserError(f"{found.folder} holds latents whose channel {dead[0]} is constant: {AGAIN}.")
     if store.mirrors == 2:
         mirrors = store.scale_for_model(store.gather(indices, np.ones_like(indices))[:, 0].float())
         if torch.equal(mirrors, latents):
-            raise UserError(f"{found.folder} holds mirrors (latents_flip) that are the latents themselves: {AGAIN}.")
+            raise UserError(f"{found.folder} holds mirrors (latents_flip) that equal the latents: {AGAIN}.")

@@ -36,7 +36,7 @@ def open_lightningdit(folder: Path, vae: Scaling) -> Store:
     source = f"The VAE scales by {vae.scale:.6g}"
     if statistics.is_file():
         mean, std = _read_statistics(statistics, next(iter(shards.values()))[0].shape[1])
-        source = f"{statistics} is of other latents"
+        source = f"{statistics} may belong to other latents"
     found = Found(
         folder=folder,
         parts=[Planes(path, [latents[:, None], flipped[:, None]]) for path, (latents, flipped, _) in shards.items()],
@@ -47,7 +47,7 @@ def open_lightningdit(folder: Path, vae: Scaling) -> Store:
         scale=1 / std,
         shift=mean,
         scaled=False,
-        remedy=f"{source}: put the right {STATISTICS} beside them, or set the VAE they are from.",
+        remedy=f"{source}: put the right {STATISTICS} beside them, or set data.train.vae to the VAE that made them.",
         digest=",".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in shards),
     )
     return checked_store(found, vae.channels)
@@ -60,7 +60,7 @@ def _read_shard(path: Path) -> list[Tensor]:
     if not fits or latents.dtype != flipped.dtype or not len(latents):
         about = [f"{tuple(tensor.shape)} of {_type(tensor)}" for tensor in shard]
         raise UserError(
-            f"{path} holds latents {about[0]}, mirrors {about[1]} and labels {about[2]}: they do not go together, "
+            f"{path} holds latents {about[0]}, mirrors {about[1]} and labels {about[2]}, which do not fit together: "
             f"{AGAIN}."
         )
     return shard
@@ -79,7 +79,9 @@ def _read_statistics(path: Path, channels: int) -> tuple[Tensor, Tensor]:
         raise UserError(f"{path} holds no mean and std of latents: remove it, or restore it.") from error
     for name, value in (("mean", mean), ("std", std)):
         if len(value) != channels:
-            raise UserError(f"{path} has a {name} of {len(value)} channels, the latents have {channels}: restore it.")
+            raise UserError(
+                f"{path} has a {name} of {len(value)} channels, but the latents have {channels}: restore it."
+            )
         if not value.isfinite().all() or (name == "std" and not (value > 0).all()):
             raise UserError(f"{path} has a {name} of {value.flatten().tolist()}: remove it, or restore it.")
     return mean, std

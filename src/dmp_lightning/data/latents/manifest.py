@@ -128,7 +128,7 @@ def _read(path: Path, build: Callable[..., Any]) -> Any:
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).rstrip(".")
-        raise UserError(f"{path} is no readable record of latents ({reason}): restore it, or encode again.") from error
+        raise UserError(f"{path} does not describe latents ({reason}): restore it, or encode again.") from error
 
 
 def _manifest(plan: Any, count: int, shards: Any, held_out: Any = None) -> Manifest:

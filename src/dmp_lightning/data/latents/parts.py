@@ -58,4 +58,4 @@ def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
         with safe_open(path, "pt") as file:
             return [file.get_tensor(name) for name in names]
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no readable shard of latents ({error}): restore it, or encode again.") from error
+        raise UserError(f"{path} cannot be read as latents ({error}): restore it, or encode again.") from error

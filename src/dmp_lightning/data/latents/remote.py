@@ -42,7 +42,7 @@ def fetch_store(url: str) -> Path:
         except (ValueError, OSError):
             raise
         except Exception as error:  # clients of storage raise many kinds
-            raise UserError(f"{url} cannot be read: {error}.") from error
+            raise UserError(f"{url} cannot be read ({error}): check the address, and your access to it.") from error
     return folder
 
 
@@ -55,14 +55,14 @@ def _is_there(folder: Path, shard: Shard) -> bool:
 def _fetch(system: Any, root: str, name: str, folder: Path, checksum: str | None) -> None:
     source = str(PurePosixPath(root) / name)
     if not system.exists(source):
-        raise MissingFileError(f"There is no {source} in the storage: encode the images, and copy all latents there.")
+        raise MissingFileError(f"There is no {source} in the storage: encode the images, and upload the whole store.")
     with replacing(folder / name) as temporary:
         try:
             system.get_file(source, str(temporary))
         except OSError as error:
             raise UserError(f"{source} cannot be fetched ({error}): try again.") from error
         if checksum not in (None, sha256(temporary)):
-            raise UserError(f"{source} arrived damaged, its checksum is another: copy it there again.")
+            raise UserError(f"{source} arrived damaged (its checksum does not match): upload it again.")
     if checksum:
         with replacing(_note(folder, name)) as temporary:
             temporary.write_text(checksum)

@@ -94,13 +94,13 @@ class Latents:
     def _check_held_out(self) -> None:
         if not len(self):
             raise UserError(
-                f"No image of {self.folder} can be held out for the validation loss: encode more than one of a class, "
-                "or encode with labels=none."
+                f"No image of {self.folder} can be held out, because each class has only one: encode more images, or "
+                "use labels=none."
             )
         if self.store.undrawn:
             log.warning(
-                "%s is of an earlier version and keeps its held-out images, the last %s in the order of names: encode "
-                "into another folder to have them drawn evenly over classes.",
+                "%s was encoded by an earlier version, which held out the last %s images by name. To draw them evenly "
+                "over classes, encode into another folder.",
                 self.folder,
                 f"{len(self):,}",
             )
@@ -129,11 +129,11 @@ def _check_prepared(folder: Path, vae: str) -> None:
     if not ((folder / MANIFEST).is_file() or is_lightningdit(folder) or features_in(folder)):
         missing.append(
             f"There are no latents at {folder}: encode the images with `python -m dmp_lightning.encode`, or set "
-            "data.train.folder to where the latents are."
+            "data.train.folder to their folder."
         )
     if not has_vae(vae):
         missing.append(
-            f"There is no VAE at {vae}, to decode samples with: put the one that the latents are from (sd-vae-ft-ema) "
+            f"There is no VAE at {vae} to decode samples: put the VAE that made the latents (such as sd-vae-ft-ema) "
             "there in diffusers' format, or set data.train.vae to its folder."
         )
     if missing:

@@ -133,7 +133,7 @@ def _held_out(manifest: Manifest, folder: Path) -> tuple[np.ndarray, bool]:
     if drawn is None:
         return np.arange(count - (min(HELD_OUT, count // 10) if apart is None else apart), count), apart is None
     if not all(type(index) is int and 0 <= index < count for index in drawn) or sorted(set(drawn)) != list(drawn):
-        raise UserError(f"{folder / MANIFEST} holds out images that there are not, or out of order: encode again.")
+        raise UserError(f"{folder / MANIFEST} holds out images that do not exist, or out of order: encode again.")
     return np.array(drawn, np.int64), False
 
 

@@ -53,7 +53,7 @@ def load_vae(vae: str, download: bool = False) -> Any:
         model = AutoencoderKL.from_pretrained(name, local_files_only=not download, low_cpu_mem_usage=False)
     except Exception as error:  # diffusers, the hub and safetensors raise many kinds
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{vae} gives no AutoencoderKL ({reason}): set vae to another.") from error
+        raise UserError(f"{vae} cannot be loaded as an AutoencoderKL ({reason}): set vae to another.") from error
     return model.float().eval().requires_grad_(False)
 
 
@@ -65,8 +65,8 @@ def _reach_hub(name: str) -> None:
         pass  # the hub has answered, or need not be asked: loading reports what is wrong
     except Exception as error:  # of requests or httpx, depending on the hub's version
         raise MissingFileError(
-            f"The hub cannot be reached for {HUB}{name} ({error}), and its cache has none: set vae to a folder in "
-            "diffusers' format, or copy the cache (HF_HOME) from where there is a network."
+            f"The hub cannot be reached for {HUB}{name} ({error}), and it is not in the cache: set vae to a folder in "
+            "diffusers' format, or copy the cache (HF_HOME) from a machine with a network."
         ) from error
 
 

@@ -62,7 +62,7 @@ def _values(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tu
     tags = getattr(image, "tag_v2", {})
     mode, one = image.mode, lambda: np.asarray(image)[..., None]
     if tags.get(PLANAR) == 2 and any(bits > 8 for bits in tags.get(DEPTHS, ())):
-        raise UserError("it keeps more than 8 bits in a plane for each channel, which Pillow mistakes: save it again")
+        raise UserError("it stores more than 8 bits in separate planes, which Pillow misreads: save it again")
     if mode == "F":
         if not (one().min() >= 0 and one().max() <= 1):  # nor numbers at all
             raise UserError("it holds floating-point values outside of 0 to 1: save it in 8 or 16 bits")
@@ -70,7 +70,7 @@ def _values(image: Image.Image, raw: str, reopen: Callable[[], ImageFile]) -> tu
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
         return one().astype(np.uint32), 4095 if raw == "I;12" else 65535
     if mode == "I":
-        raise UserError("it holds signed or 32-bit integers, of no range that is shown: save it in 8 or 16 bits")
+        raise UserError("it holds signed or 32-bit integers, whose range is unknown: save it in 8 or 16 bits")
     name, _, bits = raw.partition(";")
     if name in ("RGB", "RGBX", "RGBA", "LA") and bits[:2] == "16":
         return _of_16_bits(np.asarray(image).astype(np.uint32), name, bits, reopen), 65535

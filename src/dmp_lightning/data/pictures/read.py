@@ -99,7 +99,7 @@ def _is_hidden(path: PurePosixPath) -> bool:
 def check_bytes(size: int) -> None:
     """Raise a UserError for a file of more than `MAX_BYTES`."""
     if size > MAX_BYTES:
-        raise UserError(f"it has {size:,} bytes, and a picture may have {MAX_BYTES:,}")
+        raise UserError(f"it has {size:,} bytes, but the limit is {MAX_BYTES:,}")
 
 
 def decode_picture(content: bytes) -> Picture:
@@ -133,7 +133,7 @@ def decode_picture(content: bytes) -> Picture:
 
 
 def _open(content: bytes) -> ImageFile:
-    too_large = f"and a picture may have {MAX_PIXELS:,}"
+    too_large = f"but the limit is {MAX_PIXELS:,}"
     try:
         image = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if suffixes() and name in Image.OPEN])
     except Image.DecompressionBombError as error:

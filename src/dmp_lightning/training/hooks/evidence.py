@@ -7,7 +7,7 @@ from typing import NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 from lightning.pytorch.loggers import WandbLogger
 
 from dmp_lightning.methods import DMP
@@ -72,7 +72,7 @@ class GateMap(NamedTuple):
     """
 
     weights: Float[np.ndarray, "L S P"]
-    timesteps: Int[np.ndarray, " S"]
+    timesteps: Num[np.ndarray, " S"]
     blocks: list[int]
     norms: Float[np.ndarray, "L P"]
     cells: tuple[int, int] | None

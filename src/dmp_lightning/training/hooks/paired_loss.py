@@ -10,13 +10,15 @@ from torch import Tensor
 from dmp_lightning.intervals import Interval, change_of
 from dmp_lightning.metrics.paired_loss import Comparison, compare
 from dmp_lightning.training.collect import gather_in_order
+from dmp_lightning.training.module import DiffusionModule
 
 
 class PairedValidation(L.Callback):
     """Collects the loss of each held-out sample; the first validation is the base's, later ones are compared with it.
 
     `base` is (N, S), the base's losses at one timestep of each of S strata, and `loss` their mean in the latest
-    validation; `comparison` is the latest one with the base, and `step` the step after which it was.
+    validation; `comparison` is the latest one with the base, and `step` the step after which it was. `times` are
+    those in the middle of the strata.
     """
 
     def __init__(self) -> None:
@@ -24,7 +26,12 @@ class PairedValidation(L.Callback):
         self.loss = float("nan")
         self.step: int | None = None
         self.comparison: Comparison | None = None
+        self.times: list[float] = []
         self._rows: list[tuple[Tensor, Tensor]] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, DiffusionModule)
+        self.times = pl_module.process.centres(pl_module.strata).tolist()
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rows = []
