@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dmp_lightning.commands.base_results import measure_base
-from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
+from dmp_lightning.commands.build import build_method, build_parts, method_on, set_matmul_precision
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
 from dmp_lightning.commands.checks.preflight import check_loss, check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
@@ -17,7 +17,7 @@ from dmp_lightning.commands.earlier import begin, settings_of
 from dmp_lightning.commands.resuming import check_settings
 from dmp_lightning.commands.summary import Measured, summarise
 from dmp_lightning.methods import Frozen, Method, save_patch
-from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.methods.patches import base_of
 from dmp_lightning.runs.folder import checkpoint_to_resume, latest_in, saved_in
 from dmp_lightning.training.ctrl_c import promise, tell
 from dmp_lightning.training.ema import EMA
@@ -61,10 +61,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     """The job itself."""
     told = config  # a budget turns some of it
     data, features, backbone = build_parts(config)
-    base = fingerprint(backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
-    control, method = Frozen(backbone), build_method(config, backbone)
+    control = Frozen(backbone)
+    base = base_of(control)
+    method = build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
     if checkpoint is not None:
@@ -125,7 +126,8 @@ def export(module: DiffusionModule, ema: EMA | None, run_dir: Path, config: Dict
     """Write what was trained as safetensors; with EMA its averages, and the last weights beside them."""
     if not module.trainer.is_global_zero:
         return
-    about = {"method": OmegaConf.to_container(config.method, resolve=True), "name": config.name, "seed": config.seed}
+    settings = OmegaConf.to_container(method_on(config, module.method.backbone), resolve=True)
+    about = {"method": settings, "name": config.name, "seed": config.seed}
     if ema is None:
         save_patch(module.method.exported(), run_dir / "patch.safetensors", module.base, about)
         return

@@ -26,9 +26,10 @@ class PromptTuning(DMP):
         prompt_count: int | float | None = None,
         position: str = "add",
         init: str = "zero",
+        grid: Sequence[int] | None = None,
     ) -> None:
         gate = partial(ConstantGate, weight_scale="mean")
-        super().__init__(backbone, gate, "released", injection, prompt_count, position, init)
+        super().__init__(backbone, gate, "released", injection, prompt_count, position, init, grid=grid)
         self.label = "plain prompt tuning" if position == "add" else "plain prompt tuning, prepended"
 
     def auxiliary(self, prepared: Mixture) -> dict[str, Float[Tensor, ""]]:
