@@ -20,15 +20,15 @@ from dmp_lightning.backbones import Embeddings
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_parts
 from dmp_lightning.commands.build_training import build_evaluation, build_module, build_trainer
-from dmp_lightning.commands.models import patched
-from dmp_lightning.methods import DMP, Frozen
+from dmp_lightning.methods import DMP, Frozen, read_patch
 from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.patching.parse import from_file
 from dmp_lightning.prompts import Gates, Mixture
 from dmp_lightning.runs.record import Results, provenance, read_results, write_results
 from dmp_lightning.training.interruption import Interruption
 
 RUNS, RESULTS = Path("experiments/main_table/runs"), Path(__file__).parent / "results"
-PERMUTATIONS = (1, 2, 3)
+PERMUTATIONS = [1, 2, 3]
 Prepare = Callable[..., Mixture]
 
 
@@ -61,12 +61,13 @@ def measure(run: Path) -> Results:
     data, features, backbone = build_parts(config)
     with Interruption() as interruption:
         evaluation = build_evaluation(config, features, run / "shuffled")
-        trainer = build_trainer(config, evaluation, None, interruption, run / "shuffled")
+        trainer = build_trainer(config, {}, evaluation, None, interruption, run / "shuffled")
         base = fingerprint(backbone)
         measure_base(config, trainer, build_module(config, Frozen(backbone), base), data, evaluation, resuming=True)
-        found = {}
+        path, found = run / "patch.safetensors", {}
+        patch = read_patch(path)
         for name in ("as it is", "averaged", *(f"shuffled, permutation {seed}" for seed in PERMUTATIONS)):
-            method = patched(backbone, run / "patch.safetensors")
+            method = from_file(backbone, path, patch)
             assert isinstance(method, DMP)
             module = build_module(config, method, base)
             if name == "averaged":

@@ -4,6 +4,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -326,7 +327,7 @@ def test_an_unknown_class_and_what_does_not_fit_are_told() -> None:
     with pytest.raises(dmp.UserError, match=r"Linear is not among .*\(DiTTransformer2DModel, .*docs/add_backbone\.md"):
         dmp.attach(nn.Linear(2, 2))
     wrong = {
-        "position": ("prepend", "counts its tokens"),
+        "position": ("prepend", "this base takes no extra tokens"),
         "grid": (5, "grid=5x5 is finer than the tokens of this base, 4x4"),
         "prompt_count": (4, "takes grid, the rows and columns of prompts"),
         "condition": ("timestep_and_label", "the gate sees the timestep alone"),
@@ -473,3 +474,57 @@ def test_a_patch_file_names_where_its_base_came_from(tmp_path: Path) -> None:
         dmp.UserError, match=re.escape("another base (stabilityai/stable-diffusion-3-medium-diffusers)")
     ):
         dmp.load(other, path)
+
+
+def test_the_page_adds_a_class_that_is_not_in_the_table(tmp_path: Path) -> None:
+    names: dict[str, dmp.Family] = {}
+    page = (Path(__file__).parents[2] / "docs/add_backbone.md").read_text()
+    exec(re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0], names)
+    family = names["cogview"]
+
+    def new() -> nn.Module:
+        torch.manual_seed(0)
+        return diffusers.CogView4Transformer2DModel(
+            in_channels=4, out_channels=4, num_layers=3, attention_head_dim=8, num_attention_heads=2, text_embed_dim=12,
+            time_embed_dim=10, condition_dim=4, pos_embed_max_size=8, sample_size=8, rope_axes_dim=(8, 8),
+        ).eval()  # fmt: skip
+
+    source = torch.Generator().manual_seed(1)
+    call = {
+        "hidden_states": torch.randn(2, 4, 8, 12, generator=source),
+        "encoder_hidden_states": torch.randn(2, 5, 12, generator=source),
+        "timestep": torch.tensor([300.0, 700.0]),
+        **dict.fromkeys(("original_size", "target_size", "crop_coords"), torch.full((2, 2), 8.0)),
+    }
+    model = new()
+    base = sampled(model, call)
+    with pytest.raises(dmp.UserError, match="CogView4Transformer2DModel is not among the models"):
+        dmp.attach(model)
+    patch = dmp.attach(model, family=family)
+    assert torch.equal(sampled(model, call), base)
+    moved(patch).save(tmp_path / "x.safetensors")
+    expected = sampled(model, call)
+    assert not torch.allclose(expected, base, rtol=0.01)
+    second = new()
+    dmp.load(second, tmp_path / "x.safetensors", family=family)
+    assert torch.equal(sampled(second, call), expected)
+    patch.remove()
+    wrong = {
+        "embedding": ("patch_embed.text_proj.nothing", "has no patch_embed.text_proj.nothing, which its family names"),
+        "sites": ((dmp.Sites("blocks"),), "has no blocks, which its family names"),
+    }
+    for part, (value, said) in wrong.items():
+        with pytest.raises(dmp.UserError, match=said):
+            dmp.attach(model, family=replace(family, **{part: value}))
+    uncalled = replace(family, embedding="norm_out.linear", embed=None)
+    for other, said in (
+        (replace(family, place=lambda *_: (1, 8, 8)), "A block got 24 tokens, where the picture has 64"),
+        (replace(uncalled, sites=(dmp.Sites("transformer_blocks"),)), None),
+    ):
+        patch = dmp.attach(model, family=other)
+        if said is None:
+            patch.method.backbone._handles[-1].remove()  # as of a module that is there, but is not called
+            said = "did not call norm_out.linear: its patch had no effect"
+        with pytest.raises(dmp.UserError, match=said):
+            sampled(model, call)
+        patch.remove()

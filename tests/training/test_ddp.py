@@ -50,9 +50,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
     return folder, run(folder, TRAIN)
 
 
-@pytest.mark.parametrize(
-    "command", ["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsdp", "torchrun"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
 def test_two_processes_give_what_one_gives(
     command: str, one: tuple[Path, dict[str, list[float]]], tmp_path: Path
 ) -> None:

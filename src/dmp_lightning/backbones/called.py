@@ -1,4 +1,4 @@
-"""A model of diffusers as a backbone: it is called as its own pipeline calls it, and computes what it computes there."""
+"""A model of diffusers as a backbone, called as its own pipeline calls it."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +21,8 @@ DROPPED = 0.1
 class Called(Backbone):
     """A model of diffusers as a backbone; `Adapter` lets patches enter it.
 
-    A sample is (C, H, W), latents as the model's VAE gives them, shifted and scaled. Those of a video are (C * F, H, W):
-    the frames of each channel stand one after the other. Times are those of the process: timesteps of a `DDPM`, or 0
+    A sample is (C, H, W), latents as the model's VAE gives them, shifted and scaled; of a video it is (C * F, H, W), the
+    frames of each channel one after the other. Times are those of the process: timesteps of a `DDPM`, or 0
     (data) to 1 (noise) of a `Flow`; the output is what `predicts` says, whatever the model's own direction of time.
 
     Attributes:

@@ -150,11 +150,17 @@ class Adapter(Called):
             additions = tuple(found for part in taking_part if (found := part[site]) is not None)
             image = sites.image if isinstance(sites.image, str) else sites.image(self._call)
             self._spots[site].entering = Entering(additions, _count(places[site]), image) if additions else None
+        self._call = None
 
-    def _end(self, _model: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
+    def _end(self, model: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        missed = self._call is not None and output is not None  # which is None where the pass has failed
         self._call = None
         for spot in self._spots:
             spot.entering = None
+        if missed:
+            raise UserError(
+                f"This {type(model).__name__} did not call {self.family.embedding}: its patch had no effect."
+            )
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

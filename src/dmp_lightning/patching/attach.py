@@ -9,7 +9,7 @@ from dmp_lightning.backbones import Adapter, Family
 from dmp_lightning.diffusion.process import Process
 from dmp_lightning.methods import read_patch
 from dmp_lightning.patching.agreement import usual_process
-from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of
+from dmp_lightning.patching.defaults import backbone_of, for_grid, grid_of, uncompiled
 from dmp_lightning.patching.description import DMP, Constructors, describe_gate, describe_process, qualified
 from dmp_lightning.patching.parse import described, from_file
 from dmp_lightning.patching.patch import Patch
@@ -52,6 +52,7 @@ def attach(
     Raises:
         UserError: an argument is unknown, or does not fit the base.
     """
+    base = uncompiled(base)
     backbone = backbone_of(base, family)
     gate_about, own = describe_gate(gate)
     process = process or usual_process(backbone)
@@ -96,7 +97,7 @@ def load(
         UserError: it is damaged, of another base, of a method that changes the base's weights, or describes something
             that is not known.
     """
-    path = Path(path)
+    path, base = Path(path), uncompiled(base)
     found = read_patch(path)
     own: Constructors = {qualified(gate): gate for gate in gates}
     backbone = backbone_of(base, family)

@@ -29,6 +29,13 @@ def backbone_of(base: nn.Module, family: Family | None) -> Backbone:
     return Adapter(base, family or family_of(base))
 
 
+def uncompiled(base: nn.Module) -> nn.Module:
+    """The model itself, where `base` is what `torch.compile` has made of it."""
+    inner = getattr(base, "_orig_mod", base)
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
 def grid_of(backbone: Adapter, grid: int | Sequence[int] | None) -> list[int]:
     """Rows and columns of the prompts: as the user says, or one for each token up to `MOST`.
 

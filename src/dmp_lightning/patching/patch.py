@@ -48,7 +48,9 @@ class Patch:
             method.mixture.to(next(base.parameters()).device)
             self.method = method
             known = process or method.process
-            self.process = known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
+            self.process: Process = (
+                known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
+            )
             check_agreement(backbone, self.process)
             if isinstance(backbone, Adapter):
                 backbone.join(self)

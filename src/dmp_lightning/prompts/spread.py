@@ -64,9 +64,11 @@ def spread(place: Place, cells: Grid, device: torch.device) -> Spread:
     frames, *grid = place
     if place == (1, *cells):
         return ()
-    # Tensors of inference mode cannot be used in training.
-    make = _lines if torch.compiler.is_compiling() else _kept_lines
-    rows, columns = (make(grid[axis], cells[axis], device, torch.is_inference_mode_enabled()) for axis in (0, 1))
+    if torch.compiler.is_compiling():
+        rows, columns = (_lines(grid[axis], cells[axis], device) for axis in (0, 1))
+    else:  # tensors of inference mode cannot be used in training
+        inference = torch.is_inference_mode_enabled()
+        rows, columns = (_kept_lines(grid[axis], cells[axis], device, inference) for axis in (0, 1))
     return rows.repeat(frames, 1), columns
 
 
@@ -78,12 +80,13 @@ def pooled(weights: Float[Tensor, "B P"], grid: Grid, cells: Grid, total: bool) 
     return mean * (weights.shape[1] / mean.shape[1]) if total else mean
 
 
-def _lines(tokens: int, cells: int, device: torch.device, _inference: bool) -> Float[Tensor, "T P"]:
-    index = torch.arange(tokens, device=device)
-    return _taps(index, torch.tensor(tokens, device=device), cells)
+def _lines(tokens: int, cells: int, device: torch.device) -> Float[Tensor, "T P"]:
+    return _taps(torch.arange(tokens, device=device), torch.tensor(tokens, device=device), cells)
 
 
-_kept_lines = lru_cache(maxsize=64)(_lines)
+@lru_cache(maxsize=64)
+def _kept_lines(tokens: int, cells: int, device: torch.device, inference: bool) -> Float[Tensor, "T P"]:
+    return _lines(tokens, cells, device)
 
 
 def _taps(index: Int[Tensor, " T"], count: Int[Tensor, ""], cells: int) -> Float[Tensor, "T P"]:

@@ -31,7 +31,8 @@ class Results:
 
     `base`, `measure` and `method` say what was measured: runs are compared by them alone. `sweep` is the name of the
     sweep that the run belongs to, `axes` its values on the axes of that sweep. `config` is the whole config, resolved,
-    in plain containers, and `seeds` names each seed that was used. `metrics` maps each model to its numbers by name.
+    in plain containers, and `seeds` names each seed that was used, or the list of several. `metrics` maps each model to
+    its numbers by name.
     `versions`, `commit`, `machine` and `command` come from `provenance`.
     """
 
@@ -42,7 +43,7 @@ class Results:
     sweep: str | None
     axes: dict[str, Any]
     config: dict[str, Any]
-    seeds: dict[str, int]
+    seeds: dict[str, Any]
     metrics: dict[str, Any]
     versions: dict[str, str]
     commit: str

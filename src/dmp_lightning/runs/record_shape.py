@@ -100,7 +100,11 @@ class Method(Shape):
 
 
 class Seeds(Shape):
-    training: Seed | None = None
+    """Seeds by name; a measurement may have used several of a kind."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Seed | list[Seed]]
+    training: Seed = 0
 
 
 class Machine(Shape):
