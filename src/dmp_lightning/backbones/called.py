@@ -21,7 +21,7 @@ DROPPED = 0.1
 class Called(Backbone):
     """A model of diffusers as a backbone; `Adapter` lets patches enter it.
 
-    A sample is (C, H, W), latents as the model's VAE gives them, shifted and scaled; of a video it is (C * F, H, W), the
+    A sample is (C, H, W), latents as the VAE gives them, shifted and scaled; of a video it is (C * F, H, W), the
     frames of each channel one after the other. Times are those of the process: timesteps of a `DDPM`, or 0
     (data) to 1 (noise) of a `Flow`; the output is what `predicts` says, whatever the model's own direction of time.
 
