@@ -44,7 +44,7 @@ SHORT = [
     "controls=null",
     "logger=csv",
     "trainer.accelerator=cpu",
-    "trainer.enable_progress_bar=false",
+    "+trainer.enable_progress_bar=false",
 ]
 
 

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
+from dmp_lightning.backbones.arguments import Inputs
 from dmp_lightning.backbones.base import Backbone, Enter
-from dmp_lightning.backbones.calls import CALLS, Call, Inputs, Shapes
+from dmp_lightning.backbones.calls import CALLS, Call, Shapes
 from dmp_lightning.backbones.families import Family, Process
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
@@ -41,8 +42,6 @@ class Called(Backbone):
         self.sampled: Condition | None = None
         self.null: Condition | None = None
         self.call = _call_of(model)
-        if self.call is not None:
-            self.sample_shape = sample_shape(self.call, model.config)
         classes = self.needs.get("label")
         self.num_classes = 1 if classes is None else classes[0]
         self.null_label = None if classes is None else classes[0]
@@ -53,7 +52,7 @@ class Called(Backbone):
         return {} if self.call is None else self.call.needs(self.model.config)
 
     @property
-    def activation_checkpointing(self) -> bool:  # type: ignore[override]
+    def activation_checkpointing(self) -> bool:
         """Keep less in the forward pass, as diffusers does it."""
         return bool(getattr(self.model, "is_gradient_checkpointing", False))
 

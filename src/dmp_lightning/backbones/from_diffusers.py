@@ -4,6 +4,8 @@ import inspect
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,8 +32,8 @@ def load_diffusers(
     predicts: str | None = None,
     size: Sequence[int] | None = None,
     frames: int | None = None,
-    guidance: float = 1.0,
-    condition_dropout: float = 0.1,
+    guidance: int | float = 1.0,
+    condition_dropout: int | float = 0.1,
 ) -> Adapter:
     """A model of diffusers as a backbone, in eval mode. Nothing is downloaded.
 
@@ -52,7 +54,11 @@ def load_diffusers(
     if weights:
         try:
             model = kind.from_pretrained(
-                folder, torch_dtype=number, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+                folder,
+                torch_dtype=number,
+                local_files_only=True,
+                use_safetensors=True,
+                low_cpu_mem_usage=find_spec("accelerate") is not None,
             )
         except (OSError, ValueError) as error:
             raise MissingFileError(
@@ -92,8 +98,7 @@ def read_config(path: str) -> tuple[Path, Any, Any]:
     Raises:
         MissingFileError, UserError: see `load_diffusers`.
     """
-    import diffusers  # slow
-
+    diffusers = import_module("diffusers")  # late: patching works without it
     folder = _folder(path)
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

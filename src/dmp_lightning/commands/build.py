@@ -125,8 +125,7 @@ def method_on(config: DictConfig, backbone: Backbone) -> DictConfig:
     settings = config.method.copy()
     settings._set_parent(config)
     if isinstance(backbone, Adapter) and "grid" in settings:
-        given = settings.grid
-        settings.grid = grid_of(backbone, OmegaConf.to_container(given) if OmegaConf.is_list(given) else given)
+        settings.grid = grid_of(backbone, settings.grid)
     return settings
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.commands.build import build_backbone
+from dmp_lightning.commands.build import build_backbone, method_on
 from dmp_lightning.commands.checks.preflight import read_checkpoint
 from dmp_lightning.commands.trust.trusted import build
-from dmp_lightning.methods import Method, save_patch
+from dmp_lightning.methods import Frozen, Method, save_patch
 from dmp_lightning.methods.patches import base_of, is_patch
 from dmp_lightning.runs.folder import checkpoint_to_resume, latest_run
 from dmp_lightning.user_error import UserError

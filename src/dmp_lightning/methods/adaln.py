@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from dmp_lightning.backbones import Backbone
+from dmp_lightning.backbones import Adapter, Backbone
 from dmp_lightning.methods.full_finetune import FullFinetune
 from dmp_lightning.user_error import UserError
 
@@ -16,7 +16,7 @@ class AdaLN(FullFinetune):
     label = "modulation and biases"
 
     def __init__(self, backbone: Backbone) -> None:
-        if not backbone.modulation:
+        if isinstance(backbone, Adapter):
             raise UserError("method=adaln needs a DiT of dmp-lightning: on a model of diffusers choose method=lora.")
         super().__init__(backbone)
 
