@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmp_lightning.backbones.dit import DiT
-    from dmp_lightning.backbones.families import Family, Process, Sites
+    from dmp_lightning.backbones.families import Family, Process
     from dmp_lightning.backbones.from_file import load_base
+    from dmp_lightning.backbones.layouts import Sites
     from dmp_lightning.condition import Condition
     from dmp_lightning.diffusion.ddpm import DDPM
     from dmp_lightning.diffusion.flow import Flow
@@ -56,7 +57,7 @@ _HOMES = {
     "DiT": "backbones.dit",
     "Family": "backbones.families",
     "Process": "backbones.families",
-    "Sites": "backbones.families",
+    "Sites": "backbones.layouts",
     "load_base": "backbones.from_file",
     "Condition": "condition",
     "DDPM": "diffusion.ddpm",

@@ -342,6 +342,27 @@ def test_an_unknown_class_and_what_does_not_fit_are_told() -> None:
         assert not model._forward_pre_hooks
 
 
+def test_a_loss_of_ones_own_takes_the_auxiliary_losses_of_the_last_call_with_gradients() -> None:
+    model, patch = patched("SD3Transformer2DModel", balance={"importance": 0.5, "load": 1.0})
+    call = call_of("SD3Transformer2DModel")
+    sampled(model, call)
+    with pytest.raises(dmp.UserError, match="no auxiliary losses: call the base, with gradients enabled"):
+        patch.auxiliary_losses()
+    answer(model, call)
+    weights = patch._last.gates.weights.sum(1)
+    expected = 0.5 * (weights.var(1, correction=0) / weights.mean(1).square()).mean()
+    torch.testing.assert_close(patch.auxiliary_losses()["importance"], expected)
+    with pytest.raises(dmp.UserError, match=r"patch\.loss is for a DiT"):
+        patch.loss(torch.randn(1, 4, 8, 8), dmp.Condition(torch.zeros(1).long()))
+
+
+def test_a_patch_follows_its_base_to_another_device() -> None:
+    _, patch = patched("SD3Transformer2DModel")
+    with torch.no_grad():
+        added = patch.additions(torch.zeros(3, 16, device="meta"), [(1, 4, 4)] * 3)
+    assert {each.weights.device.type for each in added} == {each.prompts.device.type for each in added} == {"meta"}
+
+
 def test_a_patch_goes_onto_no_other_class_or_shape(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     patched("SD3Transformer2DModel")[1].save(path)

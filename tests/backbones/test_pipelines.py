@@ -41,6 +41,7 @@ class Pipeline(NamedTuple):
     parts: Callable[[], dict[str, Any]]
     call: Callable[[], dict[str, Any]]
     role: str = "transformer"
+    options: dict[str, Any] = {}  # noqa: RUF012 (of the model, besides those of `TINY`; nobody changes them)
 
 
 def flow() -> Any:
@@ -133,13 +134,32 @@ PIPELINES: dict[str, Pipeline] = {
         lambda: texts(12, guidance_scale=2.0),
         "unet",
     ),
+    "StableDiffusionXLPipeline": Pipeline(
+        "UNet2DConditionModel",
+        lambda: {
+            "vae": small_vae(),
+            "scheduler": diffusers.EulerDiscreteScheduler(),
+            "add_watermarker": False,
+            **none(*ENCODER, "text_encoder_2", "tokenizer_2"),
+        },
+        lambda: pooled(12, 10) | {"guidance_scale": 2.0},
+        "unet",
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 10 + 6 * 4,
+            "transformer_layers_per_block": (1, 2),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        },
+    ),
 }
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if hasattr(diffusers, name)])
 def test_a_pipeline_samples_with_a_patch(name: str) -> None:
-    model_name, parts, call, role = PIPELINES[name]
-    model = build(model_name)
+    model_name, parts, call, role, options = PIPELINES[name]
+    model = build(model_name, **options)
     pipeline = getattr(diffusers, name)(**{role: model}, **parts())
     pipeline.set_progress_bar_config(disable=True)
     scale = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", 8)

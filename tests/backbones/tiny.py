@@ -302,10 +302,10 @@ TINY = {
 }
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, **options: Any) -> nn.Module:
     """The tiny model of a class, in eval mode, the same each time, with no parameter that is zero throughout."""
     torch.manual_seed(0)
-    model = getattr(diffusers, name)(**TINY[name].options).eval()
+    model = getattr(diffusers, name)(**TINY[name].options | options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():

@@ -59,7 +59,7 @@ def test_without_a_run_nothing_changes() -> None:
     ("arguments", "message"),
     [
         (["run=nowhere"], "There is no run at nowhere: name the folder"),
-        (["run={folder}", "+experiment=ffhq_dit_l2"], "leave +experiment=ffhq_dit_l2 out"),
+        (["run={folder}", "+experiment=ffhq_dit_l2"], "brings its own settings: leave out +experiment=ffhq_dit_l2"),
         (["run={folder}", "method.prompt_count=4"], "has no method.prompt_count"),
         (["run={reference}"], "holds references"),
         (["run={list}"], "holds no settings"),

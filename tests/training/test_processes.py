@@ -48,7 +48,9 @@ def settings(folder: Path, name: str, *more: str) -> DictConfig:
     return small(folder / "run", *process, *model, f"++backbone.model.predicts={predicts}", *GUIDED, *more)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize(
+    "name", ["flow", "v", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sit", "epsilon"))]
+)
 def test_a_patch_is_trained_measured_and_loaded(name: str, tmp_path: Path) -> None:
     few = ["evaluation.samples=20", "evaluation.strata=2", "recipe.max_steps=3"]
     train(settings(tmp_path, name, *few))
@@ -68,6 +70,7 @@ def test_a_patch_is_trained_measured_and_loaded(name: str, tmp_path: Path) -> No
     assert loss.total.isfinite()
 
 
+@pytest.mark.slow
 def test_a_flow_resumes_exactly(tmp_path: Path) -> None:
     few = ["evaluation.samples=20", "evaluation.strata=2", "recipe.lr_scheduler=null"]
     for name in ("whole", "parts"):

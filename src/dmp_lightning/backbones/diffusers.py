@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dmp_lightning.backbones.base import Enter
 from dmp_lightning.backbones.called import Called
-from dmp_lightning.backbones.families import Family, Grid, Place, Sites
+from dmp_lightning.backbones.families import Family
+from dmp_lightning.backbones.layouts import Grid, Place, Sites
 from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
 from dmp_lightning.user_error import UserError
 

@@ -75,7 +75,12 @@ class Patch:
 
         Returns:
             `total`, to call `backward()` on; its `parts` by name; and the loss of each of the `samples`.
+
+        Raises:
+            UserError: the base is a model of diffusers: call it, and add `auxiliary_losses` to a loss of your own.
         """
+        if isinstance(self.method.backbone, Adapter):
+            raise UserError("patch.loss is for a DiT: call this model, and add patch.auxiliary_losses() to your loss.")
         drawn = draw(self.method, self.process, x.shape, generator, x.device)
         return loss_of(self.method, self.process, x, condition, drawn)
 
@@ -86,7 +91,8 @@ class Patch:
             UserError: there was none.
         """
         if self._last is None:
-            raise UserError("There are no auxiliary losses: call base.train(), then the base, with gradients enabled.")
+            before = "" if isinstance(self.method.backbone, Adapter) else "call base.train(), then "
+            raise UserError(f"There are no auxiliary losses: {before}call the base, with gradients enabled.")
         return self.method.auxiliary(self._last.prepared if isinstance(self._last, Pass) else self._last)
 
     @property
@@ -133,10 +139,11 @@ class Patch:
         """What the patch adds at each site in a pass of a model of diffusers, see `backbones.Adapter`."""
         if self.strength == 0:
             return None
-        training = torch.is_grad_enabled()
+        held, training = next(self.method.mixture.parameters()), torch.is_grad_enabled()
+        if held.device != e.device:  # the model was moved, or a pipeline moves it for each call
+            self.method.mixture.to(e.device)
         noise = draw_gates(self.method, len(e), None, e.device) if training else None
-        e = e.to(next(self.method.mixture.parameters()).dtype)
-        mixture = self.method.weigh(e, noise)
+        mixture = self.method.weigh(e.to(held.dtype), noise)
         self._last = mixture if training else None
         return self.method.additions(mixture, places)
 
