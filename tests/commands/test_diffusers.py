@@ -6,6 +6,7 @@ import pytest
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
+from dmp_lightning.backbones import load_diffusers
 from dmp_lightning.commands.train import train
 from tests.backbones.tiny import TINY, answer, build, call_of
 from tests.configs import config, patched
