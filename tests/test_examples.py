@@ -86,7 +86,7 @@ def test_without_trust_an_example_is_refused(tmp_path: Path) -> None:
     # Hydra can set the environment of a job from its config: too late for that.
     result = command(tmp_path, [*arguments, "+hydra.job.env_set={DMP_TRUSTED: mygates}"], prepare=partial(typed, ""))
     assert result.code == 1
-    assert "A config may not build gate._target_=mygates.CosineGate" in result.stderr
+    assert "A config may not build method.gate._target_=mygates.CosineGate" in result.stderr
     assert "set DMP_TRUSTED to its package" in result.stderr
     assert not (tmp_path / "executed").exists()
 

@@ -301,7 +301,33 @@ FAULTS: dict[str, tuple[Prepare, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+LONG = {
+    "a sweep over what the method does not read",
+    "a wrong value in the middle of a sweep",
+    "an earlier run in the folder",
+    "batch larger than the data",
+    "checkpoint of another base",
+    "checkpoint of another depth",
+    "guidance without a null label",
+    "Inception weights of another training",
+    "latents of another shape",
+    "latents of objects",
+    "missing shard",
+    "NaN in latents",
+    "no data folder",
+    "no weights",
+    "pickled weights that run code",
+    "rate that diverges",
+    "sampler steps above the schedule",
+    "truncated weights",
+    "weights of another depth",
+    "weights of another width",
+    "weights of strings",
+}
+"""Faults that are told late, of whose kinds there are others."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in FAULTS])
 def test_a_fault_is_told_in_one_sentence(name: str, tmp_path: Path) -> None:
     prepare, sentence = FAULTS[name]
     base_file(tmp_path)

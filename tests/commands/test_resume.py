@@ -67,6 +67,7 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(
     assert left_by(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_in_the_same_wandb_run(expected: dict[str, bytes], tmp_path: Path) -> None:
     execute(tmp_path, "logger=wandb_csv", crash=Crash("training step", 7))
     execute(tmp_path, "logger=wandb_csv")

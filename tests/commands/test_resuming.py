@@ -248,6 +248,7 @@ def test_options_that_follow_the_recipe_are_not_set_themselves(option: str, tmp_
     assert not (tmp_path / "base").exists()
 
 
+@pytest.mark.slow
 def test_other_options_of_the_trainer_work(finished: Path, tmp_path: Path) -> None:
     options = [
         "+trainer.enable_progress_bar=false",

@@ -170,6 +170,7 @@ def test_a_sweep_ends_with_one_line(capsys: pytest.CaptureFixture) -> None:
         conclude("name", [Ended("failed", Path(str(number)), {}) for number in range(5)])
 
 
+@pytest.mark.slow
 def test_a_job_that_failed_is_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
     save_file(random_base(), tmp_path / "base.safetensors")
     weights = "backbone.weights=base.safetensors,late.safetensors"

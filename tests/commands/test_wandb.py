@@ -100,7 +100,12 @@ def test_a_server_that_is_broken_makes_the_run_offline(tmp_path: Path) -> None:
         pytest.param(
             {"WANDB_API_KEY": KEY}, 0, " does not answer). To upload later: wandb sync ", marks=pytest.mark.slow
         ),
-        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, 1, " does not answer. Unset WANDB_MODE to run offline."),
+        pytest.param(
+            {"WANDB_API_KEY": KEY, "WANDB_MODE": "online"},
+            1,
+            " does not answer. Unset WANDB_MODE to run offline.",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no key", "key", "online demanded"],
 )

@@ -91,7 +91,8 @@ def pictures(folder: Path, patch: Path, *overrides: str) -> np.ndarray:
     return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("patched/seed-0/*.png"))])
 
 
-@pytest.mark.parametrize("method", ["lora", pytest.param("adaln", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "adaln"])
 def test_it_trains_resumes_exports_and_samples(method: str, tmp_path: Path) -> None:
     options = [f"method={method}", "recipe.ema_decay=0.5", "recipe.lr_scheduler.T_max=6"]
     whole = train(small(tmp_path / "whole", *options))
