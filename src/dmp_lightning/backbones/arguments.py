@@ -34,7 +34,7 @@ class Inputs(NamedTuple):
 
     def for_all(self, numbers: Sequence[int | float]) -> Tensor:
         """The same numbers for each sample, (B, n), of the samples' type."""
-        return torch.tensor(numbers, device=self.x.device).to(self.x.dtype).expand(len(self.x), -1)
+        return torch.tensor(numbers, device=self.x.device).to(self.x.dtype).repeat(len(self.x), 1)
 
 
 def of_dit(i: Inputs) -> dict[str, Any]:
