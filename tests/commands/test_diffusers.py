@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
+import dmp_lightning as dmp
 from dmp_lightning.backbones import load_diffusers
 from dmp_lightning.commands.train import train
 from tests.backbones.tiny import TINY, answer, build, call_of
