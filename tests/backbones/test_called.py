@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Adapter, family_of
+from dmp_lightning.backbones import Adapter, arguments, family_of
 from dmp_lightning.condition import Condition
 from tests.backbones.test_pipelines import PIPELINES
 from tests.backbones.tiny import TINY, build
@@ -55,13 +55,14 @@ def samples_of(call: dict[str, Any], pipeline: Any, sizes: tuple[int, int], scal
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if hasattr(diffusers, name)])
-def test_a_base_is_called_as_by_its_pipeline(name: str) -> None:
+def test_a_base_is_called_as_by_its_pipeline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model_name, parts, call, role, options = PIPELINES[name]
     model = build(model_name, **options)
     pipeline = getattr(diffusers, name)(**{role: model}, **parts())
     pipeline.set_progress_bar_config(disable=True)
     scale = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", 8)
     side = 1 if role == "unet" or name == "SanaPipeline" else 2
+    monkeypatch.setattr(arguments, "PIXELS", scale)  # that of the tiny VAE
     sizes = tuple(scale * side * tokens for tokens in TINY[model_name].grid)
     calls = recorded(model)
     size = {} if name == "DiTPipeline" else dict(zip(("height", "width"), sizes, strict=True))

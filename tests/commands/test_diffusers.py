@@ -1,10 +1,14 @@
 """Training on models of diffusers: each family by the command's own functions, on tiny random models in a folder."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
 
 import dmp_lightning as dmp

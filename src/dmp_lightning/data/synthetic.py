@@ -22,7 +22,7 @@ class SyntheticLatents(PixelSource):
         name = f"synthetic-{'x'.join(map(str, sample_shape))}"
         super().__init__(latents, torch.arange(count) % num_classes, num_classes, name)
 
-    def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 8 8"]:
+    def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 8 8"]:
         return F.adaptive_avg_pool2d(x[:, :3], THUMBNAIL).clamp(-1, 1)
 
 
