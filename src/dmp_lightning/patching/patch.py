@@ -48,9 +48,10 @@ class Patch:
             method.mixture.to(next(base.parameters()).device)
             self.method = method
             known = process or method.process
-            self.process: Process = (
-                known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
-            )
+            with torch.device("cpu"):  # where schedules are, also for a base without memory (on `meta`)
+                self.process: Process = (
+                    known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
+                )
             check_agreement(backbone, self.process)
             if isinstance(backbone, Adapter):
                 backbone.join(self)
