@@ -74,6 +74,9 @@ def test_commands_compose(name: str, arguments: list[str], tmp_path: Path, monke
     if "backbone.weights=my_dit.pt" in arguments:  # the sizes are read from it
         sizes = {"input_size": 32, "in_channels": 4, "patch_size": 2, "width": 384, "depth": 1, "heads": 6}
         torch.save(DiT(**sizes, num_classes=1, class_dropout_prob=0.0).state_dict(), "my_dit.pt")
+    if "backbone.path=my_sd3" in arguments:
+        Path("my_sd3/transformer").mkdir(parents=True)
+        Path("my_sd3/transformer/config.json").write_text('{"_class_name": "SD3Transformer2DModel"}')
     given = with_folder(arguments) if name == "report" else [each for each in arguments if each != "-m"]
     configs = []
     for overrides in runs(readable(given, name, Path(CONFIG_DIR))):

@@ -4,12 +4,15 @@ from dmp_lightning.backbones.base import Backbone, Embeddings, Enter, Site
 from dmp_lightning.backbones.diffusers import Adapter
 from dmp_lightning.backbones.dit import DiT
 from dmp_lightning.backbones.families import Family, family_of
+from dmp_lightning.backbones.from_diffusers import load_diffusers
 from dmp_lightning.backbones.layouts import Grid, Place, Sites
 from dmp_lightning.backbones.recognise import check_prediction
+from dmp_lightning.backbones.spots import Addition
 from dmp_lightning.backbones.weights import in_dtype, load_weights
 
 __all__ = [
     "Adapter",
+    "Addition",
     "Backbone",
     "DiT",
     "Embeddings",
@@ -22,5 +25,6 @@ __all__ = [
     "check_prediction",
     "family_of",
     "in_dtype",
+    "load_diffusers",
     "load_weights",
 ]

@@ -57,6 +57,8 @@ class Backbone(nn.Module):
     """Names of parameters that are not weights: no method trains them."""
     modulation: tuple[str, ...] = ()
     """Parts of the names of those layers that make shifts, scales and gates of the embeddings."""
+    prefix = ""
+    """What the names of parameters have before those of the public checkpoints."""
     attached_patches: tuple[Any, ...] = ()
     """The patches that were attached to it in Python, see `dmp_lightning.attach`."""
     activation_checkpointing = False
@@ -87,7 +89,17 @@ class Backbone(nn.Module):
 
     def known(self, condition: Condition) -> Condition:
         """The condition of data as the model knows it: where it has one class, that is each sample's."""
-        return condition if self.num_classes > 1 else Condition(torch.zeros_like(condition.label))
+        if self.num_classes > 1:
+            return condition
+        return Condition(torch.zeros(condition.rows, dtype=torch.long, device=condition.device))
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights, under the names of the public checkpoints."""
+        return self.state_dict()
+
+    def adapted(self) -> nn.Module:
+        """The part whose linear layers may get adapters."""
+        return self.blocks
 
     def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
         """The embeddings of timesteps `t` under `condition`, as a pass computes them."""

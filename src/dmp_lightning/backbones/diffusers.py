@@ -1,13 +1,15 @@
 """One adapter for the models of diffusers: they keep their own forward pass, and patches enter it at their blocks."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmp_lightning.backbones.base import Backbone
+from dmp_lightning.backbones.base import Enter
+from dmp_lightning.backbones.called import Called
 from dmp_lightning.backbones.families import Family
 from dmp_lightning.backbones.layouts import Grid, Place, Sites
 from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
@@ -25,7 +27,7 @@ class Source(Protocol):
         """
 
 
-class Adapter(Backbone):
+class Adapter(Called):
     """A model of diffusers as a base of patches. While there are patches, a call of the model is one of all of them.
 
     It puts a hook before and after the model's forward pass and one on its timestep embedding, and takes them off with
@@ -40,8 +42,7 @@ class Adapter(Backbone):
     """
 
     def __init__(self, model: nn.Module, family: Family) -> None:
-        super().__init__()
-        self.model, self.family = model, family
+        super().__init__(model, family)
         self.names = list(inspect.signature(type(model).forward).parameters)[1:]
         self.lists = family.sites(model) if callable(family.sites) else family.sites
         self.sites: list[tuple[Sites, nn.Module]] = []
@@ -83,15 +84,32 @@ class Adapter(Backbone):
         Raises:
             UserError: the blocks have hooks already, of a cache or of offloading.
         """
-        if not self.sources:
-            self._spots = put_on([block for _, block in self.sites])
-            self._handles = [
-                self.model.register_forward_pre_hook(self._begin, with_kwargs=True),
-                self.model.register_forward_hook(self._end, always_call=True),
-            ]
-            if self.family.embed is None:
-                self._handles.append(self.embedder.register_forward_hook(self._embedded))
+        self._put_on()
         self.sources = (*self.sources, source)
+
+    @contextmanager
+    def letting(self, enter: Enter | None) -> Iterator[None]:
+        """Let the pass of a method in, behind the patches that are there, but not behind one of that very method."""
+        kept = self.sources
+        if isinstance(enter, Source):
+            self._put_on()  # and leave it: under activation checkpointing blocks run again later
+            method = getattr(enter, "method", None)
+            self.sources = (*(each for each in kept if getattr(each, "method", None) is not method), enter)
+        try:
+            yield
+        finally:
+            self.sources = kept
+
+    def _put_on(self) -> None:
+        if self._handles:
+            return
+        self._spots = put_on([block for _, block in self.sites])
+        self._handles = [
+            self.model.register_forward_pre_hook(self._begin, with_kwargs=True),
+            self.model.register_forward_hook(self._end, always_call=True),
+        ]
+        if self.family.embed is None:
+            self._handles.append(self.embedder.register_forward_hook(self._embedded))
 
     def leave(self, source: Source) -> None:
         """Take a patch off; with the last, the model is as it was."""

@@ -88,6 +88,7 @@ class DiT(Backbone):
 
     def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
         """The embeddings of `t` (0..999, or of a velocity 0 to 1) and of labels, or the null label."""
+        assert condition.label is not None
         return Embeddings(self.t_embedder(1 - t if self.trained_for == "sit" else t), self.y_embedder(condition.label))
 
     def forward(

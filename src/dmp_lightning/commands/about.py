@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dmp_lightning.commands.build import method_on
 from dmp_lightning.commands.build_training import learning_rates
 from dmp_lightning.methods import Method
 from dmp_lightning.training.outcome import Outcome
@@ -24,7 +25,8 @@ def about_patch(config: DictConfig, method: Method, steps: int) -> dict[str, Any
         "learning_rates": {group: rates[group] for group in method.parameter_groups()},
         "ema_decay": config.recipe.ema_decay,
     }
-    return {"name": config.name, "method": OmegaConf.to_container(config.method, resolve=True), "training": training}
+    settings = OmegaConf.to_container(method_on(config, method.backbone), resolve=True)
+    return {"name": config.name, "method": settings, "training": training}
 
 
 def losses(base: Outcome, trained: Outcome) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def measure_base(
     return outcome
 
 
-def base_key(config: Mapping[str, Any], base: str, features: str, data: DiffusionData) -> str:
+def base_key(config: Mapping[str, Any], base: str | dict[str, Any], features: str, data: DiffusionData) -> str:
     """A hash of all that what is measured of a base depends on."""
     known = [
         settings(config, MEASURED),

@@ -8,12 +8,13 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dmp_lightning.backbones import Backbone, check_prediction, in_dtype, load_weights
+from dmp_lightning.backbones import Adapter, Backbone, check_prediction, in_dtype, load_weights
 from dmp_lightning.commands.trust.trusted import build
-from dmp_lightning.data.source import Source
+from dmp_lightning.data.source import KnowsConditions, Source
 from dmp_lightning.data.stream import DiffusionData
 from dmp_lightning.methods import Method
 from dmp_lightning.metrics.features import Features, Pixels
+from dmp_lightning.patching.defaults import grid_of
 from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def build_backbone(config: DictConfig) -> Backbone:
         UserError: the weights do not fit, or the type is unknown.
     """
     settings = config.backbone
+    if "path" in settings:
+        return _build_adapter(config)
     if settings.weights is None and OmegaConf.is_interpolation(settings.model, "width"):
         raise UserError("backbone=from_file reads the sizes from the weights: set backbone.weights to their file.")
     L.seed_everything(config.seed, verbose=False)
@@ -80,6 +83,15 @@ def build_backbone(config: DictConfig) -> Backbone:
         sizes = ", ".join(f"{name}={value}" for name, value in given["model"].items() if name != "_target_")
         log.info("Sizes read from the base's file (heads and class_dropout_prob may be guesses): %s", sizes)
     return model
+
+
+def _build_adapter(config: DictConfig) -> Adapter:
+    settings = config.backbone
+    if settings.path is None:
+        raise UserError("backbone=diffusers needs backbone.path: the folder of a model of diffusers, or a repository.")
+    L.seed_everything(config.seed, verbose=False)
+    given = {"dtype": settings.dtype, "predicts": settings.predicts, "weights": settings.weights is not None}
+    return build(settings.model, path=settings.path, **given)
 
 
 def check_features(features: Features, samples: int) -> None:
@@ -103,13 +115,22 @@ def set_matmul_precision(config: DictConfig) -> None:
 
 def build_method(config: DictConfig, backbone: Backbone) -> Method:
     """The method of the config on the base."""
-    method = build(config.method)(backbone=backbone)
+    method = build(method_on(config, backbone))(backbone=backbone)
     method.backbone.activation_checkpointing = config.activation_checkpointing
     return method
 
 
+def method_on(config: DictConfig, backbone: Backbone) -> DictConfig:
+    """The description of the method; on a model of diffusers with the grid of its prompts, where it has any."""
+    settings = config.method.copy()
+    settings._set_parent(config)
+    if isinstance(backbone, Adapter) and "grid" in settings:
+        settings.grid = grid_of(backbone, settings.grid)
+    return settings
+
+
 def check_fit(source: Source, backbone: Backbone) -> None:
-    """Make sure that the data are what the base models.
+    """Make sure that the data are what the base models; a model of diffusers takes the conditions to sample from them.
 
     Raises:
         UserError: samples of another shape; more classes than the base knows, or fewer that are not its first ones; a
@@ -120,6 +141,10 @@ def check_fit(source: Source, backbone: Backbone) -> None:
             f"The data have shape {tuple(source.sample_shape)}, but the base expects {backbone.sample_shape}: "
             "choose a backbone for these data, or set backbone.model.input_size and in_channels."
         )
+    if isinstance(backbone, Adapter):
+        backbone.check_condition(source.read([0]).condition)
+        if isinstance(source, KnowsConditions):
+            backbone.sampled, backbone.null = source.conditions, source.null
     if hasattr(source, "num_classes"):  # its conditions are labels, which may have names
         _check_classes(source.num_classes, getattr(source, "classes", None), backbone.num_classes)
     source.decode(torch.zeros(1, *source.sample_shape))  # another VAE would be noticed after the first samples only

@@ -84,7 +84,7 @@ def environments() -> list[ClusterEnvironment]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def build_module(config: DictConfig, method: Method, base: str) -> DiffusionModule:
+def build_module(config: DictConfig, method: Method, base: str | dict[str, Any]) -> DiffusionModule:
     """The LightningModule of a method.
 
     Raises:

@@ -6,11 +6,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dmp_lightning.commands.about import about_patch
-from dmp_lightning.commands.build import build_backbone
+from dmp_lightning.commands.build import build_backbone, method_on
 from dmp_lightning.commands.checks.preflight import read_checkpoint
 from dmp_lightning.commands.trust.trusted import build
-from dmp_lightning.methods import Method, save_patch
-from dmp_lightning.methods.patches import fingerprint, is_patch
+from dmp_lightning.methods import Frozen, Method, save_patch
+from dmp_lightning.methods.patches import base_of, is_patch
 from dmp_lightning.runs.folder import checkpoint_to_resume, latest_run
 from dmp_lightning.user_error import UserError
 
@@ -31,13 +31,15 @@ def export(config: DictConfig) -> Path:
         raise UserError(f"output={output} exists and is not a patch: choose another name.")
     checkpoint = read_checkpoint(path)
     backbone = build_backbone(config)
-    base = fingerprint(backbone)
+    base = base_of(Frozen(backbone))
     if checkpoint.get("base") != base:
         raise UserError(f"{path} was trained on another base: set backbone.weights to its base.")
-    method = build(config.method)(backbone=backbone)
+    described = method_on(config, backbone)
+    method = build(described)(backbone=backbone)
     restore(method, checkpoint, path)
     save_patch(method.exported(), output, base, about_patch(config, method, checkpoint["global_step"]))
-    print(f"{output}: {method.label}, {method.size:,} parameters, of a base with SHA-256 {base[:12]}...")
+    told = f"with SHA-256 {base[:12]}..." if isinstance(base, str) else f"of class {base['class']}"
+    print(f"{output}: {method.label}, {method.size:,} parameters, of a base {told}")
     return output
 
 

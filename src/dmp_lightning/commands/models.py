@@ -70,9 +70,10 @@ def build_sampling(config: DictConfig) -> Sampling:
 
 
 def _conditions(config: DictConfig, backbone: Backbone) -> Condition:
+    known = backbone.conditions()
     if config.classes is None:
-        return backbone.conditions()
-    beyond = [label for label in config.classes if not 0 <= label < backbone.num_classes]
+        return known
+    beyond = [label for label in config.classes if not 0 <= label < known.rows]
     if beyond:
-        raise UserError(f"classes={list(config.classes)}: name labels from 0 to {backbone.num_classes - 1}.")
-    return backbone.conditions().take(config.classes)
+        raise UserError(f"classes={list(config.classes)}: name labels from 0 to {known.rows - 1}.")
+    return known.take(config.classes)

@@ -25,6 +25,7 @@ def register_resolvers() -> None:
     of a job is free.
     `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
     `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
+    `${in_diffusers:KEY,PATH,SIZE,FRAMES}`: see `backbones.from_diffusers`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
@@ -36,6 +37,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("prompts", prompts, replace=True)
     OmegaConf.register_new_resolver("in_weights", _late("backbones.sizes", "in_weights"), replace=True)
     OmegaConf.register_new_resolver("null_label", _late("backbones.sizes", "null_label"), replace=True)
+    OmegaConf.register_new_resolver("in_diffusers", in_diffusers, replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 
 
@@ -95,6 +97,12 @@ def prompts(
     rows, columns = (input_size, input_size) if isinstance(input_size, int) else input_size
     tokens = (rows // patch_size) * (columns // patch_size)
     return tokens if count is None else counted(count, tokens)
+
+
+def in_diffusers(*arguments: Any) -> Any:
+    """What data must be for a model of diffusers, see `backbones.from_diffusers`, as a part of the config."""
+    found = _late("backbones.from_diffusers", "in_diffusers")(*arguments)
+    return None if found is None else OmegaConf.create(found)
 
 
 def _late(module: str, name: str) -> Callable[..., Any]:

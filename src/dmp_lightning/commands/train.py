@@ -19,7 +19,7 @@ from dmp_lightning.commands.earlier import begin, settings_of
 from dmp_lightning.commands.resuming import check_settings
 from dmp_lightning.commands.summary import Measured, summarise
 from dmp_lightning.methods import Frozen, Method, save_patch
-from dmp_lightning.methods.patches import fingerprint
+from dmp_lightning.methods.patches import base_of
 from dmp_lightning.runs.folder import checkpoint_to_resume, latest_in, saved_in
 from dmp_lightning.training.ctrl_c import promise, tell
 from dmp_lightning.training.ema import EMA
@@ -63,10 +63,11 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     """The job itself."""
     told = config  # a budget turns some of it
     data, features, backbone = build_parts(config)
-    base = fingerprint(backbone)
     evaluation = build_evaluation(config, features, run_dir)
     ema = None if config.recipe.ema_decay is None else EMA(config.recipe.ema_decay)
-    control, method = Frozen(backbone), build_method(config, backbone)
+    control = Frozen(backbone)
+    base = base_of(control)
+    method = build_method(config, backbone)
     module = build_module(config, method, base)
     preflight(config, module, data, evaluation.generation, checkpoint)
     if checkpoint is not None:

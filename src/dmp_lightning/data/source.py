@@ -50,6 +50,16 @@ class Source(Protocol):
         """Images in [-1, 1] of samples of the model."""
 
 
+@runtime_checkable
+class KnowsConditions(Protocol):
+    """A source whose conditions are no fixed set, such as texts: it says which ones to sample."""
+
+    conditions: Condition
+    """Those to sample, one row each."""
+    null: Condition
+    """The one that stands for none, such as the empty text, one row."""
+
+
 def ignore_interrupts(worker: int) -> None:
     """Leave Ctrl-C to the main process, which needs its workers until its own work is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
+from dmp_lightning.backbones import Adapter, Backbone
 from dmp_lightning.methods.full_finetune import FullFinetune
+from dmp_lightning.user_error import UserError
 
 
 class AdaLN(FullFinetune):
@@ -12,6 +14,11 @@ class AdaLN(FullFinetune):
     """
 
     label = "modulation and biases"
+
+    def __init__(self, backbone: Backbone) -> None:
+        if isinstance(backbone, Adapter):
+            raise UserError("method=adaln needs a DiT of dmp-lightning: on a model of diffusers choose method=lora.")
+        super().__init__(backbone)
 
     def group(self, name: str) -> str | None:
         modulates = any(part in name for part in self.backbone.modulation)

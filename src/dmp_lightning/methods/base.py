@@ -1,11 +1,13 @@
 """The interface of all methods: they choose the parameters to train, and change the tokens that enter a block."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Backbone, Embeddings, Enter, Site
+from dmp_lightning.backbones import Addition, Backbone, Embeddings, Enter, Place, Site
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
 
@@ -49,6 +51,9 @@ class Method(nn.Module):
         """The tokens as they enter the block of that index; others before them need `backbone.takes_more_tokens`."""
         return tokens
 
+    def additions(self, prepared: Any, places: Sequence[Place]) -> Sequence[Addition | None] | None:
+        """What each site of a model of diffusers adds to its tokens, which lie at `places`; None where nothing."""
+
     def auxiliary(self, prepared: Any) -> dict[str, Float[Tensor, ""]]:
         """Weighted scalar losses to add to the objective's."""
         return {}
@@ -86,7 +91,7 @@ class Method(nn.Module):
 
     def base(self) -> dict[str, Tensor]:
         """The weights of the base that the method stands on, under the names of the public checkpoints."""
-        return self.backbone.state_dict()
+        return self.backbone.weights()
 
     def exported(self) -> dict[str, Tensor]:
         """The tensors that others need to use the result, by name."""
@@ -127,6 +132,11 @@ class Pass:
         if site.number == 0:
             self.prepared = self.method.prepare(self.t, site.embeddings, self.noise)
         return self.method.enter(tokens, site.number, self.prepared)
+
+    def additions(self, e: Float[Tensor, "B E"], places: Sequence[Place]) -> Sequence[Addition | None] | None:
+        """What enters a model of diffusers in this pass, see `backbones.Adapter`."""
+        self.prepared = self.method.prepare(self.t, Embeddings(e, torch.zeros_like(e)), self.noise)
+        return self.method.additions(self.prepared, places)
 
     def includes(self, method: Method) -> bool:
         """Whether the pass is already one of `method`."""

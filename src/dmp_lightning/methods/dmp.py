@@ -78,7 +78,8 @@ class DMP(Method):
             raise UserError("method.position=prepend: this base takes no extra tokens. Set method.position=add.")
         if isinstance(backbone, Adapter) != (grid is not None) or (grid is not None and prompt_count is not None):
             raise UserError(
-                "A model of diffusers takes grid, the rows and columns of prompts; a DiT takes prompt_count."
+                "A model of diffusers takes method.grid, the rows and columns of prompts; a DiT takes "
+                "method.prompt_count."
             )
         if isinstance(backbone, Adapter) and condition != "timestep":
             raise UserError(f"condition={condition!r}: on a model of diffusers the gate sees the timestep alone.")
@@ -129,6 +130,8 @@ class DMP(Method):
             assert self.process is not None
             seen = noise_level_embedding(self.process.log_snr(t), self.backbone.embedding_width)
             return seen.to(embeddings.timestep.dtype)
+        if isinstance(self.mixture, GridsOfPrompts):  # which is in float32 on a base of any type
+            return embeddings.timestep.to(next(self.mixture.parameters()).dtype)
         return embeddings.timestep if self.condition == "timestep" else embeddings.timestep + embeddings.label
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Mixture) -> Float[Tensor, "B N2 D"]:

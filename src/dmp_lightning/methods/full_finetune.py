@@ -16,7 +16,7 @@ class FullFinetune(Method):
 
     def exported(self) -> dict[str, Tensor]:
         """The whole backbone, under the names of the public checkpoints."""
-        return self.backbone.state_dict()
+        return self.backbone.weights()
 
     def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
         """Between the base's weights and those of `tensors` (Wortsman et al. 2022, arXiv 2109.01903)."""

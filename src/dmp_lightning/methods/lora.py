@@ -1,5 +1,6 @@
 """Low-rank adapters on the linear layers of the blocks (LoRA; Hu et al. 2021, arXiv 2106.09685), through peft."""
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain
@@ -28,7 +29,7 @@ class LoRA(Method):
 
     def __init__(self, backbone: Backbone, rank: int, alpha: int, targets: Sequence[str]) -> None:
         own = deepcopy(backbone, {id(tensor): tensor for tensor in chain(backbone.parameters(), backbone.buffers())})
-        add_adapters(own.blocks, rank, alpha, list(targets))
+        add_adapters(own.adapted(), rank, alpha, list(targets))
         super().__init__(own)
 
     def group(self, name: str) -> str | None:
@@ -41,14 +42,17 @@ class LoRA(Method):
     def exported(self) -> dict[str, Tensor]:
         """A and B, under the names of their layers in the public checkpoints: `blocks.0.attn.qkv.lora_A.weight`."""
         trained = super().exported().items()
-        return {name.removeprefix("backbone.").replace(".default.", "."): value for name, value in trained}
+        return {
+            name.removeprefix(f"backbone.{self.backbone.prefix}").replace(".default.", "."): value
+            for name, value in trained
+        }
 
     def scale(self, tensors: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
         return {name: strength * value if ".lora_B." in name else value for name, value in tensors.items()}
 
 
-def add_adapters(blocks: nn.ModuleList, rank: int, alpha: int, targets: list[str]) -> None:
-    """Put peft's adapters into the blocks, in float32 whatever the type of their weights.
+def add_adapters(part: nn.Module, rank: int, alpha: int, targets: list[str]) -> None:
+    """Put peft's adapters into the linear layers of a part of a model, in float32 whatever the type of their weights.
 
     Raises:
         UserError: see `LoRA`.
@@ -61,13 +65,14 @@ def add_adapters(blocks: nn.ModuleList, rank: int, alpha: int, targets: list[str
         raise UserError(f"method.rank={rank}: choose 1 or more.")
     if not targets:
         raise UserError("method.targets is empty: name linear layers of a block, or choose method=frozen.")
-    linear = [name for name, module in blocks[0].named_modules() if isinstance(module, nn.Linear)]
+    found = (name for name, module in part.named_modules() if isinstance(module, nn.Linear))
+    linear = list(dict.fromkeys(re.sub(r"^(.*?\.)?\d+\.", "", name) for name in found))  # those of all blocks, once
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
             raise UserError(
                 f"method.targets names {target}, which is not a linear layer here: choose from {', '.join(linear)}."
             )
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets), blocks)
-    for name, parameter in blocks.named_parameters():
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets), part)
+    for name, parameter in part.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.float()

@@ -29,6 +29,8 @@ ROLES = {
     "backbone": Role.SOURCE,
     "backbone.model": Role.SAMPLES,
     "backbone.weights": Role.CONTENT,
+    "backbone.path": Role.CONTENT,
+    "backbone.lora_targets": Role.COPY,  # to method.targets, if the method has them
     "diffusion": Role.SAMPLES,
     "sampler": Role.SAMPLES,
     "features": Role.MEASURE,

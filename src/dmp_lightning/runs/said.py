@@ -94,8 +94,10 @@ def parts(config: Mapping[str, Any]) -> Parts:
 
 
 def base_name(config: Mapping[str, Any]) -> str:
-    """The name of a base in tables: that of the file of its weights."""
-    weights = config["backbone"].get("weights")
+    """The name of a base in tables: that of the file of its weights, or of its folder or repository."""
+    weights, path = config["backbone"].get("weights"), config["backbone"].get("path")
+    if weights is not None and path is not None:
+        return cut(Path(path).name)
     return "random weights" if weights is None else cut(Path(weights).stem)
 
 

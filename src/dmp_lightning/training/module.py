@@ -40,7 +40,7 @@ class DiffusionModule(L.LightningModule):
         learning_rates: by the method's parameter group (`prompts`, `gate`, `backbone`, `lora`, `adaln`).
         strata: times at which each held-out sample's loss is taken.
         seed, validation_seed: of the draws of training and validation.
-        base: fingerprint of the pre-trained weights, kept in checkpoints.
+        base: what says which the pre-trained weights are, see `methods.patches.base_of`; kept in checkpoints.
 
     Raises:
         UserError: a parameter group has no learning rate; on resuming, the checkpoint is of another method or base.
@@ -59,7 +59,7 @@ class DiffusionModule(L.LightningModule):
         strata: int,
         seed: int,
         validation_seed: int,
-        base: str,
+        base: str | dict[str, Any],
     ) -> None:
         super().__init__()
         unknown = method.parameter_groups().keys() - learning_rates.keys()

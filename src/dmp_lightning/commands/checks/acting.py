@@ -66,6 +66,8 @@ def _of_sampling(config: DictConfig, key: str) -> str | None:
 
 
 def _of_the_base(config: DictConfig, key: str) -> str | None:
+    if key in ("backbone.part", "backbone.labels") and "path" in config.backbone:
+        return "a model of diffusers has neither, leave it out"
     if key in ("backbone.part", "backbone.labels") and config.backbone.weights is None:
         return "backbone.weights is null, set it to the file of the weights"
     return None

@@ -12,6 +12,7 @@ from dmp_lightning.commands.checks.kinds import BOOLEAN, Kind, integer, number
 from dmp_lightning.user_error import UserError
 
 LATER = {
+    "backbone.model": {"path"},
     "gate": {"width", "prompts"},
     "loss_weight": {"snr"},
     "method": {"backbone"},

@@ -13,9 +13,9 @@ from dmp_lightning.patching.own_code import is_own
 from dmp_lightning.user_error import UserError
 
 OURS = """
-backbones.DiT
+backbones.DiT backbones.load_diffusers
 data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
-data.stream.DiffusionData data.synthetic.SyntheticLatents
+data.stream.DiffusionData data.synthetic.SyntheticConditions data.synthetic.SyntheticLatents
 diffusion.ddpm.DDPM diffusion.flow.Flow diffusion.sampler.Sampler diffusion.schedule.cosine_betas
 diffusion.schedule.linear_betas diffusion.schedule.scaled_linear_betas
 diffusion.weighting.constant diffusion.weighting.min_snr diffusion.weighting.min_snr_v diffusion.weighting.p2

@@ -1,0 +1,184 @@
+"""A model of diffusers as a backbone, called as its own pipeline calls it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from dmp_lightning.backbones.arguments import Inputs
+from dmp_lightning.backbones.base import Backbone, Enter
+from dmp_lightning.backbones.calls import CALLS, Call, Shapes
+from dmp_lightning.backbones.families import Family, Process
+from dmp_lightning.condition import Condition
+from dmp_lightning.user_error import UserError
+
+DROPPED = 0.1
+"""How often training takes the null condition, as most of these models were trained."""
+
+
+class Called(Backbone):
+    """A model of diffusers as a backbone; `Adapter` lets patches enter it.
+
+    A sample is (C, H, W), latents as the VAE gives them, shifted and scaled; of a video it is (C * F, H, W), the
+    frames of each channel one after the other. Times are those of the process: timesteps of a `DDPM`, or 0
+    (data) to 1 (noise) of a `Flow`; the output is what `predicts` says, whatever the model's own direction of time.
+
+    Attributes:
+        guidance: the scale that models which were distilled with guidance take as an input.
+        sampled, null: conditions to sample, and the one that stands for none, one row; the data give them where they
+            are texts.
+    """
+
+    prefix = "model."
+
+    def __init__(self, model: Any, family: Family) -> None:
+        super().__init__()
+        self.model, self.family = model, family
+        self.predicts = _predicts(getattr(model, "config", None), family.process)
+        self.class_dropout_prob, self.guidance = DROPPED, 1.0
+        self.sampled: Condition | None = None
+        self.null: Condition | None = None
+        self.call = _call_of(model)
+        classes = self.needs.get("label")
+        self.num_classes = 1 if classes is None else classes[0]
+        self.null_label = None if classes is None else classes[0]
+
+    @property
+    def needs(self) -> Shapes:
+        """The shape of one sample's part of each tensor of a condition; of a label the number of classes."""
+        return {} if self.call is None else self.call.needs(self.model.config)
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Keep less in the forward pass, as diffusers does it."""
+        return bool(getattr(self.model, "is_gradient_checkpointing", False))
+
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, wanted: bool) -> None:
+        if wanted and not self.model._supports_gradient_checkpointing:
+            raise UserError(f"{type(self.model).__name__} has no checkpointing: set activation_checkpointing=false.")
+        if wanted != self.activation_checkpointing:
+            (self.model.enable_gradient_checkpointing if wanted else self.model.disable_gradient_checkpointing)()
+
+    def train(self, mode: bool = True) -> "Called":
+        """The model itself stays in eval mode: in training mode, the DiT of diffusers drops labels in each block."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.model.state_dict()
+
+    def adapted(self) -> nn.Module:
+        return self.model
+
+    def conditions(self) -> Condition:
+        """Those that the data give, or all classes."""
+        if self.sampled is None and self.needs and "label" not in self.needs:
+            raise UserError(f"{type(self.model).__name__} is conditioned on text, which these data do not give.")
+        return super().conditions() if self.sampled is None else self.sampled
+
+    def null_condition(self) -> Condition | None:
+        return super().null_condition() if self.null is None else self.null
+
+    def known(self, condition: Condition) -> Condition:
+        return condition
+
+    def check_condition(self, found: Condition) -> None:
+        """Make sure that the model takes such conditions.
+
+        Raises:
+            UserError: it takes other tensors, or of other sizes.
+        """
+        ours = {name: shape[-1:] for name, shape in self.needs.items() if not name.startswith(("label", "mask"))}
+        theirs = {name: shape[-1:] for name, shape in found.shapes.items() if not name.startswith(("label", "mask"))}
+        if ours != theirs or self.needs.keys() != found.shapes.keys():
+            raise UserError(
+                f"{type(self.model).__name__} takes conditions of {_told(self.needs)}, the data have "
+                f"{_told(found.shapes)}: choose data of this model."
+            )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        t: Num[Tensor, " B"],
+        condition: Condition,
+        enter: Enter | None = None,
+    ) -> Float[Tensor, "B C2 H W"]:
+        """What the model predicts for noisy samples `x`, in `x`'s type; it computes in its own."""
+        call, config = self._known_call(), self.model.config
+        samples, dtype = x.to(self.model.dtype), self.model.dtype
+        video = len(call.usual(config)) == 3
+        if video:
+            samples = samples.unflatten(1, (call.channels(config), -1))
+        inputs = Inputs(config, samples, self._time(t), condition.in_type(dtype), self.guidance)
+        with self.letting(enter):
+            answer = self.model(**call.arguments(inputs), return_dict=False)[0]
+        output = call.output(samples, answer)
+        output = output.flatten(1, 2) if video else output
+        return self.family.process.sign * output.to(x.dtype)
+
+    def letting(self, enter: Enter | None) -> AbstractContextManager:
+        """Let `enter` at the tokens of the blocks, in a pass of this context."""
+        return nullcontext()
+
+    def precision(self, device: torch.device) -> AbstractContextManager:
+        return nullcontext()
+
+    def _time(self, t: Num[Tensor, " B"]) -> Num[Tensor, " B"]:
+        """The model's own time."""
+        process = self.family.process
+        if process.predicts != "flow":
+            return t
+        return process.last * (1 - t if process.reversed else t)
+
+    def _known_call(self) -> Call:
+        if self.call is None:
+            raise UserError(
+                f"How a {type(self.model).__name__} is called is not known: call it, and take the loss, yourself."
+            )
+        return self.call
+
+
+def sample_shape(
+    call: Call, config: Any, size: Sequence[int] | None = None, frames: int | None = None
+) -> tuple[int, int, int]:
+    """The shape of a sample, see `Called`, of latents of that size, or of the size that its pipeline takes by default.
+
+    Raises:
+        UserError: the model has no frames; its patches do not divide the size; or it takes pictures besides the noise.
+    """
+    *usual_frames, rows, columns = call.usual(config)
+    rows, columns = (rows, columns) if size is None else size
+    if frames is not None and not usual_frames:
+        raise UserError(f"backbone.model.frames={frames}: this model has no frames, set it to null.")
+    channels = call.channels(config)
+    if (getattr(config, "out_channels", None) or channels) < channels:
+        raise UserError(
+            "This model takes pictures besides the noise, as for inpainting or from an image: not supported."
+        )
+    patch = getattr(config, "patch_size", 1)
+    patch = patch[-1] if isinstance(patch, list | tuple) else patch
+    patch = 2 * patch if channels != config.in_channels and patch == 1 else patch  # packed
+    if rows % patch or columns % patch:
+        raise UserError(f"backbone.model.size={[rows, columns]}: choose multiples of {patch}, the side of a patch.")
+    return channels * (frames or (usual_frames or [1])[0]), rows, columns
+
+
+def _call_of(model: nn.Module) -> Call | None:
+    return next((CALLS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in CALLS), None)
+
+
+def _predicts(config: Any, process: Process) -> str:
+    if process.predicts == "flow":
+        return "velocity"
+    out = getattr(config, "out_channels", None) or 0
+    learned = process.learned_variance and out == 2 * getattr(config, "in_channels", 0)
+    return "epsilon_and_variance" if learned and process.predicts == "epsilon" else process.predicts
+
+
+def _told(shapes: Shapes) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"

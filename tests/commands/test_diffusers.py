@@ -1,0 +1,145 @@
+"""Training on models of diffusers: each family by the command's own functions, on tiny random models in a folder."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import load_file
+
+import dmp_lightning as dmp
+from dmp_lightning.backbones import load_diffusers
+from dmp_lightning.commands.train import train
+from tests.backbones.tiny import TINY, answer, build, call_of
+from tests.configs import config, patched
+
+FLOW = ["diffusion=flow", "sampler=flow_euler"]
+EPSILON = ["diffusion=scaled_linear", "sampler=unipc"]
+V = ["diffusion=v", "sampler=unipc"]
+LEARNED = ["diffusion=linear", "sampler=ddim"]
+PROCESS = {
+    "DiTTransformer2DModel": LEARNED,
+    "PixArtTransformer2DModel": LEARNED,
+    "UNet2DConditionModel": EPSILON,
+    "HunyuanDiT2DModel": V,
+    "CogVideoXTransformer3DModel": V,
+}
+SIZES = {
+    "FluxTransformer2DModel": ["backbone.model.size=[8,8]", "features.shape=[1,8,8]"],
+    "QwenImageTransformer2DModel": ["backbone.model.size=[8,8]"],
+    "WanTransformer3DModel": ["backbone.model.size=[8,8]", "backbone.model.frames=3"],
+}
+SHORT = [
+    "backbone=diffusers",
+    "data=synthetic_conditions",
+    "features=pixels",
+    "features.shape=[3,8,8]",
+    "evaluation.samples=4",
+    "evaluation.batch_size=4",
+    "evaluation.strata=2",
+    "evaluation.shown=2",
+    "evaluation.guidance.guidance_scale=2",
+    "evaluation.guidance.channels=all",
+    "sampler.steps=2",
+    "recipe.batch_size=4",
+    "recipe.max_steps=3",
+    "recipe.validate_every=3",
+    "recipe.checkpoint_every=3",
+    "recipe.learning_rates.prompts=0.1",
+    "controls=null",
+    "logger=csv",
+    "trainer.accelerator=cpu",
+    "+trainer.enable_progress_bar=false",
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each family, where its tiny model will be."""
+    return {name: tmp_path_factory.mktemp("models") / name for name in TINY}
+
+
+def short(folders: dict[str, Path], name: str, run_dir: Path, *more: str) -> DictConfig:
+    """The config of a run of three steps."""
+    if not folders[name].exists():
+        build(name).save_pretrained(folders[name])
+    where = [f"backbone.path={folders[name]}", f"run_dir={run_dir}", f"base_results={run_dir.parent}/base"]
+    return config(*SHORT, *PROCESS.get(name, FLOW), *SIZES.get(name, []), *where, *more)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_each_family_is_trained_by_the_command(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    metrics = train(short(folders, name, tmp_path / "run"))
+    assert 0 < metrics["loss"] < 100
+    assert metrics["loss_difference"] != 0
+    tensors = load_file(tmp_path / "run" / "patch.safetensors")
+    prompts = [value for key, value in tensors.items() if key.startswith("mixture.prompts")]
+    assert all(value.any() for value in prompts)
+
+
+@pytest.mark.parametrize("method", ["prompt_tuning", "lora", "full_finetune"])
+@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "UNet2DConditionModel"])
+def test_other_methods_train_as_well_and_their_files_load(
+    folders: dict[str, Path], tmp_path: Path, name: str, method: str
+) -> None:
+    settings = short(folders, name, tmp_path / "run", f"method={method}", "recipe.learning_rates.lora=0.1")
+    metrics = train(settings)
+    assert metrics["loss_difference"] != 0
+    base = load_diffusers(folders[name])
+    model = patched(base, tmp_path / "run" / "patch.safetensors").eval()
+    x = torch.randn(2, *base.sample_shape, generator=torch.Generator().manual_seed(0))
+    condition = dmp.Condition(
+        **{key: torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)) for key, shape in base.needs.items()}
+    )
+    t = torch.tensor([0.3, 0.7]) if base.predicts == "velocity" else torch.tensor([300, 700])
+    plain = load_diffusers(folders[name])(x, t, condition)
+    assert not torch.allclose(model(x, t, condition).output, plain, rtol=1e-3)
+    assert torch.equal(base(x, t, condition), plain)
+
+
+def test_a_patch_that_has_learned_nothing_gives_the_numbers_of_the_frozen_base(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    name, still = "SD3Transformer2DModel", ["recipe.learning_rates.prompts=0", "recipe.learning_rates.gate=0"]
+    frozen = train(short(folders, name, tmp_path / "frozen" / "run", "method=frozen"))
+    zero = train(short(folders, name, tmp_path / "zero" / "run", *still))
+    assert zero["loss"] == frozen["loss"]
+    assert zero["frechet_pixels"] == frozen["frechet_pixels"]
+    assert zero["loss_difference"] == 0
+
+
+def test_a_patch_goes_both_ways_between_the_command_and_python(folders: dict[str, Path], tmp_path: Path) -> None:
+    name = "SD3Transformer2DModel"
+    train(short(folders, name, tmp_path / "run"))
+    path = tmp_path / "run" / "patch.safetensors"
+    model = build(name)
+    base = answer(model, call_of(name))
+    patch = dmp.load(model, path)
+    assert not torch.allclose(answer(model, call_of(name)), base, rtol=1e-3)
+    patch.save(tmp_path / "again.safetensors")
+    again = patched(load_diffusers(folders[name]), tmp_path / "again.safetensors")
+    saved = load_file(path)
+    assert all(torch.equal(value, saved[key]) for key, value in again.exported().items())
+
+
+def test_what_makes_no_sense_or_is_missing_is_refused_before_training(folders: dict[str, Path], tmp_path: Path) -> None:
+    name, run = "SD3Transformer2DModel", tmp_path / "run"
+    for more, said in (
+        (["method=adaln"], "method=adaln needs a DiT"),
+        (["method.position=prepend"], "this base takes no extra tokens"),
+        (["diffusion=linear", "sampler=unipc"], "choose diffusion=flow and sampler=flow_euler"),
+        (["backbone.model.size=[7,8]"], "choose multiples of 2"),
+        (["backbone.model.frames=2"], "this model has no frames"),
+    ):
+        with pytest.raises((dmp.UserError, OmegaConfBaseException, InstantiationException), match=re.escape(said)):
+            train(short(folders, name, run, *more))
+    with pytest.raises(dmp.UserError, match="download it with hf download"):
+        load_diffusers("nobody/nothing")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
+    with pytest.raises(dmp.UserError, match="AutoencoderKL, which is not among those that can be trained"):
+        load_diffusers(tmp_path / "other")
