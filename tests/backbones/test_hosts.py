@@ -7,6 +7,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 import dmp_lightning as dmp
 from tests.backbones.test_diffusers import HERE, cast, each, gradients, moved, patched, sampled
@@ -72,12 +73,11 @@ def test_a_base_in_fp8_takes_a_patch_of_the_base_in_float32(name: str, tmp_path:
 
 @each
 def test_a_base_in_int8_takes_a_patch_of_the_base_in_bfloat16(name: str, tmp_path: Path) -> None:
-    quantization = pytest.importorskip("torchao.quantization")
     torch.set_num_threads(1)
     path, call = tmp_path / "x.safetensors", cast(call_of(name), torch.bfloat16)
     moved(dmp.attach(build(name).to(torch.bfloat16))).save(path)
     model = build(name).to(torch.bfloat16)
-    quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+    quantize_(model, Int8WeightOnlyConfig())
     base = sampled(model, call)
     patch = dmp.load(model, path)
     assert not torch.allclose(sampled(model, call), base, rtol=0.01)
