@@ -13,7 +13,11 @@ from safetensors.torch import load_file
 
 import dmp_lightning as dmp
 from dmp_lightning.backbones import load_diffusers
+from dmp_lightning.commands.evaluate import evaluate
+from dmp_lightning.commands.export import export
+from dmp_lightning.commands.sample import sample
 from dmp_lightning.commands.train import train
+from dmp_lightning.methods import read_patch
 from tests.backbones.tiny import TINY, answer, build, call_of
 from tests.configs import config, patched
 
@@ -124,6 +128,43 @@ def test_a_patch_goes_both_ways_between_the_command_and_python(folders: dict[str
     again = patched(load_diffusers(folders[name]), tmp_path / "again.safetensors")
     saved = load_file(path)
     assert all(torch.equal(value, saved[key]) for key, value in again.exported().items())
+
+
+def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(folders: dict[str, Path], tmp_path: Path) -> None:
+    name, constant = "UNet2DConditionModel", "recipe.checkpoint_every=1"
+    whole = train(short(folders, name, tmp_path / "whole" / "run", constant))
+    train(short(folders, name, tmp_path / "half" / "run", constant, "recipe.max_steps=2"))
+    resumed = train(short(folders, name, tmp_path / "half" / "run", constant, "resume=latest"))
+    assert (resumed["loss"], resumed["frechet_pixels"]) == (whole["loss"], whole["frechet_pixels"])
+
+
+def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_in_float32(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    name = "SD3Transformer2DModel"
+    plain = train(short(folders, name, tmp_path / "plain" / "run"))
+    checkpointing = train(short(folders, name, tmp_path / "less" / "run", "activation_checkpointing=true"))
+    assert checkpointing["loss"] == plain["loss"]
+    low = train(short(folders, name, tmp_path / "low" / "run", "backbone.dtype=bfloat16"))
+    assert low["loss"] == pytest.approx(plain["loss"], rel=0.02)
+    tensors = load_file(tmp_path / "low" / "run" / "patch.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+
+
+def test_the_other_commands_take_a_run_on_such_a_base(folders: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = train(short(folders, "SD3Transformer2DModel", run))
+    again = evaluate(config(f"run={run}", f"run_dir={tmp_path}/evaluated", "trainer.accelerator=cpu", name="evaluate"))
+    assert again["patched"]["frechet_pixels"] == pytest.approx(trained["frechet_pixels"], rel=1e-5)
+    options = [f"run_dir={tmp_path}/drawn", "compare=true", "samples=3", "trainer.accelerator=cpu"]
+    pictures = sample(config(f"run={run}", *options, name="sample"))
+    names = sorted(path.name for path in (pictures / "patched" / "seed-0").glob("*.png"))
+    assert names == ["00000_text-0.png", "00001_text-1.png", "00002_text-2.png"]
+    output = tmp_path / "exported.safetensors"
+    export(config(f"run={run}", f"checkpoint={run}/checkpoints/step-3.ckpt", f"output={output}", name="export"))
+    ours, theirs = read_patch(output), read_patch(run / "patch.safetensors")
+    assert ours.base == theirs.base
+    assert all(torch.equal(value, theirs.tensors[key]) for key, value in ours.tensors.items())
 
 
 def test_what_makes_no_sense_or_is_missing_is_refused_before_training(folders: dict[str, Path], tmp_path: Path) -> None:

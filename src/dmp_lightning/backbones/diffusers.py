@@ -60,9 +60,9 @@ class Adapter(Called):
         self._call: dict[str, Any] | None = None
 
     @property
-    def depth(self) -> int:
-        """L, the number of sites, in running order."""
-        return len(self.sites)
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """The block of each site, in running order."""
+        return nn.ModuleList([block for _, block in self.sites])
 
     @property
     def embedding_width(self) -> int:
@@ -103,7 +103,7 @@ class Adapter(Called):
     def _put_on(self) -> None:
         if self._handles:
             return
-        self._spots = put_on([block for _, block in self.sites])
+        self._spots = put_on(self.blocks)
         self._handles = [
             self.model.register_forward_pre_hook(self._begin, with_kwargs=True),
             self.model.register_forward_hook(self._end, always_call=True),
@@ -115,7 +115,7 @@ class Adapter(Called):
         """Take a patch off; with the last, the model is as it was."""
         self.sources = tuple(each for each in self.sources if each is not source)
         if not self.sources:
-            take_off([block for _, block in self.sites])
+            take_off(self.blocks)
             for handle in self._handles:
                 handle.remove()
             for owner in self.owners:
