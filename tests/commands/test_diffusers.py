@@ -33,9 +33,9 @@ PROCESS = {
     "CogVideoXTransformer3DModel": V,
 }
 SIZES = {
-    "FluxTransformer2DModel": ["backbone.model.size=[8,8]", "features.shape=[1,8,8]"],
-    "QwenImageTransformer2DModel": ["backbone.model.size=[8,8]"],
-    "WanTransformer3DModel": ["backbone.model.size=[8,8]", "backbone.model.frames=3"],
+    "FluxTransformer2DModel": ["backbone.model.latent_size=[8,8]", "features.shape=[1,8,8]"],
+    "QwenImageTransformer2DModel": ["backbone.model.latent_size=[8,8]"],
+    "WanTransformer3DModel": ["backbone.model.latent_size=[8,8]", "backbone.model.frames=3"],
 }
 SHORT = [
     "backbone=diffusers",
@@ -173,7 +173,7 @@ def test_what_makes_no_sense_or_is_missing_is_refused_before_training(folders: d
         (["method=adaln"], "method=adaln needs a DiT"),
         (["method.position=prepend"], "this base takes no extra tokens"),
         (["diffusion=linear", "sampler=unipc"], "choose diffusion=flow and sampler=flow_euler"),
-        (["backbone.model.size=[7,8]"], "choose multiples of 2"),
+        (["backbone.model.latent_size=[7,8]"], "choose multiples of 2"),
         (["backbone.model.frames=2"], "this model has no frames"),
     ):
         with pytest.raises((dmp.UserError, OmegaConfBaseException, InstantiationException), match=re.escape(said)):
