@@ -168,7 +168,9 @@ def sample_shape(
     patch = patch[-1] if isinstance(patch, list | tuple) else patch
     patch = 2 * patch if channels != config.in_channels and patch == 1 else patch  # packed
     if rows % patch or columns % patch:
-        raise UserError(f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch.")
+        raise UserError(
+            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
+        )
     return channels * (frames or (usual_frames or [1])[0]), rows, columns
 
 
