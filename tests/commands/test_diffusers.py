@@ -151,6 +151,25 @@ def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_
     assert {value.dtype for value in tensors.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "UNet2DConditionModel", "DiTTransformer2DModel"])
+def test_a_run_leaves_a_map_of_the_gate(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Its weights are those of a pass at the same timesteps."""
+    train(short(folders, name, tmp_path / "run", "method.grid=2"))
+    evidence = load_file(tmp_path / "run" / "evidence.safetensors")
+    backbone = load_diffusers(folders[name])
+    patch = patched(backbone, tmp_path / "run" / "patch.safetensors").eval()
+    seen: list[torch.Tensor] = []
+    patch.mixture.gate.register_forward_hook(lambda _, args, gates: seen.append(gates.weights))
+    t = evidence["gate_timesteps"][[0, 30, 99]]
+    shapes = {"label": torch.zeros(3, dtype=torch.long)} if "label" in backbone.needs else {}
+    texts = {key: torch.randn(3, *shape) for key, shape in backbone.needs.items() if key != "label"}
+    patch(torch.randn(3, *backbone.sample_shape), t, dmp.Condition(**shapes, **texts))
+    torch.testing.assert_close(evidence["gate_weights"][:, [0, 30, 99]], seen[0])
+    assert evidence["prompt_norms"].shape == evidence["gate_weights"].shape[::2]
+    assert evidence["prompt_grid"].tolist() == [2, 2]
+    assert (tmp_path / "run" / "figures" / "gates.png").is_file()
+
+
 def test_the_other_commands_take_a_run_on_such_a_base(folders: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained = train(short(folders, "SD3Transformer2DModel", run))
