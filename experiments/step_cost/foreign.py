@@ -70,7 +70,6 @@ def flux(**blocks: int) -> Case:
 
 FORWARD = {
     "SD3-medium, two blocks, float32": sd3(2),
-    "SD3-medium, two blocks, bfloat16": sd3(2, dtype="bfloat16"),
     "Flux.1-dev, one block of two streams, float32": flux(num_layers=1),
     "Flux.1-dev, one block of one stream, float32": flux(num_single_layers=1),
 }

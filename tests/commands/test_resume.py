@@ -24,7 +24,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ("crash", "workers"),
     [
         (Crash("training step", 7), 2),
-        (Crash("saving", 3), 0),
+        pytest.param(Crash("saving", 3), 0, marks=pytest.mark.slow),
         pytest.param(Crash("validation step", 15), 0, marks=pytest.mark.slow),
         pytest.param(Crash("generating", 6), 0, marks=pytest.mark.slow),
         *(pytest.param(any_crash(random.Random(n)), n % 3, marks=pytest.mark.slow) for n in range(3)),
