@@ -29,14 +29,13 @@ class Case(NamedTuple):
 
     kind: str
     options: dict[str, Any]
-    dtype: str = "float32"
     checkpointing: bool = False
 
     @property
     def model(self) -> nn.Module:
         """Of random weights: what a pass costs does not depend on them."""
         torch.manual_seed(0)
-        return getattr(diffusers, self.kind)(**self.options).eval().to(getattr(torch, self.dtype))
+        return getattr(diffusers, self.kind)(**self.options).eval()
 
     @property
     def call(self) -> dict[str, Tensor]:
@@ -50,18 +49,14 @@ class Case(NamedTuple):
             floats = {"hidden_states": (1, 16, 2 * SIDE, 2 * SIDE), "encoder_hidden_states": (1, 154, 4096)}
             floats["pooled_projections"] = (1, 2048)
             others = {}
-        dtype = getattr(torch, self.dtype)
-        return (
-            {key: torch.randn(shape, dtype=dtype) for key, shape in floats.items()}
-            | others
-            | {"timestep": torch.tensor([0.5], dtype=dtype)}
-        )
+        drawn = {key: torch.randn(shape) for key, shape in floats.items()}
+        return drawn | others | {"timestep": torch.tensor([0.5])}
 
 
-def sd3(blocks: int, **how: Any) -> Case:
+def sd3(blocks: int, checkpointing: bool = False) -> Case:
     """SD3-medium with fewer blocks; the last of them gives no text."""
     options = {"num_layers": blocks, "num_attention_heads": 24, "caption_projection_dim": 1536}
-    return Case("SD3Transformer2DModel", options | {"pos_embed_max_size": 192}, **how)
+    return Case("SD3Transformer2DModel", options | {"pos_embed_max_size": 192}, checkpointing)
 
 
 def flux(**blocks: int) -> Case:
