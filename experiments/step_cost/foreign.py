@@ -6,8 +6,10 @@ As a program it reads a case as JSON and prints the peak memory of its steps as 
 import json
 import sys
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
+from unittest import mock
 
 import diffusers
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import dmp_lightning as dmp
+from dmp_lightning.backbones.spots import Entering
 
 BOUND = 1.02
 SIDE = 64
@@ -78,26 +81,49 @@ MEMORY = {
 
 
 def forward(rounds: int) -> list[dict]:
-    """The patched model in units of its base: processor time of one thread, in turn."""
+    """The patched model in units of its base, by processor time of one thread, and the patch's own parts of that."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rows = [row(name, ratio(case, rounds), BOUND) for name, case in tqdm(FORWARD.items(), leave=False)]
+    rows = []
+    for name, case in tqdm(FORWARD.items(), leave=False):
+        whole, parts = measured(case, rounds)
+        rows += [row(name, whole, BOUND), row(f"{name}: gate and additions alone", [1 + part for part in parts], BOUND)]
     torch.set_num_threads(threads)
     return rows
 
 
 @torch.no_grad()
-def ratio(case: Case, rounds: int) -> list[float]:
-    """Round by round, on one base with and without a patch; both have the same weights in memory."""
+def measured(case: Case, rounds: int) -> tuple[list[float], list[float]]:
+    """Round by round: the patched pass over that of the base, with the same weights; and the patch's parts over it."""
     base, call = case.model, case.call
     patched = deepcopy(base, {id(each): each for each in base.parameters()})
     patch = dmp.attach(patched, grid=16)
     for parameters in patch.parameters_by_group().values():
         for parameter in parameters:
             parameter.normal_(std=0.02)
-    models = {"base": lambda: base(**call), "patched": lambda: patched(**call)}
-    times = in_turn(models, rounds, what=case.kind, warm_up=1, clock=time.process_time)
-    return ratios(times, "patched", "base")
+    spent: list[float] = []
+    patch.additions = timed(patch.additions, spent)
+
+    def pass_with_patch() -> None:
+        spent.append(0.0)
+        patched(**call)
+
+    models = {"base": lambda: base(**call), "patched": pass_with_patch}
+    with mock.patch.object(Entering, "__call__", timed(Entering.__call__, spent)):
+        times = in_turn(models, rounds, what=case.kind, warm_up=1, clock=time.process_time)
+    return ratios(times, "patched", "base"), [part / one for part, one in zip(spent[1:], times["base"], strict=True)]
+
+
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """The function, whose time is added to the last of those `spent`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        found = function(*args, **kwargs)
+        spent[-1] += time.process_time() - start
+        return found
+
+    return call
 
 
 def memory() -> list[dict]:
