@@ -151,6 +151,7 @@ def test_a_patch_goes_both_ways_between_the_command_and_python(folders: dict[str
     assert all(torch.equal(value, saved[key]) for key, value in again.exported().items())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(folders: dict[str, Path], tmp_path: Path) -> None:
     name, constant = "UNet2DConditionModel", ["recipe.checkpoint_every=1", "recipe.lr_scheduler=null"]
     whole = train(short(folders, name, tmp_path / "whole" / "run", *constant))
@@ -159,6 +160,7 @@ def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(folders: dict[str, 
     assert (resumed["loss"], resumed["frechet_pixels"]) == (whole["loss"], whole["frechet_pixels"])
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_in_float32(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
