@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmp_lightning.reports.evidence import read_evidence
+from dmp_lightning.reports.evidence import captions_of, read_evidence
 from dmp_lightning.reports.figures import gates_figure, samples_figure
 from dmp_lightning.reports.gate_usage import (
     Gates,
@@ -27,7 +27,7 @@ COLUMNS = 8  # of samples
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged."""
+    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged, `captions` those of texts."""
 
     line: Line
     run: Run
@@ -35,6 +35,8 @@ class Samples:
     after: str
     count: int
     small: bool
+    columns: int
+    captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Gallery:
     def draw(self, folder: Path) -> None:
         """Write `samples-*.png` and `gates-*.png`."""
         for line, tensors in self.evidence:
-            samples_figure(tensors["samples_before"], tensors["samples_after"], folder / f"samples-{line.slug}.png")
+            path = folder / f"samples-{line.slug}.png"
+            samples_figure(tensors["samples_before"], tensors["samples_after"], path, captions_of(tensors))
             gates = gates_of(tensors)
             if gates is not None:
                 gates_figure(gates.weights, gates.timesteps, gates.blocks, folder / f"gates-{line.slug}.png")
@@ -142,7 +145,8 @@ def _samples(line: Line, run: Run, tensors: Mapping[str, np.ndarray]) -> Samples
     before, after = tensors["samples_before"], tensors["samples_after"]
     columns = min(COLUMNS, len(before))
     small = before.shape[-1] < 96
-    return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small)
+    captions = [visible(caption) for caption in captions_of(tensors)]
+    return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small, columns, captions)
 
 
 def _maps(line: Line, run: Run, gates: Gates) -> GateMaps:
