@@ -27,7 +27,10 @@ COLUMNS = 8  # of samples
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged, `captions` those of texts."""
+    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged.
+
+    `captions` are those of texts, else there are none; `columns`, of the mosaic.
+    """
 
     line: Line
     run: Run

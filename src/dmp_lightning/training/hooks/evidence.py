@@ -28,7 +28,8 @@ class Pictures(L.Callback):
     What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
     or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
     `prompt_norms` (L, P), each prompt's Euclidean norm; and, where prompts have a place on the picture, `prompt_grid`
-    (2,), rows and columns of these places. Of texts also `captions`, bytes of UTF-8, a line each. `figures` is the module `reports.figures`, which this room does not know.
+    (2,), rows and columns of these places. Of texts also `captions`, bytes of UTF-8, a line each. `figures` is the
+    module `reports.figures`, which this room does not know.
     """
 
     def __init__(self, run_dir: Path, generation: Generation, paired: PairedValidation, figures: ModuleType) -> None:
