@@ -35,7 +35,7 @@ from dmp_lightning.user_error import UserError
 
 SHARD_BYTES = 2**30
 """Most of one shard, which is held in memory while its texts are encoded."""
-CUT = "longer than the encoder takes, and cut"
+CUT = "captions longer than the encoder takes, and cut"
 
 
 @runtime_checkable
@@ -115,8 +115,8 @@ def _begin(plan: Plan, out: Path) -> None:
         known = plan_path(out)
         if known.exists():
             begun = read_plan(known)
-            other = differences(replace(begun, encoding=plan.encoding), plan)
-            other += differences(begun.encoding, plan.encoding)
+            other = differences(begun.encoding, plan.encoding)
+            other += differences(replace(begun, encoding=plan.encoding), plan)
             if other:
                 raise UserError(
                     f"{out} holds texts of another {', '.join(other)}: choose another folder with out=, or remove it."
