@@ -43,8 +43,12 @@ ROLES = {
     "matmul_precision": Role.SAMPLES,
     "data": Role.SOURCE,
     "data.train.folder": Role.CONTENT,
+    "data.train.pictures": Role.CONTENT,
+    "data.train.texts": Role.CONTENT,
     "data.train.vae": Role.CONTENT,
     "data.validation.folder": Role.CONTENT,
+    "data.validation.pictures": Role.CONTENT,
+    "data.validation.texts": Role.CONTENT,
     "data.validation.vae": Role.CONTENT,
     # What is trained on it, and how.
     "method": Role.TRAINING,
