@@ -21,7 +21,7 @@ from dmp_lightning.runs.record import provenance
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "emoji_pretrain"
-SETTINGS = {"steps": 3_000, "batch": 128, "rate": 2e-3, "weight_decay": 0.05, "temperature": 0.07, "shift": 3}
+SETTINGS = {"steps": 1_000, "batch": 128, "rate": 2e-3, "weight_decay": 0.05, "temperature": 0.07, "shift": 3}
 
 
 def main() -> None:

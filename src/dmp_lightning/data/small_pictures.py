@@ -46,7 +46,7 @@ class SmallPictures:
             where = "outside" if train else "in"
             raise UserError(f"{pictures} has no pictures {where} a folder validation: put those to be held out there.")
         self.sample_shape = (3, size, size)
-        read = [fit_picture(images.read(index), self.sample_shape)[0] for index in self.indices]
+        read = [fit_picture(images.read(index), self.sample_shape)[0] for index in self.indices.tolist()]
         self.pixels: UInt8[Tensor, "N 3 H W"] = torch.stack(read)
         self.fingerprint, self.cache = f"{images.fingerprint[:16]}-{'train' if train else 'held-out'}", user_cache()
 
