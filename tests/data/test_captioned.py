@@ -180,7 +180,7 @@ def test_the_same_command_goes_on_and_tells_what_is_odd(place: Path, tmp_path: P
     assert "30 captions of 30 pictures; 10 pictures without a caption." in caplog.text
     verify(str(place / "store"))
     assert "is complete and undamaged: 30 latents in one shard and 30 captions." in caplog.text
-    with pytest.raises(UserError, match=r"holds texts of another dtype \(float32, not bfloat16\), .*shard_texts"):
+    with pytest.raises(UserError, match=r"holds texts of another sha256, dtype \(float32, not bfloat16\), shard_texts"):
         encode_both(place, place / "store", text_dtype="bfloat16")
     with pytest.raises(UserError, match="another lengths"):
         encode_both(place, place / "store", text_length=4)

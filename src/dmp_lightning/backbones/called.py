@@ -41,10 +41,14 @@ class Called(Backbone):
         self.class_dropout_prob, self.guidance = DROPPED, 1.0
         self.sampled: Condition | None = None
         self.null: Condition | None = None
-        self.call = _call_of(model)
         classes = self.needs.get("label")
         self.num_classes = 1 if classes is None else classes[0]
         self.null_label = None if classes is None else classes[0]
+
+    @property
+    def call(self) -> Call | None:
+        """How the model is called, where that is known."""
+        return next((CALLS[kind.__name__] for kind in type(self.model).__mro__ if kind.__name__ in CALLS), None)
 
     @property
     def needs(self) -> Shapes:
@@ -164,12 +168,10 @@ def sample_shape(
     patch = patch[-1] if isinstance(patch, list | tuple) else patch
     patch = 2 * patch if channels != config.in_channels and patch == 1 else patch  # packed
     if rows % patch or columns % patch:
-        raise UserError(f"backbone.model.size={[rows, columns]}: choose multiples of {patch}, the side of a patch.")
+        raise UserError(
+            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
+        )
     return channels * (frames or (usual_frames or [1])[0]), rows, columns
-
-
-def _call_of(model: nn.Module) -> Call | None:
-    return next((CALLS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in CALLS), None)
 
 
 def _predicts(config: Any, process: Process) -> str:

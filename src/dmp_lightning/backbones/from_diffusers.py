@@ -30,7 +30,7 @@ def load_diffusers(
     weights: bool = True,
     dtype: str = "float32",
     predicts: str | None = None,
-    size: Sequence[int] | None = None,
+    latent_size: Sequence[int] | None = None,
     frames: int | None = None,
     guidance: int | float = 1.0,
     condition_dropout: int | float = 0.1,
@@ -41,7 +41,7 @@ def load_diffusers(
         path: folder of a pipeline or of its denoiser, or the name of a repository in the hub's cache.
         weights: whether to load them; else they are random. dtype: of the weights, `float32` or `bfloat16`.
         predicts: `epsilon`, `v` or `velocity`, where the folder of the scheduler does not say it, or is wrong.
-        size: rows and columns of the latents; None for those of pictures that the pipeline makes by default.
+        latent_size: rows and columns; None for those of pictures that the pipeline makes by default.
         frames: of latents of a video. guidance: the scale that distilled models take as an input.
         condition_dropout: how often training takes the null condition.
 
@@ -69,7 +69,7 @@ def load_diffusers(
         model = kind.from_config(kind.load_config(folder)).to(number)
     found = Adapter(model.eval(), FAMILIES[kind.__name__])
     assert found.call is not None
-    found.sample_shape = sample_shape(found.call, model.config, size, frames)
+    found.sample_shape = sample_shape(found.call, model.config, latent_size, frames)
     found.guidance, found.class_dropout_prob = guidance, condition_dropout
     if predicts is not None:
         found.predicts = predicts

@@ -1,5 +1,7 @@
 """A base and a diffusion process agree on what the model predicts."""
 
+import torch
+
 from dmp_lightning.backbones import Adapter, Backbone
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.flow import Flow
@@ -20,7 +22,8 @@ def usual_process(base: Backbone) -> Process | None:
     if base.predicts == "velocity":
         return Flow()
     if isinstance(base, Adapter) and base.predicts in ("epsilon", "v"):  # Stable Diffusion's
-        return DDPM(scaled_linear_betas(), predicts=base.predicts)
+        with torch.device("cpu"):  # where schedules are, also for a base without memory (on `meta`)
+            return DDPM(scaled_linear_betas(), predicts=base.predicts)
     return None
 
 

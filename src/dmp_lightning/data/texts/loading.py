@@ -30,7 +30,7 @@ def load_pipeline(folder: Path, name: str, known: Collection[str], dtype: torch.
         raise UserError(
             f"text_encoder={name} is damaged, see {folder / INDEX} ({error}): download it again."
         ) from error
-    kind = index.get("_class_name")
+    kind = str(index.get("_class_name"))
     if kind not in known:
         raise UserError(f"text_encoder={name} is a {kind}, which is not among those known: {', '.join(known)}.")
     wanted = {part: value for part, value in parts.items() if part.startswith(PARTS)}

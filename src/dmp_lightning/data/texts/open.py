@@ -1,6 +1,7 @@
 """Opening a text encoder: a pipeline's, or one by itself."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from dmp_lightning.data.texts.encoders import ModelEncoder
 from dmp_lightning.data.texts.loading import INDEX
 from dmp_lightning.data.texts.pipelines import PipelineEncoder
 from dmp_lightning.data.texts.writing import Encoder
-from dmp_lightning.user_error import MissingFileError
+from dmp_lightning.user_error import MissingFileError, UserError
 
 EXACT = ("float32", "float16")
 """Types whose numbers are computed in float32; those of others in bfloat16."""
@@ -26,6 +27,8 @@ def open_encoder(name: str, *, length: int | None, dtype: str, device: str) -> E
         MissingFileError: it is not there, or incomplete.
         UserError: its class is not known, or it does not encode texts.
     """
+    if find_spec("transformers") is None:
+        raise UserError("text_encoder needs transformers: pip install 'dmp-lightning[text]'")
     folder, revision = _find(name)
     kind = PipelineEncoder if (folder / INDEX).is_file() else ModelEncoder
     computed = torch.float32 if dtype in EXACT else torch.bfloat16

@@ -76,7 +76,7 @@ class PipelineEncoder:
         self.kind = type(self.pipeline).__name__
         self.row, self.arguments = ROWS[self.kind], _defaults(self.pipeline, length)
         self.arguments["device"] = torch.device(device)
-        weights = {}
+        weights = dict[str, Tensor]()
         for part, encoder in self.pipeline.components.items():
             if part.startswith(PARTS[1]) and encoder is not None:
                 encoder.to(device)
@@ -114,6 +114,7 @@ class PipelineEncoder:
                 cut = [before and len(each) > most for before, each in zip(cut, found, strict=True)]
         return sum(cut)
 
+    @torch.no_grad()
     def _call(self, texts: Sequence[str], prefix: str) -> Condition:
         """The condition that those of the answer make whose names begin with `prefix`."""
         found = dict[str, Tensor | None]()

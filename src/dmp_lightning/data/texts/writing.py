@@ -73,9 +73,7 @@ def write_texts(
     """
     texts, null = captions.all, encoder.null()
     plan = _plan(captions, encoder.encoding, null, dtype, shard_bytes)
-    _begin(plan, out)
-    with replacing(out / CAPTIONS) as temporary:
-        temporary.write_bytes(captions.to_bytes())
+    _begin(plan, captions, out)
     of = torch.tensor([number for number, each in enumerate(captions.texts) for _ in each] + [len(captions.names)])
     shards = shards_of(out, len(of), plan.shard_texts)
     done = sum(len(span) for record, span in shards if record.exists())
@@ -109,8 +107,8 @@ def _plan(captions: Captions, encoding: Encoding, null: Condition, dtype: str, s
     )
 
 
-def _begin(plan: Plan, out: Path) -> None:
-    """Write the plan into a new store, or make sure that it is the store's own."""
+def _begin(plan: Plan, captions: Captions, out: Path) -> None:
+    """Write plan and captions into a new store, or make sure that they are the store's own."""
     with changing_plan(out):
         known = plan_path(out)
         if known.exists():
@@ -125,6 +123,10 @@ def _begin(plan: Plan, out: Path) -> None:
             raise UserError(f"{out} already holds texts: choose another folder with out=, or remove it.")
         else:
             write_plan(plan, known)
+        clear(out / CAPTIONS)
+        if not (out / CAPTIONS).is_file() or sha256(out / CAPTIONS) != plan.captions_sha256:
+            with replacing(out / CAPTIONS) as temporary:
+                temporary.write_bytes(captions.to_bytes())
 
 
 def _tensors(rows: Iterable[Condition], plan: Plan, bar: tqdm) -> dict[str, Tensor]:
