@@ -61,6 +61,7 @@ def test_a_store_of_another_width_is_refused(place: Path, tmp_path: Path) -> Non
         run(place, tmp_path / "run", f"backbone.path={tmp_path / 'wide'}")
 
 
+@pytest.mark.slow
 def test_captions_are_encoded_by_the_command(place: Path, tmp_path: Path) -> None:
     arguments = [f"source={place / 'images'}", "out=store", "vae=null", f"text_encoder={place / 'bert'}"]
     result = processes.command(tmp_path, [*arguments, "text_dtype=float16", "labels=none"], name="encode")

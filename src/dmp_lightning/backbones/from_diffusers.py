@@ -66,7 +66,9 @@ def load_diffusers(
                 "repository again, with its .safetensors."
             ) from error
     else:
-        model = kind.from_config(kind.load_config(folder)).to(number)
+        model = torch.nn.Module.to(
+            kind.from_config(kind.load_config(folder)), number
+        )  # diffusers' own `to` warns of nothing
     found = Adapter(model.eval(), FAMILIES[kind.__name__])
     assert found.call is not None
     found.sample_shape = sample_shape(found.call, model.config, latent_size, frames)
