@@ -97,10 +97,6 @@ def of_qwen(i: Inputs) -> dict[str, Any]:
     }
 
 
-def of_sana(i: Inputs) -> dict[str, Any]:
-    return with_mask(i) | {"timestep": i.t * getattr(i.config, "timestep_scale", 1.0)}
-
-
 def of_hunyuan(i: Inputs) -> dict[str, Any]:
     config, (mask, mask2) = i.config, i.long_masks
     grid = i.size[0] // config.patch_size, i.size[1] // config.patch_size

@@ -85,6 +85,8 @@ class Called(Backbone):
         return super().null_condition() if self.null is None else self.null
 
     def known(self, condition: Condition) -> Condition:
+        if self.call is not None:
+            self.check_condition(condition)
         return condition
 
     def check_condition(self, found: Condition) -> None:
@@ -131,9 +133,22 @@ class Called(Backbone):
     def _time(self, t: Num[Tensor, " B"]) -> Num[Tensor, " B"]:
         """The model's own time."""
         process = self.family.process
-        if process.predicts != "flow":
+        if process.predicts != "velocity":
             return t
-        return process.last * (1 - t if process.reversed else t)
+        return self._last * (1 - t if process.reversed else t)
+
+    def _time_of_process(self, t: Num[Tensor, " B"]) -> Num[Tensor, " B"]:
+        """The process's time of the model's own."""
+        process = self.family.process
+        if process.predicts != "velocity":
+            return t
+        return 1 - t / self._last if process.reversed else t / self._last
+
+    @property
+    def _last(self) -> float:
+        """The model's own time of pure noise, or of data where it is reversed."""
+        config = getattr(self.model, "config", None)
+        return self.family.process.last * getattr(config, "timestep_scale", 1.0)  # Sana's
 
     def _known_call(self) -> Call:
         if self.call is None:
@@ -173,8 +188,6 @@ def _call_of(model: nn.Module) -> Call | None:
 
 
 def _predicts(config: Any, process: Process) -> str:
-    if process.predicts == "flow":
-        return "velocity"
     out = getattr(config, "out_channels", None) or 0
     learned = process.learned_variance and out == 2 * getattr(config, "in_channels", 0)
     return "epsilon_and_variance" if learned and process.predicts == "epsilon" else process.predicts

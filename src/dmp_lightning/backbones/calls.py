@@ -17,7 +17,6 @@ from dmp_lightning.backbones.arguments import (
     of_hunyuan,
     of_pixart,
     of_qwen,
-    of_sana,
     of_sd3,
     of_unet,
     same,
@@ -102,7 +101,7 @@ CALLS: dict[str, Call] = {
     "FluxTransformer2DModel": Call(
         POOLED, of_flux, lambda _: (128, 128), lambda config: config.in_channels // 4, unpacked
     ),
-    "SanaTransformer2DModel": Call(_text("caption_channels", mask=True), of_sana, _side, _in),
+    "SanaTransformer2DModel": Call(_text("caption_channels", mask=True), with_mask, _side, _in),
     "Lumina2Transformer2DModel": Call(_text("cap_feat_dim", mask=True), with_mask, _side, _in),
     "HunyuanDiT2DModel": Call(_needs_of_hunyuan, of_hunyuan, _side, _in),
     "AuraFlowTransformer2DModel": Call(_text("joint_attention_dim"), with_text, _side, _in),

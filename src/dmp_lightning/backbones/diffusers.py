@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from dmp_lightning.backbones.base import Enter
@@ -20,10 +21,11 @@ from dmp_lightning.user_error import UserError
 class Source(Protocol):
     """A patch, as the adapter sees it."""
 
-    def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> Sequence[Addition | None] | None:
-        """The addition to the tokens of each site, which lie at `places`, in a pass with the timestep embedding `e`.
-
-        None where the patch takes no part in the pass.
+    def additions(
+        self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]
+    ) -> Sequence[Addition | None] | None:
+        """The addition to the tokens of each site, which lie at `places`, in a pass at the times `t` of the process,
+        whose embedding is `e`; None where the patch takes no part in the pass.
         """
 
 
@@ -44,6 +46,8 @@ class Adapter(Called):
     def __init__(self, model: nn.Module, family: Family) -> None:
         super().__init__(model, family)
         self.names = list(inspect.signature(type(model).forward).parameters)[1:]
+        if "timestep" not in self.names:
+            raise UserError(f"The forward pass of {type(model).__name__} takes no argument timestep: write a subclass.")
         self.lists = family.sites(model) if callable(family.sites) else family.sites
         self.sites: list[tuple[Sites, nn.Module]] = []
         self.owners: list[Any] = []
@@ -146,7 +150,9 @@ class Adapter(Called):
         samples = len(self._call[self.names[0]])
         place = self.family.place(self.model, self._call)
         places = [_halved(place, sites.halvings) for sites, _ in self.sites]
-        each = [source.additions(e[:samples], places) for source in self.sources]  # Qwen-Image embeds 0 behind them
+        e = e[:samples]  # Qwen-Image embeds 0 behind them
+        t = self._time_of_process(torch.as_tensor(self._call["timestep"], device=e.device).expand(samples))
+        each = [source.additions(t, e, places) for source in self.sources]
         taking_part = [additions for additions in each if additions is not None]
         images = {
             each.path: each.image if isinstance(each.image, str) else each.image(self._call) for each in self.lists

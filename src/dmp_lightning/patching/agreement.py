@@ -4,7 +4,7 @@ from dmp_lightning.backbones import Adapter, Backbone
 from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.flow import Flow
 from dmp_lightning.diffusion.process import Process
-from dmp_lightning.diffusion.schedule import scaled_linear_betas
+from dmp_lightning.diffusion.schedule import linear_betas, scaled_linear_betas
 from dmp_lightning.user_error import UserError
 
 REMEDIES = {
@@ -15,13 +15,13 @@ REMEDIES = {
 }
 
 
-def usual_process(base: Backbone) -> Process | None:
-    """The process of a base for which none is given; None for the paper's."""
+def usual_process(base: Backbone) -> Process:
+    """The process of a base for which none is given."""
     if base.predicts == "velocity":
         return Flow()
     if isinstance(base, Adapter) and base.predicts in ("epsilon", "v"):  # Stable Diffusion's
         return DDPM(scaled_linear_betas(), predicts=base.predicts)
-    return None
+    return DDPM(linear_betas())
 
 
 def check_agreement(base: Backbone, process: Process) -> None:
