@@ -28,6 +28,7 @@ class Called(Backbone):
 
     Attributes:
         guidance: the scale that models which were distilled with guidance take as an input.
+        scheduler: the config of the scheduler in the folder of its pipeline; empty where it is not known.
         sampled, null: conditions to sample, and the one that stands for none, one row; the data give them where they
             are texts.
     """
@@ -39,6 +40,7 @@ class Called(Backbone):
         self.model, self.family = model, family
         self.predicts = _predicts(getattr(model, "config", None), family.process)
         self.class_dropout_prob, self.guidance = DROPPED, 1.0
+        self.scheduler: dict[str, Any] = {}
         self.sampled: Condition | None = None
         self.null: Condition | None = None
         self.call = _call_of(model)
@@ -175,12 +177,17 @@ def sample_shape(
         raise UserError(
             "This model takes pictures besides the noise, as for inpainting or from an image: not supported."
         )
-    patch = getattr(config, "patch_size", 1)
-    patch = patch[-1] if isinstance(patch, list | tuple) else patch
-    patch = 2 * patch if channels != config.in_channels and patch == 1 else patch  # packed
+    patch = patch_side(call, config)
     if rows % patch or columns % patch:
         raise UserError(f"backbone.model.size={[rows, columns]}: choose multiples of {patch}, the side of a patch.")
     return channels * (frames or (usual_frames or [1])[0]), rows, columns
+
+
+def patch_side(call: Call, config: Any) -> int:
+    """Rows, and columns, of the latents that make one token."""
+    patch = getattr(config, "patch_size", 1)
+    patch = patch[-1] if isinstance(patch, list | tuple) else patch
+    return 2 * patch if call.channels(config) != config.in_channels and patch == 1 else patch  # packed
 
 
 def _call_of(model: nn.Module) -> Call | None:

@@ -15,6 +15,7 @@ from dmp_lightning.commands.build_training import build_evaluation, build_module
 from dmp_lightning.commands.checks.preflight import check_loss, check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
 from dmp_lightning.commands.cli import resume_command
+from dmp_lightning.commands.cost import say_cost
 from dmp_lightning.commands.earlier import begin, settings_of
 from dmp_lightning.commands.resuming import check_settings
 from dmp_lightning.commands.summary import Measured, summarise
@@ -33,12 +34,15 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> dict[str, float]:
-    """Run the job in the folder `run_dir`, and return the final metrics by name.
+    """Run the job in the folder `run_dir`, and return the final metrics by name; or only say what it would cost.
 
     Raises:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
     quiet()
+    if config.cost:
+        say_cost(config)
+        return {}
     run_dir = Path(config.run_dir)
     check_trainer(config)
     checkpoint = checkpoint_to_resume(run_dir, config.resume)

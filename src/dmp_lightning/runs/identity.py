@@ -70,6 +70,7 @@ ROLES = {
     "recipe.validate_every": Role.REPLICATE,
     "trainer.val_check_interval": Role.REPLICATE,
     "data.workers": Role.FREE,
+    "cost": Role.FREE,
     "label": Role.FREE,
     "recipe.checkpoint_every": Role.FREE,
     "trainer.enable_model_summary": Role.FREE,

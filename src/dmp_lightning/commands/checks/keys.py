@@ -72,7 +72,9 @@ SOMETIMES: dict[str, Kind] = {
     "backbone.lora_targets": list_of(TEXT),
     "backbone.model.size": optional(list_of(COUNT, count=2)),
     "backbone.model.frames": optional(COUNT),
+    "backbone.model.blocks": optional(COUNT),
     "backbone.model.guidance": number(),
+    "backbone.model.quantize": optional(choice("int8", "fp8", "nf4")),
     "backbone.model.condition_dropout": FRACTION,
     "gate.top_k": number(0, 1, above=True),
     "gate.weight_scale": choice("sum", "mean"),
@@ -102,7 +104,12 @@ SOMETIMES: dict[str, Kind] = {
     "loss_weight.k": WEIGHT,
     "sampler.respaced": BOOLEAN,
     "sampler.scheduler.clip_sample": BOOLEAN,
+    "sampler.scheduler.set_alpha_to_one": BOOLEAN,
+    "sampler.scheduler.shift_terminal": number(0, 1, above=True, below=True),
+    "sampler.scheduler.skip_prk_steps": BOOLEAN,
     "sampler.scheduler.solver_order": integer(1, 3),
+    "sampler.scheduler.steps_offset": integer(),
+    "sampler.scheduler.timestep_spacing": choice("linspace", "leading", "trailing"),
     "sampler.scheduler.prediction_type": choice("epsilon"),
     "sampler.scheduler.variance_type": choice(
         "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"

@@ -91,6 +91,7 @@ TRAIN: dict[str, Kind] = {
     "name": TEXT,
     "seed": SEED,
     "compile": BOOLEAN,
+    "cost": BOOLEAN,
     "activation_checkpointing": BOOLEAN,
     "matmul_precision": choice("highest", "high", "medium"),
     "resume": MAYBE_PATH,

@@ -97,6 +97,11 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
             f"backbone.dtype=bfloat16 is for frozen weights, but {method.label} trains them: keep float32, and set "
             "trainer.precision=bf16-mixed to compute in bfloat16."
         )
+    if config.backbone.model.get("quantize") and any(name.startswith("backbone.") for name in method.trained()):
+        raise UserError(
+            f"backbone.model.quantize={config.backbone.model.quantize} is for a frozen base, but {method.label} trains "
+            "some of its weights: set it to null."
+        )
     if config.trainer.gradient_clip_val and config.recipe.optimizer.get("fused") and str(precision).endswith("-mixed"):
         raise UserError(
             f"trainer.gradient_clip_val does not work with a fused optimiser in {precision}: set "
