@@ -31,8 +31,9 @@ def say_cost(config: DictConfig) -> None:
     with torch.device("meta"):
         backbone = build_backbone(bare)
         check_agreement(backbone, process)
+        parameters = sum(each.numel() for each in backbone.parameters())
         method = build_method(bare, backbone)
-    for name, value in told(config, method, count(method, process)):
+    for name, value in told(config, method, parameters, count(method, process)):
         print(f"{name:<26} {value}")
 
 
@@ -47,27 +48,35 @@ def without_weights(config: DictConfig) -> DictConfig:
     return found
 
 
-def told(config: DictConfig, method: Method, counted: Counted) -> list[tuple[str, str]]:
-    """The cost of a run, line by line."""
+def told(config: DictConfig, method: Method, parameters: int, counted: Counted) -> list[tuple[str, str]]:
+    """The cost of a run on a base of so many parameters, line by line."""
     recipe, backbone = config.recipe, method.backbone
-    base, trained = (sum(each.numel() for each in part().values()) for part in (method.base, method.trained))
-    fixed = frozen_bytes(config, method) + (OF_TRAINED + (4 if recipe.ema_decay else 0)) * trained
+    trained = sum(each.numel() for each in method.trained().values())
+    frozen = frozen_bytes(config, method)
+    fixed = frozen + (OF_TRAINED + (4 if recipe.ema_decay else 0)) * trained
     batch = recipe.batch_size // config.trainer.get("accumulate_grad_batches", 1)
-    activations = batch * counted.kept / (2 if config.trainer.precision == "bf16-mixed" or is_halved(config) else 1)
-    fewer = batch * counted.entering + activations / backbone.depth
+    of_one = [counted.kept, counted.checkpointed] if counted.checkpointed else [counted.kept]
+    half = 2 if config.trainer.precision == "bf16-mixed" or is_halved(config) else 1
+    kept = [batch * each / half for each in of_one]
     operations = counted.operations + (counted.forward if config.activation_checkpointing else 0)
     images = SHARE * PEAK / operations
     hours = recipe.batch_size * recipe.max_steps / images / 3600
     return [
-        ("base", f"{base:,} parameters, {backbone.depth} blocks, {tokens(backbone):,} tokens"),
-        (method.label, f"{method.size:,} parameters, {method.size / base:.2%} of the base"),
-        ("weights and optimiser", f"{fixed / GIB:,.1f} GiB, of which frozen {frozen_bytes(config, method) / GIB:,.1f}"),
-        (f"activations of {batch}", f"{activations / GIB:,.1f} GiB, with activation checkpointing {fewer / GIB:,.1f}"),
-        ("memory", f"{(fixed + activations) / GIB:,.1f} GiB, with checkpointing {(fixed + fewer) / GIB:,.1f}"),
+        ("base", f"{parameters:,} parameters, {backbone.depth} blocks, {tokens(backbone):,} tokens"),
+        (method.label, f"{method.size:,} parameters, {method.size / parameters:.2%} of the base"),
+        ("weights and optimiser", f"{fixed / GIB:,.1f} GiB, of which frozen {frozen / GIB:,.1f}"),
+        (f"activations of {batch}", gib(kept)),
+        ("memory", gib([fixed + each for each in kept])),
         ("operations", f"{operations / 1e9:,.1f} GFLOP a sample, and {counted.forward / 1e9:,.1f} of a forward pass"),
         (f"H100 at {SHARE:.0%} of its peak", f"{images:,.2f} images/s"),
         (f"{recipe.max_steps:,} steps of {recipe.batch_size}", f"{hours:,.1f} hours"),
     ]
+
+
+def gib(found: list[float]) -> str:
+    """Bytes in GiB, and those with activation checkpointing, where there is any."""
+    whole, *fewer = (f"{each / GIB:,.1f}" for each in found)
+    return f"{whole} GiB" + "".join(f", with activation checkpointing {each}" for each in fewer)
 
 
 def is_halved(config: DictConfig) -> bool:

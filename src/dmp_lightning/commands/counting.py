@@ -19,37 +19,48 @@ from dmp_lightning.patching.objective import draw, loss_of
 class Counted(NamedTuple):
     """Of a step with one sample: `operations`, those of its `forward` pass, and bytes `kept` for the backward pass.
 
-    `entering`: bytes of the tokens that enter all blocks, which are kept with activation checkpointing.
+    `checkpointed`: those with activation checkpointing, None where the model has none.
     """
 
     operations: float
     forward: float
     kept: int
-    entering: int
+    checkpointed: int | None
 
 
 def count(method: Method, process: Process) -> Counted:
     """Count a step of a method that is on the `meta` device."""
-    backbone = method.backbone
-    x, condition = torch.empty(1, *backbone.sample_shape, device="meta"), some_condition(backbone)
-    kept = Kept(method)
-    blocks = [block for _, block in backbone.sites] if isinstance(backbone, Adapter) else list(backbone.blocks)
-    entering: dict[int, Tensor] = {}
-
-    def see(_: nn.Module, args: Any, kwargs: Any) -> None:
-        entering.update({id(each): each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)})
-
-    handles = [block.register_forward_pre_hook(see, with_kwargs=True) for block in blocks]
     with FusedAttention() as attention, FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(kept.pack, _same):
-            loss = loss_of(method, process, x, condition, draw(method, process, x.shape, None, x.device)).total
+        loss, kept = forward_pass(method, process)
         forward = counter.get_total_flops() + attention.operations
         if loss.requires_grad:
             loss.backward()
         operations = counter.get_total_flops() + attention.operations + attention.backward
-    for handle in handles:
-        handle.remove()
-    return Counted(operations, forward, kept.bytes, sum(nbytes(each) for each in entering.values()))
+    return Counted(operations, forward, kept.bytes, checkpointed_bytes(method, process))
+
+
+def forward_pass(method: Method, process: Process) -> tuple[Tensor, "Kept"]:
+    """The loss of one sample, and what is kept for its backward pass."""
+    x, condition = torch.empty(1, *method.backbone.sample_shape, device="meta"), some_condition(method.backbone)
+    kept = Kept(method)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, _same):
+        return loss_of(method, process, x, condition, draw(method, process, x.shape, None, x.device)).total, kept
+
+
+def checkpointed_bytes(method: Method, process: Process) -> int | None:
+    """What is kept with activation checkpointing: the inputs of the parts that run again, and the largest of these."""
+    backbone, regions = method.backbone, Regions(method)
+    if isinstance(backbone, Adapter):
+        if not backbone.model._supports_gradient_checkpointing:
+            return None
+        backbone.model.enable_gradient_checkpointing(regions)
+    else:
+        backbone.run = regions  # type: ignore[method-assign]
+    with FusedAttention():
+        _, kept = forward_pass(method, process)
+    for tensor in regions.inputs:
+        kept.pack(tensor)
+    return kept.bytes + regions.largest
 
 
 class Kept:
@@ -66,6 +77,23 @@ class Kept:
             self._storages[storage._cdata] = tensor  # which keeps the address from being used again
             self.bytes += storage.nbytes()
         return tensor
+
+
+class Regions:
+    """Runs the parts of a model that checkpointing would run again; keeps their `inputs`, and the bytes of the
+    `largest`.
+    """
+
+    def __init__(self, method: nn.Module) -> None:
+        self.method, self.inputs, self.largest = method, list[Tensor](), 0
+
+    def __call__(self, part: Callable[..., Any], *inputs: Any) -> Any:
+        self.inputs += [each for each in inputs if isinstance(each, Tensor)]
+        kept = Kept(self.method)
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, _same):
+            output = part(*inputs)
+        self.largest = max(self.largest, kept.bytes)
+        return output
 
 
 class FusedAttention(TorchFunctionMode):

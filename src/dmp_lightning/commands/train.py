@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.about import about_patch, losses
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
@@ -90,7 +91,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     check_loss(config, measured.loss)
     label = config.label or method.label + (", EMA" if ema else "")
     rows = [Measured(control.label if method.trained() else label, control.label, control.size, measured)]
-    describe(method)
+    describe(method, backbone)
     if method.trained():
         fit(trainer, module, data, evaluation, checkpoint, config.compile)
         rows.append(Measured(label, method.label, method.size, evaluation.outcome()))
@@ -103,9 +104,9 @@ def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
     return f"\nInterrupted. To resume: {again}"  # below the bar of progress
 
 
-def describe(method: Method) -> None:
+def describe(method: Method, backbone: Backbone) -> None:
     """Say how large the base is, and what is trained."""
-    base = sum(weights.numel() for weights in method.base().values())
+    base = sum(weights.numel() for weights in backbone.parameters())
     share = f"{100 * method.size / base:.3f}%"
     log.info(
         "Base: %s parameters. %s trains %s (%s of the base).", f"{base:,}", method.label, f"{method.size:,}", share
