@@ -55,7 +55,7 @@ def checkpointed_bytes(method: Method, process: Process) -> int | None:
             return None
         backbone.model.enable_gradient_checkpointing(regions)
     else:
-        backbone.run = regions  # type: ignore[method-assign]
+        backbone.run = regions  # type: ignore[assignment, method-assign]
     with FusedAttention():
         _, kept = forward_pass(method, process)
     for tensor in regions.inputs:

@@ -85,7 +85,7 @@ class Flow(Process):
         """
         if steps < 1:
             raise UserError(f"sampler.steps={steps}: choose 1 or more.")
-        options = {"shift": self.shift}
+        options: dict[str, Any] = {"shift": self.shift}
         if "flow_shift" in signature(getattr(build, "func", build)).parameters:  # solvers that know both kinds
             options = {"flow_shift": self.shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
         try:
