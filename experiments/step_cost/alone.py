@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from steps import Case, Step
@@ -60,8 +59,13 @@ def gpu(rounds: int) -> list[dict]:
 
 def run(case: Case, device: str, steps: int, environment: dict[str, str] | None = None) -> dict:
     """Measure in a process of its own."""
-    line = [sys.executable, str(Path(__file__)), json.dumps(asdict(case)), device, str(steps)]
-    done = subprocess.run(line, env=os.environ | (environment or {}), stdout=subprocess.PIPE, text=True, check=True)
+    return program(__file__, [json.dumps(asdict(case)), device, str(steps)], environment or {})
+
+
+def program(path: str, arguments: list[str], environment: dict[str, str]) -> dict:
+    """What a program prints last, as JSON."""
+    line = [sys.executable, path, *arguments]
+    done = subprocess.run(line, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import alone
 import bounds
+import foreign
 import growth
 import profile_step
 import samplers
@@ -28,7 +29,11 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--parts", nargs="+", help="of bounds, memory, profile, growth, samplers; gpu, profile on CUDA")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        help="of bounds, memory, foreign, foreign_memory, profile, growth, samplers; gpu, profile on CUDA",
+    )
     parser.add_argument("--quick", action="store_true", help="one round of everything and few samples, to try it")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results/ and figures/")
     arguments = parser.parse_args()
@@ -59,6 +64,8 @@ def on_cpu(quick: bool) -> dict[str, Callable[[], object]]:
     return {
         "bounds": lambda: bounds.measure(rounds),
         "memory": alone.memory,
+        "foreign": lambda: foreign.forward(2 if quick else 9),
+        "foreign_memory": foreign.memory,
         "profile": lambda: profile_step.measure(1 if quick else 5),
         "growth": lambda: growth.measure(1 if quick else 3),
         "samplers": lambda: samplers.measure(samples, torch.get_num_threads()),

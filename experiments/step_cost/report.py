@@ -1,6 +1,7 @@
 """The tables of a benchmark as Markdown."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -10,6 +11,8 @@ def markdown(record: dict[str, Any]) -> str:
     made: dict[str, Callable[[Any], str]] = {
         "bounds": bounds,
         "memory": memory,
+        "foreign": bounds,
+        "foreign_memory": partial(memory, what="step with a patch, one picture of 1024 x 1024, float32"),
         "profile": profile,
         "growth": growth,
         "samplers": samplers,
@@ -39,7 +42,7 @@ def bounds(rows: list[dict]) -> str:
     return table(["what", "median", "quartiles", "at most"], lines)
 
 
-def memory(rows: list[dict]) -> str:
+def memory(rows: list[dict], what: str = "dmp step, DiT-L/2, batch 1") -> str:
     lines = [
         [
             row["what"],
@@ -51,7 +54,7 @@ def memory(rows: list[dict]) -> str:
         ]
         for row in rows
     ]
-    return table(["dmp step, DiT-L/2, batch 1", "peak MiB", "libraries", "weights", "seconds", "at most"], lines)
+    return table([what, "peak MiB", "libraries", "weights", "seconds", "at most"], lines)
 
 
 def profile(found: dict) -> str:

@@ -10,17 +10,24 @@ from tqdm import tqdm
 Times = dict[str, list[float]]
 
 
-def seconds(function: Callable[[], object], device: str = "cpu") -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+def seconds(
+    function: Callable[[], object], device: str = "cpu", clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Time of one call: wall time, or that of another clock."""
+    start = clock()
     function()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turn(
-    functions: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", what: str = "", warm_up: int = 2
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    what: str = "",
+    warm_up: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Times:
     """Times of all functions, one call each a round, without those of the first `warm_up` rounds."""
     times: Times = {name: [] for name in functions}
@@ -28,7 +35,7 @@ def in_turn(
     for number in range(rounds + warm_up):
         for name, function in functions.items():
             bar.set_postfix_str(name)
-            taken = seconds(function, device)
+            taken = seconds(function, device, clock)
             if number >= warm_up:
                 times[name].append(taken)
             bar.update()

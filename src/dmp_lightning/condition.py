@@ -49,7 +49,7 @@ class Condition(NamedTuple):
         return self._each(lambda tensor: tensor[chosen.to(tensor.device)])
 
     def drop(self, where: Bool[Tensor, " B"], null: "Condition") -> "Condition":
-        """The same with the `null` condition, of one row, `where` it says so."""
+        """The same with the `null` condition, of one row, `where` it says so. The shorter texts are padded."""
         return self._both(
             null.to(where.device), lambda each, none: torch.where(where.view(-1, *[1] * (each.ndim - 1)), none, each)
         )
@@ -59,7 +59,7 @@ class Condition(NamedTuple):
         return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
     def join(self, other: "Condition") -> "Condition":
-        """The rows of both, the `other`'s last."""
+        """The rows of both, the `other`'s last; the shorter texts are padded."""
         return self._both(other, lambda each, more: torch.cat([each, more]))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Condition":
@@ -84,4 +84,15 @@ class Condition(NamedTuple):
 
     def _both(self, other: "Condition", change: Callable[[Tensor, Tensor], Tensor]) -> "Condition":
         pairs = zip(self, other, strict=True)
-        return Condition(*(None if one is None or two is None else change(one, two) for one, two in pairs))
+        return Condition(*(None if one is None or two is None else change(*_as_long(one, two)) for one, two in pairs))
+
+
+def _as_long(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+    """States or masks with as many tokens as the longer ones have: zeros are added, which no mask lets in."""
+    if one.ndim == 1 or one.shape[1] == two.shape[1]:
+        return one, two
+    longest = max(one.shape[1], two.shape[1])
+    padded = (
+        torch.cat([each, each.new_zeros(len(each), longest - each.shape[1], *each.shape[2:])], 1) for each in (one, two)
+    )
+    return next(padded), next(padded)

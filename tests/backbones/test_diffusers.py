@@ -329,7 +329,7 @@ def test_an_unknown_class_and_what_does_not_fit_are_told() -> None:
     wrong = {
         "position": ("prepend", "this base takes no extra tokens"),
         "grid": (5, "grid=5x5 is finer than the tokens of this base, 4x4"),
-        "prompt_count": (4, "takes grid, the rows and columns of prompts"),
+        "prompt_count": (4, "takes method.grid, the rows and columns of prompts"),
         "condition": ("timestep_and_label", "on a model of diffusers choose timestep or log_snr"),
         "injection": ("first:4", "this base has 3 blocks"),
     }

@@ -16,6 +16,8 @@ from tests.backbones.tiny import answer, build, call_of
 CONVOLUTIONS = {"SanaTransformer2DModel", "UNet2DConditionModel"}
 """Layerwise casting changes the weights of convolutions before their backward pass: it fails without a patch, too."""
 CACHED = [name for name in HERE if hasattr(getattr(diffusers, name), "enable_cache")]
+IN_INT8 = [name for name in HERE if name != "HunyuanDiT2DModel"]
+"""HunyuanDiT pools its text with torch's attention, which transposes weights: torchao's cannot, patch or not."""
 FIRST_BLOCK = pytest.mark.skipif(not hasattr(diffusers, "FirstBlockCacheConfig"), reason="is too old")
 
 
@@ -71,7 +73,13 @@ def test_a_base_in_fp8_takes_a_patch_of_the_base_in_float32(name: str, tmp_path:
     assert torch.equal(sampled(model, call), base)
 
 
-@each
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("SD3Transformer2DModel", "UNet2DConditionModel") else pytest.mark.slow)
+        for name in IN_INT8
+    ],
+)
 def test_a_base_in_int8_takes_a_patch_of_the_base_in_bfloat16(name: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     path, call = tmp_path / "x.safetensors", cast(call_of(name), torch.bfloat16)

@@ -72,7 +72,10 @@ def train(_: Any, patch: dmp.Patch) -> None:
     moved(patch)
 
 
-@pytest.mark.parametrize("name", WITH)
+QUICK = ("sd15", "sd3")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in WITH])
 def test_an_example_samples_with_the_patch_and_without(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,7 @@ def test_samples_are_those_of_the_pipeline(name: str, tmp_path: Path) -> None:
     pipeline.scheduler.save_pretrained(tmp_path / "scheduler")
     rows, columns = TINY[model_name].grid
     side = 1 if role == "unet" or name == "SanaPipeline" else 2
-    where = [f"backbone.path={tmp_path}", f"backbone.model.size=[{side * rows},{side * columns}]"]
+    where = [f"backbone.path={tmp_path}", f"backbone.model.latent_size=[{side * rows},{side * columns}]"]
     settings = config("backbone=diffusers", *where, f"sampler.steps={STEPS}", *ours)
     backbone, process = build_backbone(settings), built(settings.diffusion)
     check_agreement(backbone, process)

@@ -21,7 +21,7 @@ AXES = {
     "tuning_prepend": ["method=prompt_tuning", "method.position=prepend"],
     "tuning_few": ["method=prompt_tuning", "method.prompt_count=4", "method.injection=last:1"],
 }
-QUICK = ("topk", "log_snr", "prepend")
+QUICK = ("log_snr",)
 
 
 @pytest.mark.parametrize(

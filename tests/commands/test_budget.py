@@ -46,6 +46,7 @@ def test_seconds_become_steps_and_the_trial_leaves_no_trace(method: str, tmp_pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_steps")
 def test_a_resumed_run_has_the_steps_of_its_first_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["budget=seconds", "budget.seconds=0.6", "recipe.checkpoint_every=1", "recipe.validate_every=100"]

@@ -13,7 +13,11 @@ from safetensors.torch import load_file
 
 import dmp_lightning as dmp
 from dmp_lightning.backbones import load_diffusers
+from dmp_lightning.commands.evaluate import evaluate
+from dmp_lightning.commands.export import export
+from dmp_lightning.commands.sample import sample
 from dmp_lightning.commands.train import train
+from dmp_lightning.methods import read_patch
 from tests.backbones.tiny import TINY, answer, build, call_of
 from tests.configs import config, patched
 
@@ -29,9 +33,9 @@ PROCESS = {
     "CogVideoXTransformer3DModel": V,
 }
 SIZES = {
-    "FluxTransformer2DModel": ["backbone.model.size=[8,8]", "features.shape=[1,8,8]"],
-    "QwenImageTransformer2DModel": ["backbone.model.size=[8,8]"],
-    "WanTransformer3DModel": ["backbone.model.size=[8,8]", "backbone.model.frames=3"],
+    "FluxTransformer2DModel": ["backbone.model.latent_size=[8,8]", "features.shape=[1,8,8]"],
+    "QwenImageTransformer2DModel": ["backbone.model.latent_size=[8,8]"],
+    "WanTransformer3DModel": ["backbone.model.latent_size=[8,8]", "backbone.model.frames=3"],
 }
 SHORT = [
     "backbone=diffusers",
@@ -126,13 +130,69 @@ def test_a_patch_goes_both_ways_between_the_command_and_python(folders: dict[str
     assert all(torch.equal(value, saved[key]) for key, value in again.exported().items())
 
 
+def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(folders: dict[str, Path], tmp_path: Path) -> None:
+    name, constant = "UNet2DConditionModel", "recipe.checkpoint_every=1"
+    whole = train(short(folders, name, tmp_path / "whole" / "run", constant))
+    train(short(folders, name, tmp_path / "half" / "run", constant, "recipe.max_steps=2"))
+    resumed = train(short(folders, name, tmp_path / "half" / "run", constant, "resume=latest"))
+    assert (resumed["loss"], resumed["frechet_pixels"]) == (whole["loss"], whole["frechet_pixels"])
+
+
+def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_in_float32(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    name = "SD3Transformer2DModel"
+    plain = train(short(folders, name, tmp_path / "plain" / "run"))
+    checkpointing = train(short(folders, name, tmp_path / "less" / "run", "activation_checkpointing=true"))
+    assert checkpointing["loss"] == plain["loss"]
+    low = train(short(folders, name, tmp_path / "low" / "run", "backbone.dtype=bfloat16"))
+    assert low["loss"] == pytest.approx(plain["loss"], rel=0.02)
+    tensors = load_file(tmp_path / "low" / "run" / "patch.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "UNet2DConditionModel", "DiTTransformer2DModel"])
+def test_a_run_leaves_a_map_of_the_gate(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Its weights are those of a pass at the same timesteps."""
+    train(short(folders, name, tmp_path / "run", "method.grid=2"))
+    evidence = load_file(tmp_path / "run" / "evidence.safetensors")
+    backbone = load_diffusers(folders[name])
+    patch = patched(backbone, tmp_path / "run" / "patch.safetensors").eval()
+    seen: list[torch.Tensor] = []
+    patch.mixture.gate.register_forward_hook(lambda _, args, gates: seen.append(gates.weights))
+    t = evidence["gate_timesteps"][[0, 30, 99]]
+    shapes = {"label": torch.zeros(3, dtype=torch.long)} if "label" in backbone.needs else {}
+    texts = {key: torch.randn(3, *shape) for key, shape in backbone.needs.items() if key != "label"}
+    patch(torch.randn(3, *backbone.sample_shape), t, dmp.Condition(**shapes, **texts))
+    torch.testing.assert_close(evidence["gate_weights"][:, [0, 30, 99]], seen[0])
+    assert evidence["prompt_norms"].shape == evidence["gate_weights"].shape[::2]
+    assert evidence["prompt_grid"].tolist() == [2, 2]
+    assert (tmp_path / "run" / "figures" / "gates.png").is_file()
+
+
+def test_the_other_commands_take_a_run_on_such_a_base(folders: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = train(short(folders, "SD3Transformer2DModel", run))
+    again = evaluate(config(f"run={run}", f"run_dir={tmp_path}/evaluated", "trainer.accelerator=cpu", name="evaluate"))
+    assert again["patched"]["frechet_pixels"] == pytest.approx(trained["frechet_pixels"], rel=1e-5)
+    options = [f"run_dir={tmp_path}/drawn", "compare=true", "samples=3", "trainer.accelerator=cpu"]
+    pictures = sample(config(f"run={run}", *options, name="sample"))
+    names = sorted(path.name for path in (pictures / "patched" / "seed-0").glob("*.png"))
+    assert names == ["00000_text-0.png", "00001_text-1.png", "00002_text-2.png"]
+    output = tmp_path / "exported.safetensors"
+    export(config(f"run={run}", f"checkpoint={run}/checkpoints/step-3.ckpt", f"output={output}", name="export"))
+    ours, theirs = read_patch(output), read_patch(run / "patch.safetensors")
+    assert ours.base == theirs.base
+    assert all(torch.equal(value, theirs.tensors[key]) for key, value in ours.tensors.items())
+
+
 def test_what_makes_no_sense_or_is_missing_is_refused_before_training(folders: dict[str, Path], tmp_path: Path) -> None:
     name, run = "SD3Transformer2DModel", tmp_path / "run"
     for more, said in (
         (["method=adaln"], "method=adaln needs a DiT"),
         (["method.position=prepend"], "this base takes no extra tokens"),
         (["diffusion=linear", "sampler=unipc"], "choose diffusion=flow and sampler=flow_euler"),
-        (["backbone.model.size=[7,8]"], "choose multiples of 2"),
+        (["backbone.model.latent_size=[7,8]"], "choose multiples of 2"),
         (["backbone.model.frames=2"], "this model has no frames"),
     ):
         with pytest.raises((dmp.UserError, OmegaConfBaseException, InstantiationException), match=re.escape(said)):

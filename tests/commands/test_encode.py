@@ -24,6 +24,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_idx_files_become_latents_that_the_command_then_finds_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

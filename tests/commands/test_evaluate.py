@@ -98,7 +98,8 @@ def test_reference_pictures_count_as_encode_would_crop_them(tmp_path: Path) -> N
     assert same == larger
 
 
-@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [1, 4])
 def test_interrupted_and_started_again_it_gives_what_it_would_have(
     tmp_path: Path, patch: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:

@@ -67,6 +67,7 @@ def quick() -> None:
     own_pictures.STEPS = 5
 
 
+@pytest.mark.slow
 def test_nine_commands_are_all_it_takes(folder: Path) -> None:
     told: dict[int, Result] = {}
     assert len(commands()) == 9

@@ -67,13 +67,11 @@ def test_the_headline_counts_intervals_and_claims_no_more(report: Path) -> None:
     assert "1 line has one seed only" in headline
 
 
-def test_every_plot_and_picture_is_a_png(report: Path) -> None:
+def test_every_plot_is_a_png(report: Path) -> None:
     linked = {part.split(")")[0] for part in (report / "report.md").read_text().split("](")[1:]}
     assert len(linked) >= 6
     pictures = {str(path.relative_to(report)) for path in (report / "figures").iterdir()}
     assert linked <= pictures
-    assert sum("samples-" in name for name in pictures) == 4
-    assert sum("gates-" in name for name in pictures) == 2
     for name in linked:
         pixels = np.asarray(Image.open(report / name).convert("RGB"))
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10, name

@@ -81,6 +81,7 @@ def test_a_killed_run_goes_on_in_the_same_wandb_run(expected: dict[str, bytes], 
     assert left_by(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_passed_over(
     expected: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_truncated_checkpoint_is_passed_over(
     assert left_by(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(expected: dict[str, bytes], tmp_path: Path) -> None:
     execute(tmp_path)
     (results,) = tmp_path.rglob("results.json")

@@ -108,6 +108,7 @@ def test_a_finished_run_is_not_validated_again_nor_left_unvalidated(run_dir: Pat
     assert rows(run_dir, "val/loss_difference_mean") == ["1", "3"]
 
 
+@pytest.mark.slow
 def test_a_schedule_of_the_rate_is_not_gone_beyond(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(small(run, *TINY, COSINE))

@@ -15,7 +15,11 @@ from dmp_lightning.commands.train import train
 from tests.configs import random_base, small
 from tests.training.offline_run import read_offline_runs
 
-METHODS = ["dmp", "prompt_tuning", "full_finetune", "frozen"]
+METHODS = [
+    "dmp",
+    "frozen",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("prompt_tuning", "full_finetune")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +109,12 @@ def test_every_method_runs_and_reports(method: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "patch.safetensors").exists() == (method != "frozen")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.1"],
-        pytest.param(["compile=true"], marks=pytest.mark.slow),
+        ["compile=true"],
     ],
     ids=["bf16", "compiled"],
 )
@@ -122,6 +127,7 @@ def test_other_ways_to_compute_give_nearly_the_same(options: list[str], tmp_path
     assert all(value.dtype == torch.float32 for value in patches[1].values())
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_model_is_a_base_that_loads(tmp_path: Path) -> None:
     first = train(small(tmp_path / "run", "method=full_finetune"))
     weights = tmp_path / "run" / "patch.safetensors"

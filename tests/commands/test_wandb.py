@@ -83,6 +83,7 @@ def test_a_server_that_refuses_ends_the_run_before_any_work(
     assert not list(tmp_path.rglob("*.ckpt")) + list(tmp_path.rglob("metrics.csv"))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_broken_makes_the_run_offline(tmp_path: Path) -> None:
     with server(500) as url:
         result = job(tmp_path, url)
@@ -92,20 +93,13 @@ def test_a_server_that_is_broken_makes_the_run_offline(tmp_path: Path) -> None:
     assert len(run.column("train/loss")) == 2
 
 
+@pytest.mark.slow  # test_loggers has the same at the logger alone
 @pytest.mark.parametrize(
     ("environment", "code", "sentence"),
     [
         ({}, 0, "W&B runs offline (no W&B key is configured, see `wandb login`)"),
-        # test_loggers has the same at the logger alone
-        pytest.param(
-            {"WANDB_API_KEY": KEY}, 0, " does not answer). To upload later: wandb sync ", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            {"WANDB_API_KEY": KEY, "WANDB_MODE": "online"},
-            1,
-            " does not answer. Unset WANDB_MODE to run offline.",
-            marks=pytest.mark.slow,
-        ),
+        ({"WANDB_API_KEY": KEY}, 0, " does not answer). To upload later: wandb sync "),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, 1, " does not answer. Unset WANDB_MODE to run offline."),
     ],
     ids=["no key", "key", "online demanded"],
 )

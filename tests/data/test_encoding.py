@@ -158,7 +158,7 @@ def killed(place: Path, out: Path, time: int) -> None:
     encode(place, out)
 
 
-@pytest.mark.parametrize("time", [1, 2, 3, 6, 8])
+@pytest.mark.parametrize("time", [2, *(pytest.param(time, marks=pytest.mark.slow) for time in (1, 3, 6, 8))])
 def test_killed_anywhere_and_started_again_it_gives_the_same_bytes(time: int, place: Path, tmp_path: Path) -> None:
     process = in_a_process(killed, place, tmp_path / "store", time)  # plan, shard, record, shard, ..., manifest
     process.join()

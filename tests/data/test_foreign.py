@@ -55,7 +55,7 @@ def test_fast_dit_is_read_in_its_order_and_as_scaled_already(tmp_path: Path, vae
     source = Latents(tmp_path / "features", True, vae)
     indices = [17, 3, 0]
     drawn = source.read(indices, [0, 0, 0])
-    assert (len(source), source.num_classes, source.sample_shape, source.mirrors, source.moments) == (
+    assert (len(source), source.num_classes, source.sample_shape, source.versions, source.moments) == (
         18,
         7,
         SHAPE,
@@ -76,7 +76,7 @@ def test_lightningdit_is_read_scaled_by_the_vae_with_its_mirrors(tmp_path: Path,
     found = source.read([13, 13], [0, 1])
     known = torch.stack([tensors["latents"][first], tensors["latents_flip"][first]])
     assert torch.equal(source.draw(found.x), (known - SHIFT) * SCALE)
-    assert (found.condition.label[0], source.num_classes, source.mirrors) == (tensors["labels"][first], 5, 2)
+    assert (found.condition.label[0], source.num_classes, source.versions) == (tensors["labels"][first], 5, 2)
 
 
 def test_lightningdit_is_normalised_by_statistics_beside_it(tmp_path: Path, vae: Path) -> None:

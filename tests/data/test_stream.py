@@ -77,9 +77,9 @@ class Slow(Digits):
 
     seconds = 0.5
 
-    def read(self, indices: list[int], mirrored: list[int] | None = None) -> Stored:
+    def read(self, indices: list[int], versions: list[int] | None = None) -> Stored:
         time.sleep(self.seconds)
-        return super().read(indices, mirrored)
+        return super().read(indices, versions)
 
 
 def test_the_next_batch_is_ready_before_it_is_asked_for() -> None:

@@ -75,6 +75,7 @@ for group in ("theirs", "own"):
 """
 
 
+@pytest.mark.slow
 def test_names_from_the_environment_are_honoured(tmp_path: Path) -> None:
     given = {"WANDB_RUN_GROUP": "theirs", "WANDB_TAGS": "a,b", "WANDB_ENTITY": "lab", "WANDB_NOTES": "try"}
     done = python(NAMED, tmp_path, WANDB_MODE="offline", **given)
@@ -102,6 +103,7 @@ def test_online_without_a_key_stops_with_the_remedy(tmp_path: Path) -> None:
     assert "UserError: WANDB_MODE=online, but no W&B key is configured, see `wandb login`" in done.stderr
 
 
+@pytest.mark.slow
 def test_settings_that_wandb_refuses_are_told_by_name(tmp_path: Path) -> None:
     line = "from dmp_lightning.training.loggers import wandb_logger; wandb_logger('project', 'name', None, ['x' * 80])"
     done = python(line, tmp_path, WANDB_MODE="offline")

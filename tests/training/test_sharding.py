@@ -8,11 +8,12 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing import assert_close
 
-from dmp_lightning.backbones import DiT
+from dmp_lightning.backbones import Adapter, DiT, family_of
 from dmp_lightning.condition import Condition
 from dmp_lightning.methods import DMP, Frozen, FullFinetune, LoRA, Method
 from dmp_lightning.prompts import LinearGate
 from dmp_lightning.training.sharding import shard_frozen
+from tests.backbones.tiny import build
 from tests.conftest import load_golden_dit
 from tests.processes import forkserver
 
@@ -21,15 +22,26 @@ def base() -> DiT:
     return load_golden_dit.__wrapped__("dit_class_conditional").backbone  # not the one that all tests share
 
 
+def foreign() -> Adapter:
+    """A model of diffusers that takes labels."""
+    model = build("DiTTransformer2DModel")
+    backbone = Adapter(model, family_of(model))
+    backbone.sample_shape = (4, 8, 8)
+    return backbone
+
+
 def methods() -> tuple[Method, ...]:
-    """A control and two patches on one base; what counts of the patches is random."""
+    """A control and two patches on one base, and a patch on a model of diffusers; what counts of them is random."""
     backbone = base()
     adapted = LoRA(backbone, rank=2, alpha=2.0, targets=["qkv", "fc1"])
     for value in adapted.exported().values():
         torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(0))
     control, patched = Frozen(backbone), DMP(backbone, LinearGate, {"importance": 1.0, "load": 1.0})
     torch.nn.init.normal_(patched.mixture.prompts, generator=torch.Generator().manual_seed(0))
-    return control, patched, adapted
+    entering = DMP(foreign(), LinearGate, {"importance": 1.0, "load": 1.0}, grid=[4, 4])
+    for prompts in entering.mixture.prompts:
+        torch.nn.init.normal_(prompts, generator=torch.Generator().manual_seed(0))
+    return control, patched, adapted, entering
 
 
 def results(method: Method, share: slice) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -53,7 +65,7 @@ def compare(rank: int, folder: Path) -> None:
     with pytest.raises(ValueError, match="choose trainer=ddp"):
         shard_frozen(FullFinetune(base()), mesh)
     for method, (output, gradients) in zip(methods(), expected, strict=True):
-        shard_frozen(method, mesh)  # the second finds the base as the first has left it; the third has its own
+        shard_frozen(method, mesh)  # the second finds the base as the first has left it; the others have their own
         found = results(method, share)
         assert_close(found[0], output)
         assert_close(found[1], gradients)

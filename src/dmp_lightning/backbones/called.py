@@ -43,10 +43,14 @@ class Called(Backbone):
         self.scheduler: dict[str, Any] = {}
         self.sampled: Condition | None = None
         self.null: Condition | None = None
-        self.call = _call_of(model)
         classes = self.needs.get("label")
         self.num_classes = 1 if classes is None else classes[0]
         self.null_label = None if classes is None else classes[0]
+
+    @property
+    def call(self) -> Call | None:
+        """How the model is called, where that is known."""
+        return next((CALLS[kind.__name__] for kind in type(self.model).__mro__ if kind.__name__ in CALLS), None)
 
     @property
     def needs(self) -> Shapes:
@@ -179,7 +183,9 @@ def sample_shape(
         )
     patch = patch_side(call, config)
     if rows % patch or columns % patch:
-        raise UserError(f"backbone.model.size={[rows, columns]}: choose multiples of {patch}, the side of a patch.")
+        raise UserError(
+            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
+        )
     return channels * (frames or (usual_frames or [1])[0]), rows, columns
 
 
@@ -188,10 +194,6 @@ def patch_side(call: Call, config: Any) -> int:
     patch = getattr(config, "patch_size", 1)
     patch = patch[-1] if isinstance(patch, list | tuple) else patch
     return 2 * patch if call.channels(config) != config.in_channels and patch == 1 else patch  # packed
-
-
-def _call_of(model: nn.Module) -> Call | None:
-    return next((CALLS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in CALLS), None)
 
 
 def _predicts(config: Any, process: Process) -> str:

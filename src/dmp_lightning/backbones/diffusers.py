@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from dmp_lightning.backbones.base import Enter
+from dmp_lightning.backbones.base import Embeddings, Enter
 from dmp_lightning.backbones.called import Called
 from dmp_lightning.backbones.families import Family
-from dmp_lightning.backbones.layouts import Grid, Place, Sites
+from dmp_lightning.backbones.layouts import Grid, Place, Sites, count, halved
 from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
+from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
 
 
@@ -27,6 +28,17 @@ class Source(Protocol):
         """The addition to the tokens of each site, which lie at `places`, in a pass at the times `t` of the process,
         whose embedding is `e`; None where the patch takes no part in the pass.
         """
+
+
+class PassEndedError(Exception):
+    """A pass was ended before the blocks; it holds the timestep embedding (B, E)."""
+
+
+class Ending:
+    """A source that ends the pass before the blocks."""
+
+    def additions(self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]) -> None:
+        raise PassEndedError(e)
 
 
 class Adapter(Called):
@@ -64,9 +76,9 @@ class Adapter(Called):
         self._call: dict[str, Any] | None = None
 
     @property
-    def depth(self) -> int:
-        """L, the number of sites, in running order."""
-        return len(self.sites)
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """The block of each site, in running order."""
+        return nn.ModuleList([block for _, block in self.sites])
 
     @property
     def embedding_width(self) -> int:
@@ -80,7 +92,7 @@ class Adapter(Called):
     def usual_grids(self) -> list[Grid | None]:
         """Rows and columns of each site's tokens in a picture of the usual size, None where there is none."""
         usual = self.family.usual(self.model)
-        return [None if usual is None else _halved((1, *usual), sites.halvings)[1:] for sites, _ in self.sites]
+        return [None if usual is None else halved((1, *usual), sites.halvings)[1:] for sites, _ in self.sites]
 
     def join(self, source: Source) -> None:
         """Let a patch in, behind those that are there.
@@ -92,7 +104,7 @@ class Adapter(Called):
         self.sources = (*self.sources, source)
 
     @contextmanager
-    def letting(self, enter: Enter | None) -> Iterator[None]:
+    def letting(self, enter: Enter | Source | None) -> Iterator[None]:
         """Let the pass of a method in, behind the patches that are there, but not behind one of that very method."""
         kept = self.sources
         if isinstance(enter, Source):
@@ -104,10 +116,24 @@ class Adapter(Called):
         finally:
             self.sources = kept
 
+    @torch.no_grad()
+    def embed(self, t: Num[Tensor, " B"], condition: Condition) -> Embeddings:
+        """As a pass computes them, which ends there. There is no embedding of a label alone."""
+        found: list[Tensor] = []
+        x = torch.zeros(1, *self.sample_shape, device=t.device)
+        for number, time in enumerate(t):  # one at a time, because the tokens of the picture are made before
+            try:
+                with self.letting(Ending()):
+                    self(x, time[None], condition.take([number]))
+            except PassEndedError as ended:
+                found += ended.args
+        e = torch.cat(found)
+        return Embeddings(e, torch.zeros_like(e))
+
     def _put_on(self) -> None:
         if self._handles:
             return
-        self._spots = put_on([block for _, block in self.sites])
+        self._spots = put_on(self.blocks)
         self._handles = [
             self.model.register_forward_pre_hook(self._begin, with_kwargs=True),
             self.model.register_forward_hook(self._end, always_call=True),
@@ -119,7 +145,7 @@ class Adapter(Called):
         """Take a patch off; with the last, the model is as it was."""
         self.sources = tuple(each for each in self.sources if each is not source)
         if not self.sources:
-            take_off([block for _, block in self.sites])
+            take_off(self.blocks)
             for handle in self._handles:
                 handle.remove()
             for owner in self.owners:
@@ -149,7 +175,7 @@ class Adapter(Called):
         assert self._call is not None
         samples = len(self._call[self.names[0]])
         place = self.family.place(self.model, self._call)
-        places = [_halved(place, sites.halvings) for sites, _ in self.sites]
+        places = [halved(place, sites.halvings) for sites, _ in self.sites]
         e = e[:samples]  # Qwen-Image embeds 0 behind them
         t = self._time_of_process(torch.as_tensor(self._call["timestep"], device=e.device).expand(samples))
         each = [source.additions(t, e, places) for source in self.sources]
@@ -159,7 +185,7 @@ class Adapter(Called):
         }
         for site, (sites, _) in enumerate(self.sites):
             additions = tuple(found for part in taking_part if (found := part[site]) is not None)
-            entering = Entering(additions, _count(places[site]), images[sites.path]) if additions else None
+            entering = Entering(additions, count(places[site]), images[sites.path]) if additions else None
             self._spots[site].entering = entering
         self._call = None
 
@@ -179,14 +205,3 @@ def _part(model: nn.Module, name: str) -> nn.Module:
         return model.get_submodule(name)
     except AttributeError as error:
         raise UserError(f"This {type(model).__name__} has no {name}, which its family names.") from error
-
-
-def _halved(place: Any, times: int) -> Any:
-    if times == 0:
-        return place
-    frames, rows, columns = place
-    return frames, -(-rows // 2**times), -(-columns // 2**times)
-
-
-def _count(place: Place) -> int:
-    return len(place) if isinstance(place, Tensor) else place[0] * place[1] * place[2]

@@ -31,7 +31,7 @@ def load_diffusers(
     weights: bool | str | Path = True,
     dtype: str = "float32",
     predicts: str | None = None,
-    size: Sequence[int] | None = None,
+    latent_size: Sequence[int] | None = None,
     frames: int | None = None,
     blocks: int | None = None,
     quantize: str | None = None,
@@ -45,7 +45,7 @@ def load_diffusers(
         weights: True for those in `path`, False for random ones; or another file of weights of this model.
         dtype: of the weights, `float32` or `bfloat16`.
         predicts: `epsilon`, `v` or `velocity`, where the folder of the scheduler does not say it, or is wrong.
-        size: rows and columns of the latents; None for those of pictures that the pipeline makes by default.
+        latent_size: rows and columns; None for those of pictures that the pipeline makes by default.
         frames: of latents of a video.
         blocks: only that many of each list of blocks, with random weights, to try a large model.
         quantize: hold the weights of the blocks in few bits, `int8`, `fp8` or `nf4`, see `quantise`.
@@ -65,7 +65,7 @@ def load_diffusers(
     assert found.call is not None
     if quantize is not None:
         quantise(model, quantize, [sites.path for sites in found.lists])
-    found.sample_shape = sample_shape(found.call, model.config, size, frames)
+    found.sample_shape = sample_shape(found.call, model.config, latent_size, frames)
     found.guidance, found.class_dropout_prob = guidance, condition_dropout
     found.scheduler = read_scheduler(folder)
     if predicts is not None:

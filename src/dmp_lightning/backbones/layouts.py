@@ -29,6 +29,19 @@ class Sites(NamedTuple):
     halvings: int = 0
 
 
+def halved(place: Any, times: int) -> Any:
+    """The place of the tokens where the sides of the picture were halved so often."""
+    if times == 0:
+        return place
+    frames, rows, columns = place
+    return frames, -(-rows // 2**times), -(-columns // 2**times)
+
+
+def count(place: Place) -> int:
+    """T, the tokens at a place."""
+    return len(place) if isinstance(place, Tensor) else place[0] * place[1] * place[2]
+
+
 def nowhere(_: nn.Module) -> None:
     """No usual size: the model takes pictures of any."""
 

@@ -77,7 +77,7 @@ class KeepsPass:
         return self.checkpoint(partial(block, dmp_entering=_spot(block).entering), *args)
 
 
-def put_on(blocks: list[nn.Module]) -> list[Spot]:
+def put_on(blocks: nn.ModuleList) -> list[Spot]:
     """Let `Entering` at the tokens of the blocks.
 
     A function that all blocks share takes the place of their forward. A hook of torch would run also where a cache of
@@ -102,7 +102,7 @@ def _is_own(block: nn.Module, forward: Any) -> bool:
     return forward is None or getattr(forward, "__func__", None) is type(block).forward
 
 
-def take_off(blocks: list[nn.Module]) -> None:
+def take_off(blocks: nn.ModuleList) -> None:
     """Give the blocks back the forward that they had, also under hooks that were put there since.
 
     Raises:

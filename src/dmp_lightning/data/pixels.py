@@ -18,7 +18,7 @@ class PixelSource:
     `fingerprint` names the content, see `Source`; the number of images is added to it.
     """
 
-    mirrors = 1
+    versions = 1
     moments = False
 
     def __init__(
@@ -32,7 +32,7 @@ class PixelSource:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
+    def read(self, indices: Sequence[int], versions: Sequence[int] | None = None) -> Stored:
         chosen = torch.as_tensor(indices)
         return Stored(self.pixels[chosen], Condition(self.labels[chosen]))
 

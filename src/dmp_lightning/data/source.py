@@ -26,8 +26,8 @@ class Source(Protocol):
     """
 
     sample_shape: tuple[int, int, int]
-    mirrors: int
-    """2 if each sample's mirror is stored too, else 1."""
+    versions: int
+    """How many versions of each sample there are to draw from: 2 if its mirror is stored too, else 1."""
     moments: bool
     """Whether means and standard deviations are stored: training then draws a new sample of them each time."""
     fingerprint: str
@@ -37,8 +37,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
-        """The stored samples at `indices`, or, where `mirrored` is 1, their mirrors."""
+    def read(self, indices: Sequence[int], versions: Sequence[int] | None = None) -> Stored:
+        """The stored samples at `indices`, each in the version of that number; version 0 is the sample as it is."""
 
     def draw(self, x: Num[Tensor, "B ..."], noise: Float[Tensor, "B C H W"] | None = None) -> Float[Tensor, "B C H W"]:
         """Clean samples as the model sees them, from stored ones: of moments, with the given noise, or the means.

@@ -131,25 +131,25 @@ class EndlessBatches(Sampler[list[int]]):
 class TrainingStream(Dataset):
     """Position p of an endless stream is a sample of pass p // N, each pass in an order of its own.
 
-    Order and mirroring depend on the seed and the position alone, so a stream can be entered anywhere.
+    Order and versions depend on the seed and the position alone, so a stream can be entered anywhere.
     """
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        size, mirrors = len(self.source), self.source.mirrors
-        passes = {number: _pass(size, mirrors, self.seed, number) for number in {p // size for p in positions}}
-        indices, mirrored = zip(*(passes[p // size][p % size] for p in positions), strict=True)
-        return Batch(*self.source.read(indices, mirrored), torch.as_tensor(positions))
+        size, versions = len(self.source), self.source.versions
+        passes = {number: _pass(size, versions, self.seed, number) for number in {p // size for p in positions}}
+        indices, drawn = zip(*(passes[p // size][p % size] for p in positions), strict=True)
+        return Batch(*self.source.read(indices, drawn), torch.as_tensor(positions))
 
 
 @lru_cache(maxsize=2)
-def _pass(size: int, mirrors: int, seed: int, number: int) -> list[tuple[int, int]]:
-    """A pass over all samples: their indices in order, and whether each is mirrored."""
+def _pass(size: int, versions: int, seed: int, number: int) -> list[tuple[int, int]]:
+    """A pass over all samples: their indices in order, and the version of each."""
     chance = generator(seed, Stream.ORDER, number)
     order = torch.randperm(size, generator=chance).tolist()
-    return list(zip(order, torch.randint(mirrors, (size,), generator=chance).tolist(), strict=True))
+    return list(zip(order, torch.randint(versions, (size,), generator=chance).tolist(), strict=True))
 
 
 class HeldOut(Dataset):

@@ -46,8 +46,8 @@ class SyntheticConditions(SyntheticLatents):
             self.null = Condition(torch.tensor([shapes["label"][0]]))
         self.conditions = self.known.take(slice(min(sampled, count)))
 
-    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
-        return Stored(super().read(indices, mirrored).x, self.known.take(indices))
+    def read(self, indices: Sequence[int], versions: Sequence[int] | None = None) -> Stored:
+        return Stored(super().read(indices, versions).x, self.known.take(indices))
 
 
 def _drawn(name: str, shape: Sequence[int], count: int, source: torch.Generator) -> Tensor:

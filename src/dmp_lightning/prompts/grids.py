@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dmp_lightning.prompts.gate import Gate
 from dmp_lightning.prompts.placement import Grid
@@ -49,8 +51,10 @@ class GridsOfPrompts(Prompts):
             )
         self.grid, self.count = grid, rows * columns
         self.blocks = injected_blocks(injection, len(widths))
-        self.cells = [self._cells(finest[block]) for block in self.blocks]
-        shapes = [(cells[0] * cells[1], widths[block]) for cells, block in zip(self.cells, self.blocks, strict=True)]
+        self.cells_by_site = [self._cells(finest[block]) for block in self.blocks]
+        shapes = [
+            (cells[0] * cells[1], widths[block]) for cells, block in zip(self.cells_by_site, self.blocks, strict=True)
+        ]
         self.prompts: nn.Parameter | nn.ParameterList
         if len(set(shapes)) == 1:
             self.prompts = initial_prompts(init, len(shapes), *shapes[0])
@@ -60,6 +64,17 @@ class GridsOfPrompts(Prompts):
 
     def _cells(self, tokens: Grid | None) -> Grid:
         return self.grid if tokens is None else (min(self.grid[0], tokens[0]), min(self.grid[1], tokens[1]))
+
+    @property
+    def cells(self) -> Grid:
+        """Rows and columns of the prompts on the picture."""
+        return self.grid
+
+    def norms(self) -> Float[Tensor, "L P"]:
+        """The length of each prompt; where a site has fewer than the grid, of the one at that place."""
+        lengths = [prompts.detach().float().norm(dim=-1) for prompts in self.each()]
+        planes = (each.view(1, 1, *cells) for each, cells in zip(lengths, self.cells_by_site, strict=True))
+        return torch.cat([F.interpolate(plane, self.grid).flatten(1) for plane in planes])
 
     def each(self) -> tuple[Float[Tensor, "P2 D2"], ...]:
         return self.prompts.unbind() if isinstance(self.prompts, nn.Parameter) else tuple(self.prompts)
@@ -71,7 +86,7 @@ class GridsOfPrompts(Prompts):
         matrices: dict[tuple[tuple[int, int, int] | None, Grid], Spread] = {}
         total = self.gate.weight_scale == "sum"
         for block, cells, weights, prompts in zip(
-            self.blocks, self.cells, mixture.gates.weights, mixture.prompts, strict=True
+            self.blocks, self.cells_by_site, mixture.gates.weights, mixture.prompts, strict=True
         ):
             place = places[block]
             key = place if isinstance(place, tuple) else None, cells  # a tensor is the place of all sites

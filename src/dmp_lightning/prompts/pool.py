@@ -49,6 +49,10 @@ class Prompts(nn.Module):
         """The prompts of each injected block."""
         raise NotImplementedError
 
+    def norms(self) -> Float[Tensor, "L P"]:
+        """The length of each prompt."""
+        return torch.stack([prompts.detach().float().norm(dim=-1) for prompts in self.each()])
+
     def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None = None) -> Mixture:
         """Weigh the prompts under the conditioning `e`; `noise` as the gate takes it, in training only."""
         gates = self.gate(e, torch.tensor(self.blocks, dtype=e.dtype, device=e.device), noise)

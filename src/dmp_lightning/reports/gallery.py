@@ -1,13 +1,11 @@
-"""Samples and gates of each line, of its first seed that left evidence, as pictures for the page and PNG files."""
+"""Samples and gates of each line, of its first seed that left evidence, as pictures for the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dmp_lightning.reports.evidence import read_evidence
-from dmp_lightning.reports.figures import gates_figure, samples_figure
 from dmp_lightning.reports.gate_usage import (
     Gates,
     gates_of,
@@ -81,20 +79,11 @@ class Gallery:
     samples: list[Samples]
     gates: list[GateMaps]
     usage: list[UsageRow]
-    evidence: list[tuple[Line, dict[str, np.ndarray]]]
-
-    def draw(self, folder: Path) -> None:
-        """Write `samples-*.png` and `gates-*.png`."""
-        for line, tensors in self.evidence:
-            samples_figure(tensors["samples_before"], tensors["samples_after"], folder / f"samples-{line.slug}.png")
-            gates = gates_of(tensors)
-            if gates is not None:
-                gates_figure(gates.weights, gates.timesteps, gates.blocks, folder / f"gates-{line.slug}.png")
 
 
 def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
     """Read the evidence of all lines; what is damaged is told in `warnings`."""
-    gallery = Gallery([], [], [], [])
+    gallery = Gallery([], [], [])
     for line in lines:
         first: tuple[Run, dict[str, np.ndarray]] | None = None
         found: list[tuple[Run, Gates]] = []
@@ -107,7 +96,6 @@ def build_gallery(lines: Sequence[Line], warnings: list[str]) -> Gallery:
         if first is None:
             continue
         run, tensors = first
-        gallery.evidence.append((line, tensors))
         gallery.samples.append(_samples(line, run, tensors))
         alike = _alike(found, warnings)
         if alike:

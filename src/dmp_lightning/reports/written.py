@@ -18,7 +18,6 @@ def texts(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Write every plot and picture as PNG."""
+    """Write every plot as PNG."""
     for chart in report.charts:
         save_png(chart, folder / f"{chart.name}.png")
-    report.gallery.draw(folder)

@@ -70,7 +70,7 @@ SOMETIMES: dict[str, Kind] = {
     },
     "backbone.path": MAYBE_PATH,
     "backbone.lora_targets": list_of(TEXT),
-    "backbone.model.size": optional(list_of(COUNT, count=2)),
+    "backbone.model.latent_size": optional(list_of(COUNT, count=2)),
     "backbone.model.frames": optional(COUNT),
     "backbone.model.blocks": optional(COUNT),
     "backbone.model.guidance": number(),

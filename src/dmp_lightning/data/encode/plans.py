@@ -12,6 +12,7 @@ from dmp_lightning.data.latents.manifest import (
     Manifest,
     Plan,
     Shard,
+    differences,
     read_manifest,
     read_plan,
     read_shard,
@@ -25,11 +26,10 @@ RECORDS = ".encoding"
 """Folder of a store with the plan, and a record and a lock for each shard."""
 
 
-def shards_of(plan: Plan, out: Path) -> list[tuple[Path, range]]:
-    """Each shard's record, which is there once the shard is whole, and the images of the shard."""
-    images, size = range(plan.images), plan.shard_images
-    starts = range(0, plan.images, size)
-    return [(out / RECORDS / f"shard-{n:05d}.json", images[start : start + size]) for n, start in enumerate(starts)]
+def shards_of(out: Path, count: int, size: int) -> list[tuple[Path, range]]:
+    """Each shard's record, which is there once the shard is whole, and the numbers of its images, of `count`."""
+    numbers, starts = range(count), range(0, count, size)
+    return [(out / RECORDS / f"shard-{n:05d}.json", numbers[start : start + size]) for n, start in enumerate(starts)]
 
 
 def plan_path(out: Path) -> Path:
@@ -48,7 +48,7 @@ def write_plan(plan: Plan, out: Path) -> None:
     with changing_plan(out):
         if plan_path(out).exists():
             begun = read_plan(plan_path(out))
-            different = begun.differences(plan)
+            different = differences(begun, plan)
             if not different:
                 return
             records = list((out / RECORDS).glob("shard-*.json"))
@@ -94,7 +94,7 @@ def finish(plan: Plan, out: Path) -> bool:
     Raises:
         UserError: no image could be read.
     """
-    records = [record for record, _ in shards_of(plan, out)]
+    records = [record for record, _ in shards_of(out, plan.images, plan.shard_images)]
     if not all(record.exists() for record in records):
         return False
     shards = [read_shard(record) for record in records]

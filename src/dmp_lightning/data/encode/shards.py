@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,17 +35,22 @@ def fill_store(work: Work, out: Path) -> bool:
         OSError: the store cannot be written.
     """
     write_plan(work.plan, out)
-    shards = shards_of(work.plan, out)
+    shards = shards_of(out, work.plan.images, work.plan.shard_images)
     done = sum(len(span) for record, span in shards if record.exists())
     bar = tqdm(total=work.plan.images, initial=done, desc="Encoding", unit="image", smoothing=0.05)
     with bar, torch.inference_mode():
-        for record, span in shards:
-            if record.exists():
-                continue
-            with suppress(Timeout), FileLock(record.with_suffix(".lock"), timeout=0):  # else another process has it
-                if not record.exists():
-                    _fill_shard(work, out, record, span, bar)
+        fill_each(shards, lambda record, span: _fill_shard(work, out, record, span, bar))
     return finish(work.plan, out)
+
+
+def fill_each(shards: Iterable[tuple[Path, range]], fill: Callable[[Path, range], None]) -> None:
+    """Call `fill` for each shard that no other process has filled or is filling."""
+    for record, span in shards:
+        if record.exists():
+            continue
+        with suppress(Timeout), FileLock(record.with_suffix(".lock"), timeout=0):  # else another process has it
+            if not record.exists():
+                fill(record, span)
 
 
 def _fill_shard(work: Work, out: Path, record: Path, span: range, bar: tqdm) -> None:

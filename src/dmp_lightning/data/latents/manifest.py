@@ -1,7 +1,7 @@
 """The files that describe a store of latents: `manifest.json`, the plan, and the record of each shard."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,6 @@ class Plan:
     scaled: bool = False
     background: str | None = None
 
-    def differences(self, other: "Plan") -> list[str]:
-        """The names of the fields that differ in `other`, with both values if they are short."""
-        values = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
-        return [
-            f"{name} ({mine}, not {its})" if len(f"{mine}{its}") <= 40 else name
-            for name, (mine, its) in values.items()
-            if mine != its
-        ]
-
 
 @dataclass(frozen=True)
 class Manifest:
@@ -86,19 +77,29 @@ class Manifest:
     held_out: tuple[int, ...] | None = None
 
 
-def write_record(record: Plan | Shard | Manifest, path: Path) -> None:
-    """Write a record as JSON, whole or not at all."""
-    write_json({"format": FORMAT, **asdict(record)}, path, indent=1)
+def differences(one: Any, other: Any) -> list[str]:
+    """The names of the fields that differ in two plans, with both values if they are short."""
+    values = {each.name: (getattr(one, each.name), getattr(other, each.name)) for each in fields(one)}
+    return [
+        f"{name} ({mine}, not {its})" if len(f"{mine}{its}") <= 40 else name
+        for name, (mine, its) in values.items()
+        if mine != its
+    ]
+
+
+def write_record(record: Any, path: Path, version: int = FORMAT) -> None:
+    """Write a dataclass as JSON, whole or not at all."""
+    write_json({"format": version, **asdict(record)}, path, indent=1)
 
 
 def read_plan(path: Path) -> Plan:
     """Read a plan; errors as of `read_manifest`."""
-    return _read(path, _plan)
+    return read_record(path, _plan)
 
 
 def read_shard(path: Path) -> Shard:
     """Read the record of a shard; errors as of `read_manifest`."""
-    return _read(path, _shard)
+    return read_record(path, shard_of)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -107,7 +108,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         UserError: it is damaged, or of another version of the format.
     """
-    return _read(path, _manifest)
+    return read_record(path, _manifest)
 
 
 def is_manifest(path: Path) -> bool:
@@ -119,21 +120,28 @@ def is_manifest(path: Path) -> bool:
     return isinstance(content, dict) and {"format", "plan", "shards"} <= content.keys()
 
 
-def _read(path: Path, build: Callable[..., Any]) -> Any:
+def read_record(
+    path: Path, build: Callable[..., Any], what: str = "latents", readable: Sequence[int] = READABLE
+) -> Any:
+    """What `build` makes of the content of a record; errors as of `read_manifest`.
+
+    Args:
+        what: the store holds. readable: versions of the format.
+    """
     try:
         content = read_json(path)
         version = content.pop("format")
-        if version not in READABLE:
-            raise UserError(f"format {version}, not {FORMAT}")
+        if version not in readable:
+            raise UserError(f"format {version}, not {readable[-1]}")
         return build(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).rstrip(".")
-        raise UserError(f"{path} does not describe latents ({reason}): restore it, or encode again.") from error
+        raise UserError(f"{path} does not describe {what} ({reason}): restore it, or encode again.") from error
 
 
 def _manifest(plan: Any, count: int, shards: Any, held_out: Any = None) -> Manifest:
     drawn = None if held_out is None else tuple(held_out)
-    return Manifest(_plan(**plan), count, tuple(_shard(**shard) for shard in shards), drawn)
+    return Manifest(_plan(**plan), count, tuple(shard_of(**shard) for shard in shards), drawn)
 
 
 def _plan(shape: Any, **rest: Any) -> Plan:
@@ -142,7 +150,7 @@ def _plan(shape: Any, **rest: Any) -> Plan:
     return Plan((channels, height, width), **rest | lists)
 
 
-def _shard(name: str, skipped: Any, **rest: Any) -> Shard:
+def shard_of(name: str, skipped: Any, **rest: Any) -> Shard:
     """A shard from a record of anybody: its name must not leave the store's folder."""
     if not component(name, "name of a shard").endswith(SHARDS):
         raise UserError(f"the shard {name!r} does not end in {SHARDS}")

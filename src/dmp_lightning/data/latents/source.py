@@ -50,7 +50,7 @@ class Latents:
         _check_prepared(self.folder, self.vae)
         self.store = _open(self.folder, self.vae)
         self.sample_shape = self.store.shape[1:]
-        self.num_classes, self.mirrors = self.store.num_classes, self.store.mirrors
+        self.num_classes, self.versions = self.store.num_classes, self.store.mirrors
         self.classes = self.store.classes
         self.moments = self.store.shape[0] == 2
         held_out = self.store.held_out
@@ -65,9 +65,9 @@ class Latents:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, indices: Sequence[int], mirrored: Sequence[int] | None = None) -> Stored:
+    def read(self, indices: Sequence[int], versions: Sequence[int] | None = None) -> Stored:
         chosen = self.indices[np.asarray(indices)]
-        mirrors = np.zeros_like(chosen) if mirrored is None else np.array(mirrored)
+        mirrors = np.zeros_like(chosen) if versions is None else np.array(versions)
         try:
             x = self.store.gather(chosen, mirrors)
         except ValueError as error:

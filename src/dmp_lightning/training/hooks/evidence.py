@@ -11,7 +11,6 @@ from jaxtyping import Float, Num
 from lightning.pytorch.loggers import WandbLogger
 
 from dmp_lightning.methods import DMP
-from dmp_lightning.prompts import MixtureOfPrompts
 from dmp_lightning.runs.folder import EVIDENCE
 from dmp_lightning.tensors import save_tensors
 from dmp_lightning.training.hooks.frechet import Generation
@@ -81,7 +80,7 @@ class GateMap(NamedTuple):
 def gate_map(module: DiffusionModule) -> GateMap | None:
     """The weights of the gate at evenly spread timesteps; None where the method has no gate."""
     method = module.method
-    if not (isinstance(method, DMP) and isinstance(method.mixture, MixtureOfPrompts)):
+    if not isinstance(method, DMP):
         return None
     timesteps = module.process.spread(SHOWN_TIMESTEPS)
     t = timesteps.to(module.device)
@@ -90,5 +89,5 @@ def gate_map(module: DiffusionModule) -> GateMap | None:
     if gates is None:
         return None
     weights = gates.weights.expand(-1, len(t), -1).float().cpu().numpy()
-    norms = method.mixture.prompts.detach().float().norm(dim=-1).cpu().numpy()
-    return GateMap(weights, timesteps.numpy(), method.mixture.blocks, norms, method.mixture.cells)
+    mixture = method.mixture
+    return GateMap(weights, timesteps.numpy(), mixture.blocks, mixture.norms().cpu().numpy(), mixture.cells)

@@ -1,0 +1,1 @@
+"""Captions of pictures, from the files that people keep them in."""
