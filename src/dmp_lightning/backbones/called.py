@@ -1,6 +1,5 @@
 """A model of diffusers as a backbone, called as its own pipeline calls it."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -162,38 +161,6 @@ class Called(Backbone):
                 f"How a {type(self.model).__name__} is called is not known: call it, and take the loss, yourself."
             )
         return self.call
-
-
-def sample_shape(
-    call: Call, config: Any, size: Sequence[int] | None = None, frames: int | None = None
-) -> tuple[int, int, int]:
-    """The shape of a sample, see `Called`, of latents of that size, or of the size that its pipeline takes by default.
-
-    Raises:
-        UserError: the model has no frames; its patches do not divide the size; or it takes pictures besides the noise.
-    """
-    *usual_frames, rows, columns = call.usual(config)
-    rows, columns = (rows, columns) if size is None else size
-    if frames is not None and not usual_frames:
-        raise UserError(f"backbone.model.frames={frames}: this model has no frames, set it to null.")
-    channels = call.channels(config)
-    if (getattr(config, "out_channels", None) or channels) < channels:
-        raise UserError(
-            "This model takes pictures besides the noise, as for inpainting or from an image: not supported."
-        )
-    patch = patch_side(call, config)
-    if rows % patch or columns % patch:
-        raise UserError(
-            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
-        )
-    return channels * (frames or (usual_frames or [1])[0]), rows, columns
-
-
-def patch_side(call: Call, config: Any) -> int:
-    """Rows, and columns, of the latents that make one token."""
-    patch = getattr(config, "patch_size", 1)
-    patch = patch[-1] if isinstance(patch, list | tuple) else patch
-    return 2 * patch if call.channels(config) != config.in_channels and patch == 1 else patch  # packed
 
 
 def _predicts(config: Any, process: Process) -> str:

@@ -1,9 +1,9 @@
 """One adapter for the models of diffusers: they keep their own forward pass, and patches enter it at their blocks."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Num
@@ -12,33 +12,11 @@ from torch import Tensor, nn
 from dmp_lightning.backbones.base import Embeddings, Enter
 from dmp_lightning.backbones.called import Called
 from dmp_lightning.backbones.families import Family
-from dmp_lightning.backbones.layouts import Grid, Place, Sites, count, halved
-from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
+from dmp_lightning.backbones.layouts import Grid, Sites, count, halved
+from dmp_lightning.backbones.sources import Ending, PassEndedError, Source
+from dmp_lightning.backbones.spots import Entering, KeepsPass, Spot, put_on, take_off
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
-
-
-@runtime_checkable
-class Source(Protocol):
-    """A patch, as the adapter sees it."""
-
-    def additions(
-        self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]
-    ) -> Sequence[Addition | None] | None:
-        """The addition to the tokens of each site, which lie at `places`, in a pass at the times `t` of the process,
-        whose embedding is `e`; None where the patch takes no part in the pass.
-        """
-
-
-class PassEndedError(Exception):
-    """A pass was ended before the blocks; it holds the timestep embedding (B, E)."""
-
-
-class Ending:
-    """A source that ends the pass before the blocks."""
-
-    def additions(self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]) -> None:
-        raise PassEndedError(e)
 
 
 class Adapter(Called):

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dmp_lightning.backbones.called import patch_side, sample_shape
-from dmp_lightning.backbones.calls import CALLS
+from dmp_lightning.backbones.calls import CALLS, patch_side, sample_shape
 from dmp_lightning.backbones.diffusers import Adapter
 from dmp_lightning.backbones.families import FAMILIES
 from dmp_lightning.backbones.model_folder import PUBLISHED, not_there, read_config

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from dmp_lightning.backbones import Adapter, Backbone
-from dmp_lightning.backbones.called import patch_side
+from dmp_lightning.backbones.calls import patch_side
 from dmp_lightning.commands.build import build_backbone, build_method
 from dmp_lightning.commands.counting import Counted, count, nbytes
 from dmp_lightning.commands.trust.trusted import build
