@@ -52,7 +52,7 @@ def test_an_experiment_says_its_size_and_its_cost(name: str, capsys: pytest.Capt
 @pytest.mark.parametrize("name", SIZES)
 def test_a_step_at_full_width(name: str, tmp_path: Path) -> None:
     where = [f"run_dir={tmp_path}/run", f"base_results={tmp_path}/base", "logger=csv", "trainer.accelerator=cpu"]
-    metrics = train(config(f"+experiment={name}", "+mode=dry_run_diffusers", *where))
+    metrics = train(config(f"+experiment={name}", "+mode=dry_run", *where))
     assert 0 < metrics["loss"] < 100
     assert metrics["loss_difference"] != 0
 
@@ -65,9 +65,7 @@ def test_without_the_repository_a_sentence_says_how_to_get_it(name: str) -> None
 
 
 def method_on(device: str) -> Method:
-    with torch.device(device):
-        model = build("SD3Transformer2DModel", attention_head_dim=32, caption_projection_dim=64)
-        patch = attach(model, grid=4)
+    patch = attach(build("SD3Transformer2DModel", attention_head_dim=32, caption_projection_dim=64).to(device), grid=4)
     patch.remove()
     patch.method.backbone.sample_shape = (4, 8, 8)
     return patch.method

@@ -16,7 +16,7 @@ from dmp_lightning.backbones.quantise import quantise
 from dmp_lightning.backbones.scheduler_file import OF_BETAS, read_scheduler, shift_of
 from dmp_lightning.backbones.weight_sets import read_weights
 from dmp_lightning.backbones.weights import check_fit
-from dmp_lightning.user_error import MissingFileError
+from dmp_lightning.user_error import MissingFileError, UserError
 
 PREDICTIONS = {"v_prediction": "v", "epsilon": "epsilon"}
 DEPTHS = ("num_layers", "num_single_layers", "num_mmdit_layers", "num_single_dit_layers", "num_refiner_layers",
@@ -55,6 +55,8 @@ def load_diffusers(
         MissingFileError: it is not there, or has no weights.
         UserError: its class cannot be patched, or a number does not fit it.
     """
+    if blocks is not None and weights is not False:
+        raise UserError(f"backbone.model.blocks={blocks} is for random weights: set backbone.weights=null.")
     folder, kind, _ = read_config(str(path))
     number = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     model = _pretrained(kind, folder, str(path), number) if weights is True else _random(kind, folder, blocks, number)
@@ -74,14 +76,17 @@ def load_diffusers(
     return found
 
 
-def in_diffusers(key: str, path: str | None, size: Sequence[int] | None, frames: int | None) -> Any:
-    """What data must be for the model at `path`, for a config: its `sample_shape`, or the shapes of its `condition`.
+def in_diffusers(
+    key: str, path: str | None, size: Sequence[int] | None, frames: int | None, otherwise: Any = None
+) -> Any:
+    """What data must be for the model at `path`, for a config: its `sample_shape`, or the shapes of its `condition`;
+    `otherwise` where there is no path.
 
     Raises:
         MissingFileError, UserError: see `load_diffusers`.
     """
     if path is None:
-        return None
+        return otherwise
     _, kind, config = read_config(path)
     call = CALLS[kind.__name__]
     return list(sample_shape(call, config, size, frames)) if key == "sample_shape" else dict(call.needs(config))

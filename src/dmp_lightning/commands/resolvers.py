@@ -25,7 +25,7 @@ def register_resolvers() -> None:
     of a job is free.
     `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
     `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
-    `${in_diffusers:KEY,PATH,SIZE,FRAMES}` and `${in_scheduler:KEY,OTHERWISE,PATH,SIZE,FRAMES}`: see
+    `${in_diffusers:KEY,PATH,SIZE,FRAMES,OTHERWISE}` and `${in_scheduler:KEY,OTHERWISE,PATH,SIZE,FRAMES}`: see
     `backbones.from_diffusers`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """

@@ -51,6 +51,7 @@ ROLES = {
     "method.process": Role.COPY,  # of diffusion
     "gate": Role.COPY,  # to method.gate, if the method has one
     "loss_weight": Role.COPY,  # to diffusion
+    "dry_run": Role.COPY,  # to backbone.model
     "recipe": Role.TRAINING,
     "recipe.max_steps": Role.STEPS,
     "data.batch_size": Role.TRAINING,

@@ -56,6 +56,8 @@ OF_METHODS: dict[str, Kind] = {
 SOMETIMES: dict[str, Kind] = {
     "*._partial_": PARTIAL,
     **{f"method.{name}": kind for name, kind in OF_METHODS.items()},
+    "dry_run.blocks": COUNT,
+    "dry_run.latent_size": list_of(COUNT, count=2),
     "budget.equal": choice("seconds"),
     "budget.seconds": optional(POSITIVE),
     "budget.of": MAYBE_PATH,

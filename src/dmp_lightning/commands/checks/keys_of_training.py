@@ -92,6 +92,7 @@ TRAIN: dict[str, Kind] = {
     "seed": SEED,
     "compile": BOOLEAN,
     "cost": BOOLEAN,
+    "dry_run": optional(mapping("blocks and latent_size")),
     "activation_checkpointing": BOOLEAN,
     "matmul_precision": choice("highest", "high", "medium"),
     "resume": MAYBE_PATH,
