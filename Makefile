@@ -6,7 +6,7 @@ READY := .venv/.ready
 UNWANTED := GNU General Public License;GNU Affero;GPLv3;AGPL;NonCommercial
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak bench audit lint format docs wheel clean
+.PHONY: help demo test test-slow test-oldest soak bench audit lint format docs wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ test: $(READY)  ## run the tests
 
 test-slow: $(READY)  ## run all tests, those too that take minutes
 	$(BIN)/pytest -n auto --dist loadfile -m "slow or not slow"
+
+test-oldest: $(READY)  ## test models of diffusers with the oldest version that is supported
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/oldest \
+		diffusers==0.33.1 transformers==4.51.3 tokenizers==0.21.4 huggingface_hub==0.36.2
+	PYTHONPATH=build/oldest $(BIN)/python -m pytest -p tests.without_torchao \
+		tests/backbones/test_diffusers.py tests/backbones/test_called.py tests/backbones/test_pipelines.py
 
 soak: $(READY)  ## kill 20 runs anywhere, resume them, and compare with one left alone (about 10 minutes)
 	$(BIN)/python -m tests.crashes 20

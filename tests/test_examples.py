@@ -48,7 +48,13 @@ def typed(names: str) -> None:
     own_code.OWN = tuple(f"{name}." for name in names.split(",") if name)
 
 
-@pytest.mark.parametrize("page", EXAMPLES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page in ("add_backbone.md", "add_gate.md") else pytest.mark.slow)
+        for page in EXAMPLES
+    ],
+)
 def test_examples_are_short_and_run(page: str, tmp_path: Path) -> None:
     files, commands = blocks(page)
     assert sum(content.count("\n") for content in files.values()) < LINES
@@ -133,6 +139,7 @@ def test_what_trusted_modules_have_imported_is_not_trusted(target: str) -> None:
         trusted.check_targets(OmegaConf.create({"method": {"_target_": target}}))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_says_how_to_go_on_with_a_folder_of_ones_own(tmp_path: Path) -> None:
     files, _ = blocks("add_experiment.md")
     ((name, content),) = files.items()

@@ -67,6 +67,7 @@ def test_nothing_is_loaded_from_elsewhere(site: dict[Path, Page]) -> None:
         assert not re.search(r"url\([\"']?(https?:)?//", path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.slow
 def test_the_search_works_from_disk(site: dict[Path, Page]) -> None:
     (home,) = (path for path in site if path.name == "tutorial.html")
     with chromium() as browser:
@@ -79,6 +80,7 @@ def test_the_search_works_from_disk(site: dict[Path, Page]) -> None:
         assert requested(browser) <= {"file", "data"}
 
 
+@pytest.mark.slow
 def test_the_reference_fits_a_laptop_and_a_phone(site: dict[Path, Page]) -> None:
     (page,) = (path for path in site if path.name == "configuration.html")
     cut = "return [...document.querySelectorAll('.md-typeset__scrollwrap')].filter(t => t.scrollWidth > t.clientWidth)"

@@ -64,7 +64,7 @@ def on_cpu(quick: bool) -> dict[str, Callable[[], object]]:
     return {
         "bounds": lambda: bounds.measure(rounds),
         "memory": alone.memory,
-        "foreign": lambda: foreign.forward(2 if quick else 9),
+        "foreign": lambda: foreign.forward(2 if quick else 5),
         "foreign_memory": foreign.memory,
         "profile": lambda: profile_step.measure(1 if quick else 5),
         "growth": lambda: growth.measure(1 if quick else 3),

@@ -6,8 +6,10 @@ As a program it reads a case as JSON and prints the peak memory of its steps as 
 import json
 import sys
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
+from unittest import mock
 
 import diffusers
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import dmp_lightning as dmp
+from dmp_lightning.backbones.spots import Entering
 
 BOUND = 1.02
 SIDE = 64
@@ -29,14 +32,13 @@ class Case(NamedTuple):
 
     kind: str
     options: dict[str, Any]
-    dtype: str = "float32"
     checkpointing: bool = False
 
     @property
     def model(self) -> nn.Module:
         """Of random weights: what a pass costs does not depend on them."""
         torch.manual_seed(0)
-        return getattr(diffusers, self.kind)(**self.options).eval().to(getattr(torch, self.dtype))
+        return getattr(diffusers, self.kind)(**self.options).eval()
 
     @property
     def call(self) -> dict[str, Tensor]:
@@ -50,18 +52,14 @@ class Case(NamedTuple):
             floats = {"hidden_states": (1, 16, 2 * SIDE, 2 * SIDE), "encoder_hidden_states": (1, 154, 4096)}
             floats["pooled_projections"] = (1, 2048)
             others = {}
-        dtype = getattr(torch, self.dtype)
-        return (
-            {key: torch.randn(shape, dtype=dtype) for key, shape in floats.items()}
-            | others
-            | {"timestep": torch.tensor([0.5], dtype=dtype)}
-        )
+        drawn = {key: torch.randn(shape) for key, shape in floats.items()}
+        return drawn | others | {"timestep": torch.tensor([0.5])}
 
 
-def sd3(blocks: int, **how: Any) -> Case:
+def sd3(blocks: int, checkpointing: bool = False) -> Case:
     """SD3-medium with fewer blocks; the last of them gives no text."""
     options = {"num_layers": blocks, "num_attention_heads": 24, "caption_projection_dim": 1536}
-    return Case("SD3Transformer2DModel", options | {"pos_embed_max_size": 192}, **how)
+    return Case("SD3Transformer2DModel", options | {"pos_embed_max_size": 192}, checkpointing)
 
 
 def flux(**blocks: int) -> Case:
@@ -70,7 +68,6 @@ def flux(**blocks: int) -> Case:
 
 FORWARD = {
     "SD3-medium, two blocks, float32": sd3(2),
-    "SD3-medium, two blocks, bfloat16": sd3(2, dtype="bfloat16"),
     "Flux.1-dev, one block of two streams, float32": flux(num_layers=1),
     "Flux.1-dev, one block of one stream, float32": flux(num_single_layers=1),
 }
@@ -84,26 +81,49 @@ MEMORY = {
 
 
 def forward(rounds: int) -> list[dict]:
-    """The patched model in units of its base: processor time of one thread, in turn."""
+    """The patched model in units of its base, by processor time of one thread, and the patch's own parts of that."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rows = [row(name, ratio(case, rounds), BOUND) for name, case in tqdm(FORWARD.items(), leave=False)]
+    rows = []
+    for name, case in tqdm(FORWARD.items(), leave=False):
+        whole, parts = measured(case, rounds)
+        rows += [row(name, whole, BOUND), row(f"{name}: gate and additions alone", [1 + part for part in parts], BOUND)]
     torch.set_num_threads(threads)
     return rows
 
 
 @torch.no_grad()
-def ratio(case: Case, rounds: int) -> list[float]:
-    """Round by round, on one base with and without a patch; both have the same weights in memory."""
+def measured(case: Case, rounds: int) -> tuple[list[float], list[float]]:
+    """Round by round: the patched pass over that of the base, with the same weights; and the patch's parts over it."""
     base, call = case.model, case.call
     patched = deepcopy(base, {id(each): each for each in base.parameters()})
     patch = dmp.attach(patched, grid=16)
     for parameters in patch.parameters_by_group().values():
         for parameter in parameters:
             parameter.normal_(std=0.02)
-    models = {"base": lambda: base(**call), "patched": lambda: patched(**call)}
-    times = in_turn(models, rounds, what=case.kind, warm_up=1, clock=time.process_time)
-    return ratios(times, "patched", "base")
+    spent: list[float] = []
+    patch.additions = timed(patch.additions, spent)
+
+    def pass_with_patch() -> None:
+        spent.append(0.0)
+        patched(**call)
+
+    models = {"base": lambda: base(**call), "patched": pass_with_patch}
+    with mock.patch.object(Entering, "__call__", timed(Entering.__call__, spent)):
+        times = in_turn(models, rounds, what=case.kind, warm_up=1, clock=time.process_time)
+    return ratios(times, "patched", "base"), [part / one for part, one in zip(spent[1:], times["base"], strict=True)]
+
+
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """The function, whose time is added to the last of those `spent`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        found = function(*args, **kwargs)
+        spent[-1] += time.process_time() - start
+        return found
+
+    return call
 
 
 def memory() -> list[dict]:

@@ -72,7 +72,7 @@ def train(_: Any, patch: dmp.Patch) -> None:
     moved(patch)
 
 
-QUICK = ("sd15", "sd3")
+QUICK = ("sd15",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in WITH])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffusers
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,11 @@ class Tiny(NamedTuple):
     call: Callable[[int, int, int, torch.Generator], Call]
     grid: tuple[int, int] = (4, 4)
     """Tokens of a picture of the size that the options name."""
+
+
+def others_slow(*quick: str) -> list[Any]:
+    """All families as parameters of a test, those that are not `quick` in the slow tests alone."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in TINY]
 
 
 def text(batch: int, source: torch.Generator, width: int, length: int = 5) -> Tensor:

@@ -21,16 +21,10 @@ AXES = {
     "tuning_prepend": ["method=prompt_tuning", "method.position=prepend"],
     "tuning_few": ["method=prompt_tuning", "method.prompt_count=4", "method.injection=last:1"],
 }
-QUICK = ("log_snr",)
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        pytest.param(overrides, id=name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name, overrides in AXES.items()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", AXES.values(), ids=AXES)
 def test_a_run_trains_it_and_its_patch_goes_back_onto_the_base(overrides: list[str], tmp_path: Path) -> None:
     config = small(tmp_path / "run", *overrides)
     metrics = train(config)

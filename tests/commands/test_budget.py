@@ -29,6 +29,7 @@ def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "TIMED", 9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_steps")
 @pytest.mark.parametrize("method", ["full_finetune", pytest.param("lora", marks=pytest.mark.slow)])
 def test_seconds_become_steps_and_the_trial_leaves_no_trace(method: str, tmp_path: Path) -> None:

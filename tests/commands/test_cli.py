@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from tests import processes
 from tests.configs import SMALL, random_base
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +64,8 @@ def test_ctrl_c_while_a_command_starts_ends_it_in_one_line(tmp_path: Path) -> No
     ids=["files", "key", "method", "experiment", "group", "target", "resume"],
 )
 def test_a_mistake_is_told_without_a_stack(arguments: list[str], sentences: list[str], tmp_path: Path) -> None:
-    result = command(*arguments, folder=tmp_path)
-    assert result.returncode == 1
+    result = processes.command(tmp_path, arguments)
+    assert result.code == 1
     assert "Traceback" not in result.stderr
     for sentence in sentences:
         assert sentence in result.stderr

@@ -18,7 +18,7 @@ from dmp_lightning.commands.export import export
 from dmp_lightning.commands.sample import sample
 from dmp_lightning.commands.train import train
 from dmp_lightning.methods import read_patch
-from tests.backbones.tiny import TINY, answer, build, call_of
+from tests.backbones.tiny import TINY, answer, build, call_of, others_slow
 from tests.configs import config, patched
 
 FLOW = ["diffusion=flow", "sampler=flow_euler"]
@@ -67,15 +67,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: tmp_path_factory.mktemp("models") / name for name in TINY}
 
 
-def short(folders: dict[str, Path], name: str, run_dir: Path, *more: str) -> DictConfig:
-    """The config of a run of three steps."""
+def overrides(folders: dict[str, Path], name: str, run_dir: Path, *more: str) -> list[str]:
+    """Of a run of three steps."""
     if not folders[name].exists():
         build(name).save_pretrained(folders[name])
     where = [f"backbone.path={folders[name]}", f"run_dir={run_dir}", f"base_results={run_dir.parent}/base"]
-    return config(*SHORT, *PROCESS.get(name, FLOW), *SIZES.get(name, []), *where, *more)
+    return [*SHORT, *PROCESS.get(name, FLOW), *SIZES.get(name, []), *where, *more]
 
 
-@pytest.mark.parametrize("name", TINY)
+def short(folders: dict[str, Path], name: str, run_dir: Path, *more: str) -> DictConfig:
+    """The config of such a run."""
+    return config(*overrides(folders, name, run_dir, *more))
+
+
+@pytest.mark.parametrize(
+    "name", others_slow("PixArtTransformer2DModel", "FluxTransformer2DModel", "UNet2DConditionModel")
+)
 def test_each_family_is_trained_by_the_command(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     metrics = train(short(folders, name, tmp_path / "run"))
     assert 0 < metrics["loss"] < 100
@@ -85,8 +92,22 @@ def test_each_family_is_trained_by_the_command(folders: dict[str, Path], tmp_pat
     assert all(value.any() for value in prompts)
 
 
-@pytest.mark.parametrize("method", ["prompt_tuning", "lora", "full_finetune"])
-@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "UNet2DConditionModel"])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("SD3Transformer2DModel", "lora"),
+        ("UNet2DConditionModel", "prompt_tuning"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("SD3Transformer2DModel", "prompt_tuning"),
+                ("SD3Transformer2DModel", "full_finetune"),
+                ("UNet2DConditionModel", "lora"),
+                ("UNet2DConditionModel", "full_finetune"),
+            )
+        ),
+    ],
+)
 def test_other_methods_train_as_well_and_their_files_load(
     folders: dict[str, Path], tmp_path: Path, name: str, method: str
 ) -> None:
@@ -130,14 +151,16 @@ def test_a_patch_goes_both_ways_between_the_command_and_python(folders: dict[str
     assert all(torch.equal(value, saved[key]) for key, value in again.exported().items())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(folders: dict[str, Path], tmp_path: Path) -> None:
-    name, constant = "UNet2DConditionModel", "recipe.checkpoint_every=1"
-    whole = train(short(folders, name, tmp_path / "whole" / "run", constant))
-    train(short(folders, name, tmp_path / "half" / "run", constant, "recipe.max_steps=2"))
-    resumed = train(short(folders, name, tmp_path / "half" / "run", constant, "resume=latest"))
+    name, constant = "UNet2DConditionModel", ["recipe.checkpoint_every=1", "recipe.lr_scheduler=null"]
+    whole = train(short(folders, name, tmp_path / "whole" / "run", *constant))
+    train(short(folders, name, tmp_path / "half" / "run", *constant, "recipe.max_steps=2"))
+    resumed = train(short(folders, name, tmp_path / "half" / "run", *constant, "resume=latest"))
     assert (resumed["loss"], resumed["frechet_pixels"]) == (whole["loss"], whole["frechet_pixels"])
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_in_float32(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -151,7 +174,7 @@ def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_
     assert {value.dtype for value in tensors.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "UNet2DConditionModel", "DiTTransformer2DModel"])
+@pytest.mark.parametrize("name", others_slow("UNet2DConditionModel"))
 def test_a_run_leaves_a_map_of_the_gate(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     """Its weights are those of a pass at the same timesteps."""
     train(short(folders, name, tmp_path / "run", "method.grid=2"))
@@ -171,16 +194,17 @@ def test_a_run_leaves_a_map_of_the_gate(folders: dict[str, Path], tmp_path: Path
 
 
 def test_the_other_commands_take_a_run_on_such_a_base(folders: dict[str, Path], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    trained = train(short(folders, "SD3Transformer2DModel", run))
-    again = evaluate(config(f"run={run}", f"run_dir={tmp_path}/evaluated", "trainer.accelerator=cpu", name="evaluate"))
+    name, run = "SD3Transformer2DModel", tmp_path / "run"
+    trained = train(short(folders, name, run))
+    given = overrides(folders, name, tmp_path / "other", f"patch={run}/patch.safetensors")
+    again = evaluate(config(*given, name="evaluate"))
     assert again["patched"]["frechet_pixels"] == pytest.approx(trained["frechet_pixels"], rel=1e-5)
-    options = [f"run_dir={tmp_path}/drawn", "compare=true", "samples=3", "trainer.accelerator=cpu"]
-    pictures = sample(config(f"run={run}", *options, name="sample"))
+    pictures = sample(config(*given, f"run_dir={tmp_path}/drawn", "compare=true", "samples=3", name="sample"))
     names = sorted(path.name for path in (pictures / "patched" / "seed-0").glob("*.png"))
     assert names == ["00000_text-0.png", "00001_text-1.png", "00002_text-2.png"]
     output = tmp_path / "exported.safetensors"
-    export(config(f"run={run}", f"checkpoint={run}/checkpoints/step-3.ckpt", f"output={output}", name="export"))
+    from_checkpoint = [f"checkpoint={run}/checkpoints/step-3.ckpt", f"output={output}"]
+    export(config(*overrides(folders, name, run, *from_checkpoint), name="export"))
     ours, theirs = read_patch(output), read_patch(run / "patch.safetensors")
     assert ours.base == theirs.base
     assert all(torch.equal(value, theirs.tensors[key]) for key, value in ours.tensors.items())

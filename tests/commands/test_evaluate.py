@@ -142,6 +142,7 @@ def killed(output: Path, patch: Path, time: int) -> None:
     run(output, f"patch={patch}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [1, *(pytest.param(time, marks=pytest.mark.slow) for time in (31, 33))])
 def test_killed_and_started_again_it_gives_what_it_would_have(tmp_path: Path, patch: Path, time: int) -> None:
     whole = run(tmp_path / "whole", f"patch={patch}")

@@ -12,7 +12,7 @@ from dmp_lightning.methods import read_patch
 from tests.configs import SMALL, config, patched, random_base, small
 
 
-@pytest.fixture(scope="module", params=[None, 0.5], ids=["weights", "averages"])
+@pytest.fixture(scope="module", params=[pytest.param(None, marks=pytest.mark.slow), 0.5], ids=["weights", "averages"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder of a run, and the options that made it."""
     folder = tmp_path_factory.mktemp("runs")

@@ -307,6 +307,7 @@ LONG = {
     "an earlier run in the folder",
     "batch larger than the data",
     "checkpoint of another base",
+    "checkpoint of another method",
     "checkpoint of another depth",
     "guidance without a null label",
     "Inception weights of another training",
@@ -387,6 +388,7 @@ def test_slurm_off_a_cluster_is_told_before_anything_is_queued(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_spaces_and_other_alphabets_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     folder = tmp_path / "Füße und 猫"

@@ -67,6 +67,7 @@ def test_the_headline_counts_intervals_and_claims_no_more(report: Path) -> None:
     assert "1 line has one seed only" in headline
 
 
+@pytest.mark.slow
 def test_every_plot_is_a_png(report: Path) -> None:
     linked = {part.split(")")[0] for part in (report / "report.md").read_text().split("](")[1:]}
     assert len(linked) >= 6

@@ -24,7 +24,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ("crash", "workers"),
     [
         (Crash("training step", 7), 2),
-        (Crash("saving", 3), 0),
+        pytest.param(Crash("saving", 3), 0, marks=pytest.mark.slow),
         pytest.param(Crash("validation step", 15), 0, marks=pytest.mark.slow),
         pytest.param(Crash("generating", 6), 0, marks=pytest.mark.slow),
         *(pytest.param(any_crash(random.Random(n)), n % 3, marks=pytest.mark.slow) for n in range(3)),
@@ -40,20 +40,13 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert left_by(tmp_path) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "time", "saved", "number"),
     [
-        ("training step", 6, 6, signal.SIGTERM),
-        *(
-            pytest.param(*place, number, marks=pytest.mark.slow)
-            for place, number in (
-                (("training step", 6, 6), signal.SIGINT),
-                (("training step", 6, 6), signal.SIGUSR1),
-                (("generating", 4, 3), signal.SIGINT),
-                (("generating", 4, 3), signal.SIGTERM),
-                (("generating", 4, 3), signal.SIGUSR1),
-            )
-        ),
+        (*place, number)
+        for place in (("training step", 6, 6), ("generating", 4, 3))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     ],
 )
 def test_an_interrupted_run_saves_and_says_how_to_go_on(

@@ -63,8 +63,8 @@ def job(folder: Path, url: str, key: str = KEY) -> Result:
 @pytest.mark.parametrize(
     ("status", "knows_the_key", "key", "sentence"),
     [
-        (401, False, KEY, "W&B cannot start the run: "),
-        (403, True, KEY, "W&B cannot start the run: "),
+        pytest.param(401, False, KEY, "W&B cannot start the run: ", marks=pytest.mark.slow),
+        pytest.param(403, True, KEY, "W&B cannot start the run: ", marks=pytest.mark.slow),
         (200, True, "abc~", "WANDB_API_KEY invalid: "),
     ],
     ids=["unknown key", "may not write", "malformed key"],

@@ -176,6 +176,7 @@ def shared(place: Path, out: Path) -> None:
     encode(place, out)
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work(place: Path, tmp_path: Path) -> None:
     processes = [in_a_process(shared, place, tmp_path / "store") for _ in range(3)]
     for process in processes:

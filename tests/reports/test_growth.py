@@ -36,7 +36,7 @@ def test_of_many_lines_those_that_fell_most_are_drawn_and_the_report_says_so(mad
     report = report_of(made.make(tmp_path, 40, made.Shape(evidence=True)))
     fallen = sorted(report.lines, key=lambda line: line.changes[0].mean)[:LINES]
     assert {line.id for line, _ in report.gains_charts} == {line.id for line in fallen}
-    for drawn in (report.gallery.samples, report.gallery.gates, report.gallery.evidence):
+    for drawn in (report.gallery.samples, report.gallery.gates):
         assert len(drawn) == LINES
     told = dict(texts(report))
     for text in (told["report.html"], told["report.md"]):

@@ -52,8 +52,8 @@ TRAINING = [*SMALL, "backbone.weights=null", "recipe.max_steps=100000", "recipe.
 LATER = [pytest.param(number, marks=[] if number < 2 else pytest.mark.slow) for number in range(12)]
 DIGITS = ["patch=patch.safetensors", "trainer.accelerator=cpu"]
 ENCODING = ["encode", "source=pictures", "vae=vae", "out=store", "batch_size=1", "resolution=64"]
-QUICK = [("Sampling", ["evaluate", *DIGITS, "evaluation.samples=5000", "run_dir=evaluated"])]
-SLOW = [
+STAGES = [
+    ("Sampling", ["evaluate", *DIGITS, "evaluation.samples=5000", "run_dir=evaluated"]),
     ("Encoding", [*ENCODING, "workers=2"]),
     ("Encoding", [*ENCODING, "workers=0"]),
     ("Reference", ["evaluate", *DIGITS, "run_dir=evaluated"]),
@@ -62,7 +62,6 @@ SLOW = [
     ("trains", ["train", "-m", *TRAINING, "logger=csv", "seed=1,2"]),
     ("Launching", ["train", "-m", *TRAINING, "logger=csv", "seed=1,2", "launcher=joblib"]),
 ]
-STAGES = [*QUICK, *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW)]
 
 
 def test_a_long_call_of_a_library_does_not_hold_it_up(tmp_path: Path) -> None:
@@ -93,6 +92,7 @@ def test_a_run_ends_wherever_it_is(number: int, tmp_path: Path) -> None:
     interrupt(process, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "line"), STAGES)
 def test_each_command_ends_in_each_of_its_stages(stage: str, line: list[str], tmp_path: Path) -> None:
     if "encode" in line[0]:

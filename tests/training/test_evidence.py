@@ -41,6 +41,7 @@ def test_it_holds_samples_from_the_same_noise_before_and_after(run_dir: Path) ->
     assert (distances.argmin(1) == np.arange(24)).all()
 
 
+@pytest.mark.slow
 def test_a_method_without_a_gate_leaves_its_samples(tmp_path: Path) -> None:
     train(small(tmp_path / "run", "method=full_finetune"))
     assert set(load_file(tmp_path / "run" / "evidence.safetensors")) == {"samples_before", "samples_after"}

@@ -22,9 +22,9 @@ from dmp_lightning.user_error import UserError
 class Adapter(Called):
     """A model of diffusers as a base of patches. While there are patches, a call of the model is one of all of them.
 
-    It puts a hook before and after the model's forward pass and one on its timestep embedding, and takes them off with
-    the last patch. The tensors of a pass lie on the blocks (`Spot`) while it lasts. Under activation checkpointing they
-    are handed on with the block, because the block runs again when another pass may have begun.
+    It puts hooks on the model's forward pass and on its timestep embedding, and takes them off with the last patch. The
+    tensors of a pass lie on the blocks (`Spot`) while it lasts. Under activation checkpointing they are handed on with
+    the block, because the block runs again when another pass may have begun.
 
     Args:
         model: it stays as it is. family: says where its sites and its timestep embedding are.
@@ -163,8 +163,8 @@ class Adapter(Called):
         }
         for site, (sites, _) in enumerate(self.sites):
             additions = tuple(found for part in taking_part if (found := part[site]) is not None)
-            entering = Entering(additions, count(places[site]), images[sites.path]) if additions else None
-            self._spots[site].entering = entering
+            here = Entering(additions, count(places[site]), images[sites.path])
+            self._spots[site].entering = here if additions else None
         self._call = None
 
     def _end(self, model: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
@@ -173,9 +173,7 @@ class Adapter(Called):
         for spot in self._spots:
             spot.entering = None
         if missed:
-            raise UserError(
-                f"This {type(model).__name__} did not call {self.family.embedding}: its patch had no effect."
-            )
+            raise UserError(f"{type(model).__name__} did not call {self.family.embedding}: its patch had no effect.")
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

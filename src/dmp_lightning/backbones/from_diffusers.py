@@ -136,7 +136,7 @@ def _pretrained(kind: Any, folder: Path, path: str, dtype: torch.dtype) -> nn.Mo
 def _random(kind: Any, folder: Path, blocks: int | None, dtype: torch.dtype) -> nn.Module:
     config = dict(kind.load_config(folder))
     fewer = {} if blocks is None else {name: blocks for name in DEPTHS if name in config}
-    return kind.from_config(config | fewer).to(dtype)
+    return nn.Module.to(kind.from_config(config | fewer), dtype)  # diffusers' own `to` warns of nothing
 
 
 def _load_file(model: nn.Module, path: str | Path) -> None:

@@ -6,6 +6,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from dmp_lightning.backbones import Adapter
 from dmp_lightning.methods import Method
 from dmp_lightning.training.module import DiffusionModule
 from dmp_lightning.user_error import UserError
@@ -41,11 +42,13 @@ def shard_frozen(method: Method, mesh: DeviceMesh) -> None:
     blocks = method.backbone.blocks
     if isinstance(blocks[0], FSDPModule):
         return
-    trained = {parameter for parameter in blocks.parameters() if parameter.requires_grad}
-    if len(trained) == len(list(blocks.parameters())):
+    whole = {parameter for parameter in blocks.parameters() if parameter.requires_grad}
+    if len(whole) == len(list(blocks.parameters())):
         raise UserError("trainer=fsdp shards frozen blocks, but this method trains them: choose trainer=ddp.")
+    if isinstance(method.backbone, Adapter) and method.backbone.family.embed is not None:
+        whole |= set(blocks[0].parameters())  # the model's own forward reads embedders of its first block
     for block in blocks:
-        fully_shard(block, mesh=mesh, ignored_params=trained)
+        fully_shard(block, mesh=mesh, ignored_params=whole)
     fully_shard(
         method, mesh=mesh, ignored_params=set(method.parameters())
     )  # lets blocks be gathered ahead of their turn
