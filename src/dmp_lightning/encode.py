@@ -1,4 +1,4 @@
-"""`python -m dmp_lightning.encode`: encode images into the latents that `dmp_lightning.train` reads."""
+"""`python -m dmp_lightning.encode`: encode images and captions into the latents and texts that training reads."""
 
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,9 @@ def main(config: "DictConfig") -> None:
         verify(config.verify)
         return
     options = ("labels", "resolution", "shard_mb", "batch_size", "workers", "on_error")
+    texts = ("text_encoder", "captions", "caption_key", "text_length", "text_dtype")
     promise(lambda: "\nInterrupted. The same command resumes; unfinished shards are encoded again.")
-    encode(config.source, config.out, config.vae, **{name: config[name] for name in options})
+    encode(config.source, config.out, config.vae, **{name: config[name] for name in options + texts})
 
 
 if __name__ == "__main__":

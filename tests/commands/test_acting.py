@@ -48,6 +48,8 @@ IDLE = {
         "verify=x out=y": "verify only checks",
         "verify=x batch_size=3": "verify only checks",
         "verify=x data=imagenet": "verify only checks",
+        "source=x captions=y": "no captions are encoded, set text_encoder",
+        "source=x text_dtype=float16": "no captions are encoded",
         "source=x data.seed=3": "this command reads only data.train.folder and data.train.vae",
     },
     "export": {"recipe.max_steps=3": "an export reads none of it", "method=adaln gate=hard": "AdaLN has no gate"},
@@ -71,7 +73,12 @@ ACTING = {
         "trainer.accelerator=cpu",
         "evaluation=digits",
     ],
-    "encode": ["verify=x", "source=x data=ffhq data.train.vae=y out=z", "verify=x hydra.verbose=true"],
+    "encode": [
+        "verify=x",
+        "source=x data=ffhq data.train.vae=y out=z",
+        "verify=x hydra.verbose=true",
+        "source=x text_encoder=y captions=z text_length=77",
+    ],
     "evaluate": ["features=pixels evaluation.samples=3", "trainer.precision=bf16-mixed"],
     "export": ["method=lora method.rank=3 name=x seed=3"],
 }

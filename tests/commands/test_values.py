@@ -167,6 +167,8 @@ WRONG: dict[str, dict[str, str]] = {
         "on_error=ignore": "fail or skip.",
         "labels=folder": "auto, folders or none.",
         "labels=null": "auto, folders or none.",
+        "text_dtype=int8": "float32, bfloat16, float16 or float8_e4m3fn.",
+        "text_length=0": f"{WHOLE} or null.",
     },
     "export": {"output=null": "a path."},
     "report": {},

@@ -1,11 +1,12 @@
 """The interface of a data set, of pixels or latents."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Num
+import numpy as np
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
@@ -58,6 +59,23 @@ class KnowsConditions(Protocol):
     """Those to sample, one row each."""
     null: Condition
     """The one that stands for none, such as the empty text, one row."""
+
+
+@runtime_checkable
+class KnowsPictures(Protocol):
+    """A source whose samples are some of a set of pictures, so that captions of all pictures can be told apart."""
+
+    count: int
+    """The pictures that are stored."""
+    indices: Int[np.ndarray, " N"]
+    """The number of each sample's picture among those that are stored."""
+    held_out: Int[np.ndarray, " H"]
+    """The numbers of the held-out pictures."""
+    skipped: Collection[str]
+    """The names of pictures that could not be read, and are not stored."""
+
+    def may_be_of(self, pictures: str) -> bool:
+        """Whether this may be the set of pictures of that fingerprint, see `Images.fingerprint`."""
 
 
 def ignore_interrupts(worker: int) -> None:

@@ -11,6 +11,7 @@ from dmp_lightning.runs.identity import within
 from dmp_lightning.user_error import UserError
 
 OF_THE_STORE = ("data", "data.train", "data.train.folder", "data.train.vae")
+OF_TEXTS = ("captions", "caption_key", "text_length", "text_dtype")
 """Keys of the data that encoding reads."""
 OF_THE_COMPUTER = ("trainer.accelerator", "trainer.precision")
 """Keys of the trainer that sampling reads."""
@@ -78,6 +79,8 @@ def _of_encoding(config: DictConfig, key: str) -> str | None:
         return "verify only checks what has been encoded, leave it out"
     if within(key, "data") and key not in OF_THE_STORE:
         return f"this command reads only {' and '.join(OF_THE_STORE[2:])}, leave it out"
+    if key in OF_TEXTS and config.text_encoder is None:
+        return "no captions are encoded, set text_encoder"
     return None
 
 

@@ -9,6 +9,7 @@ from dmp_lightning.commands.checks.compound_kinds import (
     mapping_of,
     optional,
 )
+from dmp_lightning.commands.checks.keys_of_encoding import ENCODE
 from dmp_lightning.commands.checks.keys_of_training import OF_TRAINER, TRAIN
 from dmp_lightning.commands.checks.kinds import (
     BOOLEAN,
@@ -88,6 +89,11 @@ SOMETIMES: dict[str, Kind] = {
     "data.*.shapes.*": list_of(COUNT),
     "data.*.train": BOOLEAN,
     "data.*.vae": PATH,
+    "data.*.texts": MAYBE_PATH,
+    "data.*.takes": optional(either_of(list_of(TEXT), mapping("the shape of each tensor of a condition"))),
+    "data.*.takes.*": list_of(COUNT),
+    "data.*.conditions": either_of(COUNT, list_of(TEXT)),
+    "data.*.dtype": choice("float32", "bfloat16"),
     "features.source": mapping("the arguments of a data set"),
     "features.shape": list_of(COUNT, count=3),
     "features.weights": MAYBE_PATH,
@@ -166,18 +172,7 @@ COMMANDS: dict[str, dict[str, Kind]] = {
     "export": TRAIN | {"run": MAYBE_PATH, "checkpoint": MAYBE_PATH, "output": PATH},
     "sample": TRAIN | OF_PATCH | {"compare": BOOLEAN, "seeds": list_of(SEED), "samples": COUNT},
     "evaluate": TRAIN | OF_PATCH | {"reference": MAYBE_PATH, "npz": BOOLEAN},
-    "encode": {
-        "source": MAYBE_PATH,
-        "verify": MAYBE_PATH,
-        "out": PATH,
-        "vae": PATH,
-        "labels": choice("auto", "folders", "none"),
-        "resolution": optional(COUNT),
-        "shard_mb": COUNT,
-        "batch_size": COUNT,
-        "workers": integer(0, 1024),
-        "on_error": choice("fail", "skip"),
-    },
+    "encode": ENCODE,
     "report": {"dir": MAYBE_PATH, "output": MAYBE_PATH, "wandb": MAYBE_TEXT},
 }
 """Keys that a config of each command has."""

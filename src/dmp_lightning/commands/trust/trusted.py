@@ -14,7 +14,7 @@ from dmp_lightning.user_error import UserError
 
 OURS = """
 backbones.DiT backbones.load_diffusers
-data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
+data.captioned.captioned_latents data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
 data.stream.DiffusionData data.synthetic.SyntheticConditions data.synthetic.SyntheticLatents
 diffusion.ddpm.DDPM diffusion.flow.Flow diffusion.sampler.Sampler diffusion.schedule.cosine_betas
 diffusion.schedule.linear_betas diffusion.schedule.scaled_linear_betas

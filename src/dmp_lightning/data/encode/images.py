@@ -1,6 +1,5 @@
 """Images to encode: how they are read, labelled, and turned into latents."""
 
-import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -16,8 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dmp_lightning.data.images.labels import choose_labels
 from dmp_lightning.data.images.masks import twins_among
-from dmp_lightning.data.images.open import open_images
-from dmp_lightning.data.images.source import Images, fingerprint_of
+from dmp_lightning.data.images.source import Images, fingerprint_with
 from dmp_lightning.data.latents.manifest import Plan
 from dmp_lightning.data.latents.vae import downsampling, load_vae, posterior, scaling, weights_hash
 from dmp_lightning.data.pictures.colours import BACKGROUND
@@ -88,10 +86,9 @@ class Work:
 
 
 def prepare_images(
-    source: Path, vae: str, *, labels: str, resolution: int | None, shard_mb: int, **options: Any
+    images: Images, source: Path, vae: str, *, labels: str, resolution: int | None, shard_mb: int, **options: Any
 ) -> Work:
-    """The images at `source`, to be encoded by the VAE; arguments and errors as of `encode`, `options` as of `Work`."""
-    images = open_images(source)
+    """The images of `source`, to be encoded by the VAE; arguments and errors as of `encode`, `options` as of `Work`."""
     model = load_vae(vae, download=True).to("cuda" if torch.cuda.is_available() else "cpu")
     numbers, classes, sentence = choose_labels(images, labels, source)
     side, factor = model.config.sample_size if resolution is None else resolution, downsampling(model)
@@ -107,7 +104,7 @@ def prepare_images(
         vae_sha256=weights_hash(model),
         resolution=side,
         crop=CROP,
-        source=fingerprint_of([images.fingerprint, hashlib.sha256(numbers.tobytes()).hexdigest()]),
+        source=fingerprint_with(images.fingerprint, numbers),
         images=len(images),
         shard_images=max(1, shard_mb * 2**20 // (2 * 2 * 2 * math.prod(shape))),  # mirrors, moments, bytes of a number
         num_classes=int(numbers.max()) + 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dmp_lightning.data.images.given_labels import DATASET
 from dmp_lightning.data.images.source import Images, shown_name
-from dmp_lightning.data.pictures.read import CLUTTER, LeftOut, Picture, check_bytes, decode_picture, is_picture
+from dmp_lightning.data.pictures.read import CLUTTER, LeftOut, Picture, check_bytes, decode_picture, is_picture, is_text
 
 Identity = tuple[int, int]
 """Device and inode of a folder, the same under any name."""
@@ -17,9 +17,9 @@ class FolderImages(Images):
     """All images in a folder and those under it, by name. Links are followed, also those to folders."""
 
     def __init__(self, folder: Path) -> None:
-        self.left_out, folders = LeftOut(), list[str]()
-        found = {name: (path, size) for name, path, size in self._found(folder, folders)}
-        self.folders = folders
+        self.left_out, texts, folders = LeftOut(), dict[str, str](), list[str]()
+        found = {name: (path, size) for name, path, size in self._found(folder, folders, texts)}
+        self.folders, self.texts = folders, texts
         listed = folder / DATASET
         self._list({name: size for name, (_, size) in found.items()}, _read(listed) if listed.is_file() else None)
         self.files = [found[name][0] for name in self.names]
@@ -27,8 +27,11 @@ class FolderImages(Images):
     def read(self, index: int) -> Picture:
         return decode_picture(_read(self.files[index]))
 
-    def _found(self, source: Path, folders: list[str]) -> Iterator[tuple[str, str, int]]:
-        """Name, path and size of each image; all `folders` are listed. A link to a folder above it is not followed."""
+    def read_text(self, name: str) -> bytes:
+        return _read(self.texts[name])
+
+    def _found(self, source: Path, folders: list[str], texts: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+        """Name, path and size of each image; all `folders` and `texts` are listed. No link upwards is followed."""
         ahead: list[tuple[str, str, tuple[Identity, ...]]] = [(str(source), "", (_identity(source.stat()),))]
         while ahead:
             folder, below, above = ahead.pop()
@@ -48,6 +51,8 @@ class FolderImages(Images):
                     yield name, entry.path, status.st_size
                 else:
                     self.left_out.add_file(name)
+                    if is_text(name):
+                        texts[name] = entry.path
 
     def _entries(self, folder: str) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
         """The entries of a folder, each with the status of the file that it is or links to."""

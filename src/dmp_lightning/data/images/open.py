@@ -10,6 +10,7 @@ from dmp_lightning.data.images.idx import IdxImages
 from dmp_lightning.data.images.source import Images
 from dmp_lightning.data.images.tar import TarImages
 from dmp_lightning.data.images.zip import ZipImages
+from dmp_lightning.data.pictures.read import TEXTS
 from dmp_lightning.user_error import MissingFileError, UserError
 
 log = logging.getLogger(__name__)
@@ -18,13 +19,14 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 """How files of gzip, bzip2, xz and zstd begin."""
 
 
-def open_images(source: Path, key: str = "source") -> Images:
+def open_images(source: Path, key: str = "source", captioned: bool = False) -> Images:
     """The images at `source`: a folder, a zip, a tar, or a folder of tars or IDX files (torchvision's too).
 
     One line of the log says what else lies there.
 
     Args:
-        key: the setting that names the source, for messages.
+        key: the setting that names the source, for messages. captioned: whether captions are read, so that files which
+            may hold some are not left out.
 
     Raises:
         MissingFileError: there is no such file, or no image in it.
@@ -36,6 +38,8 @@ def open_images(source: Path, key: str = "source") -> Images:
         images = _open(source)
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(f"{source} holds a damaged archive ({error}): restore it.") from error
+    for suffix in TEXTS if captioned else ():
+        images.left_out.pop(suffix, None)
     left_out = f"left out: {images.left_out}" if +images.left_out else ""
     if not len(images):
         also = f" ({left_out})" if left_out else ""

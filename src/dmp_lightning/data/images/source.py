@@ -5,7 +5,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Int
 
 from dmp_lightning.data.images.given_labels import Given, read_dataset_json
 from dmp_lightning.data.images.masks import masks_among
@@ -18,7 +22,8 @@ class Images(ABC):
     `names` are for messages. `paths` are where the images lie in the source, and `folders` are all folders there, empty
     ones too: they decide on the classes. `given` are the source's own labels, or None. `held_out` is how many images at
     the end the source itself sets apart, or None. `fingerprint` names the content. `left_out` counts what else the
-    source holds. `files` are those that are read.
+    source holds. `files` are those that are read. `texts` are files that may hold captions, by name, each with where it
+    is.
     """
 
     names: Sequence[str]
@@ -31,6 +36,7 @@ class Images(ABC):
     """Whether the fingerprint depends on the content itself, not only on names and sizes."""
     left_out: LeftOut
     files: Sequence[Path | str]
+    texts: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def read(self, index: int) -> Picture:
@@ -39,6 +45,14 @@ class Images(ABC):
         Raises:
             OSError, ValueError: it cannot be read.
         """
+
+    def read_text(self, name: str) -> bytes:
+        """The content of one of the `texts`.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,6 +74,11 @@ def fingerprint_of(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(f"{line}\n".encode())
     return digest.hexdigest()
+
+
+def fingerprint_with(pictures: str, labels: Int[np.ndarray, " N"]) -> str:
+    """The fingerprint of pictures with their labels."""
+    return fingerprint_of([pictures, hashlib.sha256(labels.tobytes()).hexdigest()])
 
 
 def shown_name(name: str) -> str:

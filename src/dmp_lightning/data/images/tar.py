@@ -11,10 +11,20 @@ from dmp_lightning.data.images.class_folders import SYNSET
 from dmp_lightning.data.images.given_labels import LABELS, NUMBERS, beside_images, label_of
 from dmp_lightning.data.images.masks import masks_among
 from dmp_lightning.data.images.source import Images, fingerprint_of, shown_name
-from dmp_lightning.data.pictures.read import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
+from dmp_lightning.data.pictures.read import (
+    LeftOut,
+    Picture,
+    check_bytes,
+    decode_picture,
+    is_hidden,
+    is_picture,
+    is_text,
+)
 from dmp_lightning.user_error import UserError
 
 Members = dict[str, tarfile.TarInfo]
+Place = tuple[int, int, int]
+"""Number of the archive, and offset and size in it."""
 
 
 class TarImages(Images):
@@ -30,8 +40,8 @@ class TarImages(Images):
     """
 
     def __init__(self, archives: Sequence[Path]) -> None:
-        self.files, self.left_out = archives, LeftOut()
-        self.names, self.places, inside, labels = [], list[tuple[int, int, int]](), list[tuple[str, str]](), []
+        self.files, self.left_out, self.texts = archives, LeftOut(), dict[str, Place]()
+        self.names, self.places, inside, labels = [], list[Place](), list[tuple[str, str]](), []
         stems, folders = set[str](), set[str]()
         for number, archive in enumerate(archives):
             with tarfile.open(archive, "r:") as outer:
@@ -40,12 +50,15 @@ class TarImages(Images):
                     stems.add(stem)
                     folders |= {member.name for member in tar if member.isdir() and not is_hidden(member.name)}
                     images, beside = self._pictures(members, title)
+                    for name in filter(is_text, members):
+                        place = (number, start + members[name].offset_data, members[name].size)
+                        self.texts[f"{title}: {shown_name(name)}"] = place
                     for name in images:
                         self.places.append((number, start + members[name].offset_data, members[name].size))
                         self.names.append(f"{title}: {shown_name(name)}")
                         inside.append((stem, shown_name(name)))
-                        files = {suffix: _content(tar, member) for suffix, member in beside[_key(name)].items()}
-                        labels.append(label_of(files, f"{title}: {_key(name)}"))
+                        files = {suffix: _content(tar, member) for suffix, member in beside[key_of(name)].items()}
+                        labels.append(label_of(files, f"{title}: {key_of(name)}"))
         self.given = beside_images(self.names, labels)
         apart = _are_classes(stems, inside)
         self.paths = [f"{stem}/{name}" if apart else name for stem, name in inside]
@@ -54,22 +67,28 @@ class TarImages(Images):
         self.fingerprint = fingerprint_of(f"{name} {place}" for name, place in lines)
 
     def read(self, index: int) -> Picture:
-        number, offset, size = self.places[index]
+        return decode_picture(self._content_at(self.places[index]))
+
+    def read_text(self, name: str) -> bytes:
+        return self._content_at(self.texts[name])
+
+    def _content_at(self, place: Place) -> bytes:
+        number, offset, size = place
         check_bytes(size)
         with open(self.files[number], "rb") as file:
             file.seek(offset)
-            return decode_picture(file.read(size))
+            return file.read(size)
 
     def _pictures(self, members: Members, title: str) -> tuple[list[str], dict[str, Members]]:
         """The names of the images, one for each key; and the files that may hold labels, by key and suffix."""
         pictures, others = defaultdict(list), defaultdict[str, Members](dict)
-        keys = {_key(name) for name in members if not is_picture(name)}
+        keys = {key_of(name) for name in members if not is_picture(name)}
         for name, member in members.items():
-            suffix = name[len(_key(name)) + 1 :].lower()
+            suffix = name[len(key_of(name)) + 1 :].lower()
             if is_picture(name):
-                pictures[_key(name)].append(name)
+                pictures[key_of(name)].append(name)
             elif suffix in (*LABELS, *NUMBERS, "json"):
-                others[_key(name)][suffix] = member
+                others[key_of(name)][suffix] = member
             else:
                 self.left_out.add_file(name)
         chosen = set[str]()
@@ -140,7 +159,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read(2**20)  # labels are short
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """WebDataset's key: all up to the first dot of the file's own name."""
     end = name.find(".", name.rfind("/") + 1)
     return name if end < 0 else name[:end]

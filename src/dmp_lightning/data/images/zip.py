@@ -9,7 +9,15 @@ from pathlib import Path
 
 from dmp_lightning.data.images.given_labels import DATASET
 from dmp_lightning.data.images.source import Images
-from dmp_lightning.data.pictures.read import LeftOut, Picture, check_bytes, decode_picture, is_hidden, is_picture
+from dmp_lightning.data.pictures.read import (
+    LeftOut,
+    Picture,
+    check_bytes,
+    decode_picture,
+    is_hidden,
+    is_picture,
+    is_text,
+)
 from dmp_lightning.user_error import UserError
 
 
@@ -20,6 +28,7 @@ class ZipImages(Images):
 
     def __init__(self, archive: Path) -> None:
         self.files, self.left_out, folders = [archive], LeftOut(), list[str]()
+        self.texts = dict[str, str]()
         members: dict[str, zipfile.ZipInfo] = {}
         opened = _open_zip(archive, os.getpid())
         for member in opened.infolist():
@@ -33,13 +42,21 @@ class ZipImages(Images):
                 members[name] = member
             else:
                 self.left_out.add_file(name)
+                if is_text(name):
+                    self.texts[name] = member.filename
         listed = _unpack(opened, DATASET) if DATASET in opened.NameToInfo else None
         self.folders = folders
         self._list({name: member.CRC for name, member in members.items()}, listed)
         self.members = [members[name].filename for name in self.names]
 
     def read(self, index: int) -> Picture:
-        return decode_picture(_unpack(_open_zip(self.files[0], os.getpid()), self.members[index]))
+        return decode_picture(self._content(self.members[index]))
+
+    def read_text(self, name: str) -> bytes:
+        return self._content(self.texts[name])
+
+    def _content(self, member: str) -> bytes:
+        return _unpack(_open_zip(self.files[0], os.getpid()), member)
 
 
 def _unpack(archive: zipfile.ZipFile, member: str) -> bytes:

@@ -1,6 +1,7 @@
 """Stores in object storage, fetched shard by shard into the user's cache and read from there."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,8 +21,15 @@ def is_remote(folder: str) -> bool:
     return "://" in folder
 
 
-def fetch_store(url: str) -> Path:
+def _shards(manifest: Path) -> Sequence[Shard]:
+    return read_manifest(manifest).shards
+
+
+def fetch_store(url: str, listed: Callable[[Path], Sequence[Shard]] = _shards) -> Path:
     """A local copy of the store at `url`; only shards that are not there yet are fetched.
+
+    Args:
+        listed: the files that a manifest names.
 
     Each shard gets its name only when its checksum is right. The processes of a host wait for one of them to fetch.
 
@@ -35,7 +43,7 @@ def fetch_store(url: str) -> Path:
         try:
             system, root = fsspec.core.url_to_fs(url)
             _fetch(system, root, MANIFEST, folder, None)
-            shards = read_manifest(folder / MANIFEST).shards
+            shards = listed(folder / MANIFEST)
             missing = [shard for shard in shards if not _is_there(folder, shard)]
             for shard in tqdm(missing, "Fetching", unit="shard", disable=not missing):
                 _fetch(system, root, shard.name, folder, shard.sha256)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
+from dmp_lightning.data.images.source import fingerprint_with
 from dmp_lightning.data.latents.fast_dit import features_in, open_fast_dit
 from dmp_lightning.data.latents.lightningdit import is_lightningdit, open_lightningdit
 from dmp_lightning.data.latents.manifest import MANIFEST
@@ -53,7 +54,8 @@ class Latents:
         self.num_classes, self.versions = self.store.num_classes, self.store.mirrors
         self.classes = self.store.classes
         self.moments = self.store.shape[0] == 2
-        held_out = self.store.held_out
+        self.count, self.held_out, self.skipped = len(self.store), self.store.held_out, self.store.skipped
+        held_out = self.held_out
         self.indices = np.delete(np.arange(len(self.store)), held_out) if train else held_out
         if not train:
             self._check_held_out()
@@ -85,6 +87,11 @@ class Latents:
     def decode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         scale, shift = self.store.scaling(x.device)
         return decode(self._decoder[0], x.float() / scale + shift)
+
+    def may_be_of(self, pictures: str) -> bool:
+        if self.store.source is None or self.skipped:
+            return True
+        return self.store.source == fingerprint_with(pictures, self.store.labels.numpy())
 
     @property
     def vae_sha256(self) -> str:

@@ -23,7 +23,8 @@ class Store:
     `shape` is (S, C, H, W), and `dtype` the type that latents are read as. For the model a latent of the VAE is
     `(latent - shift) * scale`, each a number or of shape (C, 1, 1); with `scaled` the latents are stored so. `held_out`
     are indices in order; `undrawn` says that they are the last ones instead of a draw, as in stores of format 1.
-    `classes` are the names of the labels, if they have any. `digest` names the content.
+    `classes` are the names of the labels, if they have any. `digest` names the content, `source` the pictures and their
+    labels, if they are known, and `skipped` are the names of those that could not be read.
     """
 
     parts: Sequence[Part]
@@ -39,6 +40,8 @@ class Store:
     scaled: bool = False
     undrawn: bool = False
     classes: tuple[str, ...] | None = None
+    source: str | None = None
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,6 +115,8 @@ def open_store(folder: Path) -> Store:
         scaled=plan.scaled,
         undrawn=undrawn,
         classes=plan.classes,
+        source=plan.source,
+        skipped=tuple(name for shard in manifest.shards for name in shard.skipped),
     )
 
 

@@ -25,6 +25,8 @@ MAX_BYTES = 2**29
 """Of one picture's file, unpacked."""
 
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".npz"})
+TEXTS = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv"})
+"""Suffixes of files that may hold captions."""
 CLUTTER = frozenset(
     {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN"}
     | {"System Volume Information", "__pycache__"}
@@ -84,6 +86,11 @@ def suffixes() -> frozenset[str]:
 def is_picture(name: str) -> bool:
     """Whether a file of this name, with folders, counts as a picture; hidden ones and clutter do not."""
     return PurePosixPath(name).suffix.lower() in suffixes() and not is_hidden(name)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file of this name, with folders, may hold captions."""
+    return PurePosixPath(name).suffix.lower() in TEXTS and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:

@@ -47,6 +47,7 @@ class ModelEncoder:
             masked=True,
         )
 
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Condition:
         found = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.length, return_tensors="pt", verbose=False
@@ -78,7 +79,7 @@ def _load(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(folder, **where)
         kind = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
         tokenizer = AutoTokenizer.from_pretrained(folder, **where)
-        model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, **where)
+        model = kind.from_pretrained(folder, use_safetensors=True, **where).to(dtype)
     except (OSError, ValueError) as error:
         raise MissingFileError(
             f"text_encoder={name} cannot be loaded ({str(error).splitlines()[0]}): give the folder of a pipeline of "

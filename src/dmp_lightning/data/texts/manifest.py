@@ -91,6 +91,11 @@ def read_manifest(path: Path) -> Manifest:
     return read_record(path, _manifest, "texts", [FORMAT])
 
 
+def files_of(manifest: Manifest) -> list[Shard]:
+    """All files of a store besides the manifest."""
+    return [Shard(CAPTIONS, manifest.plan.captions, manifest.plan.captions_sha256), *manifest.shards]
+
+
 def _manifest(plan: Any, shards: Any) -> Manifest:
     return Manifest(_plan(**plan), tuple(shard_of(**shard) for shard in shards))
 

@@ -1,6 +1,6 @@
 """Reading conditions from a store of texts, a batch at a time."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dmp_lightning.condition import Condition
-from dmp_lightning.data.captions.captions import read_captions
+from dmp_lightning.data.captions.captions import Captions, read_captions
 from dmp_lightning.data.latents.checksums import check_shards
-from dmp_lightning.data.latents.manifest import MANIFEST, Shard
+from dmp_lightning.data.latents.manifest import MANIFEST
 from dmp_lightning.data.latents.parts import read_tensors
-from dmp_lightning.data.texts.manifest import CAPTIONS, DTYPES, STATES, Plan, read_manifest
+from dmp_lightning.data.latents.remote import fetch_store, is_remote
+from dmp_lightning.data.texts.manifest import CAPTIONS, DTYPES, STATES, Plan, files_of, read_manifest
 from dmp_lightning.user_error import MissingFileError, UserError
 
 CHANCES = 2**16
@@ -26,8 +27,9 @@ class Texts:
 
     Args:
         folder: of the texts, as `python -m dmp_lightning.encode` writes it.
-        takes: which tensors of a condition the model takes; None for all that there are. Of a store with a mask, a
-            model that takes none gets texts padded with zeros to the length at which they are cut.
+        takes: which tensors of a condition the model takes, maybe with their shapes, see `Called.needs`; None for all
+            that there are. Of a store with a mask, a model that takes none gets texts padded with zeros to the length
+            at which they are cut.
         dtype: of the numbers that are read, `float32` or `bfloat16`.
 
     Attributes:
@@ -35,11 +37,18 @@ class Texts:
 
     Raises:
         MissingFileError: there is no store, or a file of it is missing.
-        UserError: a file is damaged; or the model takes tensors that the store does not have.
+        UserError: a file is damaged; or the model takes tensors that the store does not have, or of other widths.
     """
 
-    def __init__(self, folder: str | Path, takes: Collection[str] | None = None, dtype: str = "float32") -> None:
-        self.folder, self.dtype = Path(folder), DTYPES[dtype]
+    def __init__(
+        self,
+        folder: str | Path,
+        takes: Collection[str] | Mapping[str, Sequence[int]] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.dtype, self.folder = DTYPES[dtype], Path(folder)
+        if is_remote(str(folder)):
+            self.folder = fetch_store(str(folder), lambda path: files_of(read_manifest(path)))
         if not (self.folder / MANIFEST).is_file():
             raise MissingFileError(
                 f"There are no texts at {folder}: encode the captions with `python -m dmp_lightning.encode "
@@ -47,7 +56,7 @@ class Texts:
             )
         manifest = read_manifest(self.folder / MANIFEST)
         self.plan = plan = manifest.plan
-        check_shards(self.folder, [Shard(CAPTIONS, plan.captions, plan.captions_sha256), *manifest.shards])
+        check_shards(self.folder, files_of(manifest))
         self.digest = plan.captions_sha256[:8] + "".join(shard.sha256[:8] for shard in manifest.shards)
         self.takes = self._taken(takes)
         paths = [(self.folder / shard.name, shard.count) for shard in manifest.shards]
@@ -62,9 +71,14 @@ class Texts:
         return self.plan.captions
 
     @cached_property
+    def names(self) -> Sequence[str]:
+        """The names of the pictures."""
+        return self._listed.names
+
+    @cached_property
     def captions(self) -> list[str]:
         """All captions by their number, and the empty text."""
-        return [*read_captions(self.folder / CAPTIONS, self.plan.source).all, ""]
+        return [*self._listed.all, ""]
 
     @cached_property
     def null(self) -> Condition:
@@ -109,17 +123,28 @@ class Texts:
             tensors["pooled"] = self.states["pooled"].gather(chosen, 1).to(self.dtype)[:, 0]
         return Condition(**tensors)
 
-    def _taken(self, takes: Collection[str] | None) -> set[str]:
-        has = set(self.plan.widths)
-        if self.plan.encoding.masked:
-            has |= {"mask"} | ({"mask2"} if "text2" in has else set())
+    @cached_property
+    def _listed(self) -> Captions:
+        return read_captions(self.folder / CAPTIONS, self.plan.source)
+
+    def _taken(self, takes: Collection[str] | Mapping[str, Sequence[int]] | None) -> set[str]:
+        widths, encoding = self.plan.widths, self.plan.encoding
+        has = set(widths)
+        if encoding.masked:
+            has |= {name.replace("text", "mask") for name in encoding.lengths}
         if takes is None:
             return has
-        missing = sorted(set(takes) - has)
-        if missing:
+        shapes = takes if isinstance(takes, Mapping) else {}
+        wrong = [f"has no {name}" for name in sorted(set(takes) - has)]
+        wrong += [
+            f"has a {name} of width {widths[name]:,}, not {shape[-1]:,}"
+            for name, shape in shapes.items()
+            if name in widths and widths[name] != shape[-1]
+        ]
+        if wrong:
             raise UserError(
-                f"The model takes {', '.join(missing)} of a text, but the texts in {self.folder}, of "
-                f"{self.plan.encoding.encoder}, have none: encode the captions with the text encoder of this model."
+                f"{self.folder}, which {encoding.encoder} encoded, {' and '.join(wrong)}, as the model takes it: "
+                "encode the captions with the text encoder of this model."
             )
         return set(takes)
 

@@ -35,7 +35,7 @@ from dmp_lightning.user_error import UserError
 
 SHARD_BYTES = 2**30
 """Most of one shard, which is held in memory while its texts are encoded."""
-CUT = "longer than the encoder takes, and cut"
+CUT = "captions longer than the encoder takes, and cut"
 
 
 @runtime_checkable
@@ -73,9 +73,7 @@ def write_texts(
     """
     texts, null = captions.all, encoder.null()
     plan = _plan(captions, encoder.encoding, null, dtype, shard_bytes)
-    _begin(plan, out)
-    with replacing(out / CAPTIONS) as temporary:
-        temporary.write_bytes(captions.to_bytes())
+    _begin(plan, captions, out)
     of = torch.tensor([number for number, each in enumerate(captions.texts) for _ in each] + [len(captions.names)])
     shards = shards_of(out, len(of), plan.shard_texts)
     done = sum(len(span) for record, span in shards if record.exists())
@@ -109,14 +107,14 @@ def _plan(captions: Captions, encoding: Encoding, null: Condition, dtype: str, s
     )
 
 
-def _begin(plan: Plan, out: Path) -> None:
-    """Write the plan into a new store, or make sure that it is the store's own."""
+def _begin(plan: Plan, captions: Captions, out: Path) -> None:
+    """Write plan and captions into a new store, or make sure that they are the store's own."""
     with changing_plan(out):
         known = plan_path(out)
         if known.exists():
             begun = read_plan(known)
-            other = differences(replace(begun, encoding=plan.encoding), plan)
-            other += differences(begun.encoding, plan.encoding)
+            other = differences(begun.encoding, plan.encoding)
+            other += differences(replace(begun, encoding=plan.encoding), plan)
             if other:
                 raise UserError(
                     f"{out} holds texts of another {', '.join(other)}: choose another folder with out=, or remove it."
@@ -125,6 +123,10 @@ def _begin(plan: Plan, out: Path) -> None:
             raise UserError(f"{out} already holds texts: choose another folder with out=, or remove it.")
         else:
             write_plan(plan, known)
+        clear(out / CAPTIONS)
+        if not (out / CAPTIONS).is_file() or sha256(out / CAPTIONS) != plan.captions_sha256:
+            with replacing(out / CAPTIONS) as temporary:
+                temporary.write_bytes(captions.to_bytes())
 
 
 def _tensors(rows: Iterable[Condition], plan: Plan, bar: tqdm) -> dict[str, Tensor]:
