@@ -55,6 +55,7 @@ ROLES = {
     "method.process": Role.COPY,  # of diffusion
     "gate": Role.COPY,  # to method.gate, if the method has one
     "loss_weight": Role.COPY,  # to diffusion
+    "dry_run": Role.COPY,  # to backbone.model
     "recipe": Role.TRAINING,
     "recipe.max_steps": Role.STEPS,
     "data.batch_size": Role.TRAINING,
@@ -74,6 +75,7 @@ ROLES = {
     "recipe.validate_every": Role.REPLICATE,
     "trainer.val_check_interval": Role.REPLICATE,
     "data.workers": Role.FREE,
+    "cost": Role.FREE,
     "label": Role.FREE,
     "recipe.checkpoint_every": Role.FREE,
     "trainer.enable_model_summary": Role.FREE,

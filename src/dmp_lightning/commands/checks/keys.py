@@ -57,6 +57,8 @@ OF_METHODS: dict[str, Kind] = {
 SOMETIMES: dict[str, Kind] = {
     "*._partial_": PARTIAL,
     **{f"method.{name}": kind for name, kind in OF_METHODS.items()},
+    "dry_run.blocks": COUNT,
+    "dry_run.latent_size": list_of(COUNT, count=2),
     "budget.equal": choice("seconds"),
     "budget.seconds": optional(POSITIVE),
     "budget.of": MAYBE_PATH,
@@ -73,7 +75,9 @@ SOMETIMES: dict[str, Kind] = {
     "backbone.lora_targets": list_of(TEXT),
     "backbone.model.latent_size": optional(list_of(COUNT, count=2)),
     "backbone.model.frames": optional(COUNT),
+    "backbone.model.blocks": optional(COUNT),
     "backbone.model.guidance": number(),
+    "backbone.model.quantize": optional(choice("int8", "fp8", "nf4")),
     "backbone.model.condition_dropout": FRACTION,
     "gate.top_k": number(0, 1, above=True),
     "gate.weight_scale": choice("sum", "mean"),
@@ -111,7 +115,12 @@ SOMETIMES: dict[str, Kind] = {
     "loss_weight.k": WEIGHT,
     "sampler.respaced": BOOLEAN,
     "sampler.scheduler.clip_sample": BOOLEAN,
+    "sampler.scheduler.set_alpha_to_one": BOOLEAN,
+    "sampler.scheduler.shift_terminal": number(0, 1, above=True, below=True),
+    "sampler.scheduler.skip_prk_steps": BOOLEAN,
     "sampler.scheduler.solver_order": integer(1, 3),
+    "sampler.scheduler.steps_offset": integer(),
+    "sampler.scheduler.timestep_spacing": choice("linspace", "leading", "trailing"),
     "sampler.scheduler.prediction_type": choice("epsilon"),
     "sampler.scheduler.variance_type": choice(
         "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"
