@@ -111,7 +111,7 @@ def test_the_examples_are_those_of_the_page() -> None:
 def test_each_family_is_on_the_page_with_the_pipeline_that_is_run() -> None:
     rows = {row[0].strip("`"): row for row in table("class in diffusers")}
     assert list(rows) == list(FAMILIES)
-    predicts = {"epsilon": "noise", "v": "v", "flow": "flow"}
+    predicts = {"epsilon": "noise", "v": "v", "velocity": "flow"}
     for name, (*_, said, pipeline) in rows.items():
         process = FAMILIES[name].process
         ran = [f"`{each}`" for each, found in PIPELINES.items() if found.model == name]

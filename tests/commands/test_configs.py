@@ -16,7 +16,9 @@ GROUPS = [
     if path.parent.name != "sweep"  # see test_sweeps
 ]
 ADDED = {"experiment", "mode"}  # groups that the default does not have
-EXPERIMENTS = [name for group, name in GROUPS if group == "experiment" and name != "own_images"]  # sized by its weights
+FULL = {"own_images", "emoji", "emoji_flow", "emoji_pretrain", "emoji_flow_pretrain"}
+"""Sized by its weights, or small enough to be tried as they are."""
+EXPERIMENTS = [name for group, name in GROUPS if group == "experiment" and name not in FULL]
 
 
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids="/".join)

@@ -273,8 +273,8 @@ def test_logit_normal_times_are_as_said() -> None:
         (lambda: Flow("cosine"), r"times=cosine is unknown: choose uniform or logit_normal"),
         (lambda: Flow(shift=0.0), r"choose numbers above 0"),
         (lambda: sampler("flow_euler", 5).prepare(DDPM(linear_betas())), r"does not take these options"),
-        (lambda: sampler("dpm_solver", 5).prepare(Flow()), r"does not sample a flow .* choose sampler=flow_euler"),
-        (lambda: sampler("ddim", 5).prepare(Flow()), r"respaced=True: for a flow choose 1 or more, and false"),
+        (lambda: sampler("ddpm", 5).prepare(Flow()), r"does not sample a flow .* choose sampler=flow_euler"),
+        (lambda: sampler("ddim", 5).prepare(Flow()), r"does not sample a flow .*sigmas.*respaced=false dpm_solver"),
         (lambda: sampler("flow_euler", 0).prepare(Flow()), r"steps=0.* choose 1 or more"),
         (
             lambda: sampler("ddpm", 5).prepare(DDPM(linear_betas(), predicts="v")),

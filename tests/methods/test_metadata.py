@@ -67,10 +67,10 @@ def test_a_model_of_diffusers_is_named_with_what_it_predicts(tmp_path: Path) -> 
     path = saved(model, tmp_path / "x.safetensors")
     found, about = specified(path), json.loads(metadata(path)["about"])
     assert found["architecture"] == "SD3Transformer2DModel/dmp"
-    assert (found["title"], found["prediction_type"]) == ("DMP on someone/sd3", "flow")
+    assert (found["title"], found["prediction_type"]) == ("DMP on someone/sd3", "velocity")
     assert (about["base"]["repo"], about["base"]["revision"]) == ("someone/sd3", "ab" * 20)
     assert about["base"]["process"] == {
-        "predicts": "flow", "last": 1000.0, "reversed": False, "learned_variance": False, "sign": 1,
+        "predicts": "velocity", "last": 1000.0, "reversed": False, "learned_variance": False, "sign": 1,
     }  # fmt: skip
     assert about["method"]["grid"] == [4, 4]
 

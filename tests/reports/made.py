@@ -110,6 +110,8 @@ def evidence(kind: str, seed: int) -> dict[str, np.ndarray]:
         weights[1, :, 3] = 16
         found |= {"gate_weights": weights, "gate_timesteps": np.linspace(0, 999, 10).astype(np.int64)}
         found |= {"gate_blocks": np.array([0, 2]), "prompt_norms": np.ones((2, 16), np.float32)}
+        captions = "\n".join(f"{number} <apples>" for number in range(6))
+        found["captions"] = np.frombuffer(captions.encode(), np.uint8)
     return found
 
 

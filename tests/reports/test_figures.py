@@ -42,6 +42,16 @@ def test_each_sample_stands_above_its_successor(tmp_path: Path) -> None:
     assert np.flatnonzero(before.any(1))[0] < np.flatnonzero(after.any(1))[0]
 
 
+def test_a_caption_stands_below_its_sample(tmp_path: Path) -> None:
+    captions = ["", "red $ apple", "", "a very long caption that takes several lines and more", "", ""]
+    path = samples_figure(plain(6, RED), plain(6, BLUE), tmp_path / "samples.png", captions)
+    blue, dark = where(path, BLUE), where(path, (0, 0, 0), 90)
+    bottom = np.flatnonzero(blue.any(1))[-1]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], blue[bottom - 3].astype(int), [0]])))
+    below = [bool(dark[bottom + 8 :, left:right].any()) for left, right in edges.reshape(-1, 2)]
+    assert below == [bool(caption) for caption in captions]
+
+
 def test_a_grey_sample_is_drawn_as_it_is(tmp_path: Path) -> None:
     image = np.full((1, 8, 8), 255, np.uint8)
     image[0, 4:, :4] = 100

@@ -116,6 +116,10 @@ def test_the_front_is_drawn_anew_for_what_is_left(browser: webdriver.Chrome) -> 
     WebDriverWait(browser, 10).until(lambda _: front() != whole)
 
 
+def test_captions_are_listed_as_they_are_written(browser: webdriver.Chrome) -> None:
+    assert visible(browser, ".captions li")[:6] == [f"{number} <apples>" for number in range(6)]
+
+
 def test_the_slider_moves_the_cut_by_mouse_and_keys(browser: webdriver.Chrome) -> None:
     compare = next(e for e in browser.find_elements(By.CSS_SELECTOR, ".compare") if e.is_displayed())
     after = compare.find_element(By.CSS_SELECTOR, ".after")

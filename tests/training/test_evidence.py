@@ -7,6 +7,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from dmp_lightning.commands.train import train
+from dmp_lightning.data.digits import Digits
+from dmp_lightning.reports.evidence import captions_of, read_evidence
 from tests.configs import small
 
 
@@ -45,3 +47,10 @@ def test_it_holds_samples_from_the_same_noise_before_and_after(run_dir: Path) ->
 def test_a_method_without_a_gate_leaves_its_samples(tmp_path: Path) -> None:
     train(small(tmp_path / "run", "method=full_finetune"))
     assert set(load_file(tmp_path / "run" / "evidence.safetensors")) == {"samples_before", "samples_after"}
+
+
+def test_it_holds_the_captions_of_samples_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Digits, "shown", ["zero", "one\nline"], raising=False)
+    train(small(tmp_path / "run", "method=full_finetune", "evaluation.shown=3"))
+    evidence = read_evidence(tmp_path / "run" / "evidence.safetensors")
+    assert captions_of(evidence) == ["zero", "one line", "zero"]

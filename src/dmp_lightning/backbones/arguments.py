@@ -50,9 +50,10 @@ def with_mask(i: Inputs) -> dict[str, Any]:
 
 
 def of_pixart(i: Inputs) -> dict[str, Any]:
-    """The base of 1024 pixels sees the size and the shape of the picture."""
+    """The base of 1024 pixels sees the size and the shape of the picture, but that of PixArt-Sigma does not."""
     sizes: dict[str, Any] = {"resolution": None, "aspect_ratio": None}
-    if i.config.sample_size == 128:
+    sees = i.config.use_additional_conditions
+    if i.config.sample_size == 128 if sees is None else sees:
         rows, columns = i.size
         sizes = {
             "resolution": i.for_all([PIXELS * rows, PIXELS * columns]),
@@ -95,10 +96,6 @@ def of_qwen(i: Inputs) -> dict[str, Any]:
         "encoder_hidden_states_mask": i.long_masks[0],
         "img_shapes": [[shape]] * len(i.x),
     }
-
-
-def of_sana(i: Inputs) -> dict[str, Any]:
-    return with_mask(i) | {"timestep": i.t * getattr(i.config, "timestep_scale", 1.0)}
 
 
 def of_hunyuan(i: Inputs) -> dict[str, Any]:

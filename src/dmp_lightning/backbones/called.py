@@ -1,6 +1,5 @@
 """A model of diffusers as a backbone, called as its own pipeline calls it."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,6 +27,7 @@ class Called(Backbone):
 
     Attributes:
         guidance: the scale that models which were distilled with guidance take as an input.
+        scheduler: the config of the scheduler in the folder of its pipeline; empty where it is not known.
         sampled, null: conditions to sample, and the one that stands for none, one row; the data give them where they
             are texts.
     """
@@ -39,6 +39,7 @@ class Called(Backbone):
         self.model, self.family = model, family
         self.predicts = _predicts(getattr(model, "config", None), family.process)
         self.class_dropout_prob, self.guidance = DROPPED, 1.0
+        self.scheduler: dict[str, Any] = {}
         self.sampled: Condition | None = None
         self.null: Condition | None = None
         classes = self.needs.get("label")
@@ -89,6 +90,8 @@ class Called(Backbone):
         return super().null_condition() if self.null is None else self.null
 
     def known(self, condition: Condition) -> Condition:
+        if self.call is not None:
+            self.check_condition(condition)
         return condition
 
     def check_condition(self, found: Condition) -> None:
@@ -135,9 +138,22 @@ class Called(Backbone):
     def _time(self, t: Num[Tensor, " B"]) -> Num[Tensor, " B"]:
         """The model's own time."""
         process = self.family.process
-        if process.predicts != "flow":
+        if process.predicts != "velocity":
             return t
-        return process.last * (1 - t if process.reversed else t)
+        return self._last * (1 - t if process.reversed else t)
+
+    def _time_of_process(self, t: Num[Tensor, " B"]) -> Num[Tensor, " B"]:
+        """The process's time of the model's own."""
+        process = self.family.process
+        if process.predicts != "velocity":
+            return t
+        return 1 - t / self._last if process.reversed else t / self._last
+
+    @property
+    def _last(self) -> float:
+        """The model's own time of pure noise, or of data where it is reversed."""
+        config = getattr(self.model, "config", None)
+        return self.family.process.last * getattr(config, "timestep_scale", 1.0)  # Sana's
 
     def _known_call(self) -> Call:
         if self.call is None:
@@ -147,36 +163,7 @@ class Called(Backbone):
         return self.call
 
 
-def sample_shape(
-    call: Call, config: Any, size: Sequence[int] | None = None, frames: int | None = None
-) -> tuple[int, int, int]:
-    """The shape of a sample, see `Called`, of latents of that size, or of the size that its pipeline takes by default.
-
-    Raises:
-        UserError: the model has no frames; its patches do not divide the size; or it takes pictures besides the noise.
-    """
-    *usual_frames, rows, columns = call.usual(config)
-    rows, columns = (rows, columns) if size is None else size
-    if frames is not None and not usual_frames:
-        raise UserError(f"backbone.model.frames={frames}: this model has no frames, set it to null.")
-    channels = call.channels(config)
-    if (getattr(config, "out_channels", None) or channels) < channels:
-        raise UserError(
-            "This model takes pictures besides the noise, as for inpainting or from an image: not supported."
-        )
-    patch = getattr(config, "patch_size", 1)
-    patch = patch[-1] if isinstance(patch, list | tuple) else patch
-    patch = 2 * patch if channels != config.in_channels and patch == 1 else patch  # packed
-    if rows % patch or columns % patch:
-        raise UserError(
-            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
-        )
-    return channels * (frames or (usual_frames or [1])[0]), rows, columns
-
-
 def _predicts(config: Any, process: Process) -> str:
-    if process.predicts == "flow":
-        return "velocity"
     out = getattr(config, "out_channels", None) or 0
     learned = process.learned_variance and out == 2 * getattr(config, "in_channels", 0)
     return "epsilon_and_variance" if learned and process.predicts == "epsilon" else process.predicts

@@ -3,7 +3,7 @@
 Samples are (B, C, H, W), or (B, C, F, H, W) for videos; times are those of the model, see `families.Process`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,7 +17,6 @@ from dmp_lightning.backbones.arguments import (
     of_hunyuan,
     of_pixart,
     of_qwen,
-    of_sana,
     of_sd3,
     of_unet,
     same,
@@ -25,6 +24,7 @@ from dmp_lightning.backbones.arguments import (
     with_mask,
     with_text,
 )
+from dmp_lightning.user_error import UserError
 
 Shapes = Mapping[str, list[int]]
 """The shape of one sample's part of each tensor of a condition, by name; of a label the number of classes."""
@@ -102,7 +102,7 @@ CALLS: dict[str, Call] = {
     "FluxTransformer2DModel": Call(
         POOLED, of_flux, lambda _: (128, 128), lambda config: config.in_channels // 4, unpacked
     ),
-    "SanaTransformer2DModel": Call(_text("caption_channels", mask=True), of_sana, _side, _in),
+    "SanaTransformer2DModel": Call(_text("caption_channels", mask=True), with_mask, _side, _in),
     "Lumina2Transformer2DModel": Call(_text("cap_feat_dim", mask=True), with_mask, _side, _in),
     "HunyuanDiT2DModel": Call(_needs_of_hunyuan, of_hunyuan, _side, _in),
     "AuraFlowTransformer2DModel": Call(_text("joint_attention_dim"), with_text, _side, _in),
@@ -117,3 +117,35 @@ CALLS: dict[str, Call] = {
     "CogVideoXTransformer3DModel": Call(_needs_of_cogvideox, of_cogvideox, _size_of_cogvideox, _in, frames_first),
     "UNet2DConditionModel": Call(_needs_of_unet, of_unet, _side, _in),
 }
+
+
+def sample_shape(
+    call: Call, config: Any, size: Sequence[int] | None = None, frames: int | None = None
+) -> tuple[int, int, int]:
+    """The shape of a sample, see `called.Called`, of latents of that size, or of that of its pipeline by default.
+
+    Raises:
+        UserError: the model has no frames; its patches do not divide the size; or it takes pictures besides the noise.
+    """
+    *usual_frames, rows, columns = call.usual(config)
+    rows, columns = (rows, columns) if size is None else size
+    if frames is not None and not usual_frames:
+        raise UserError(f"backbone.model.frames={frames}: this model has no frames, set it to null.")
+    channels = call.channels(config)
+    if (getattr(config, "out_channels", None) or channels) < channels:
+        raise UserError(
+            "This model takes pictures besides the noise, as for inpainting or from an image: not supported."
+        )
+    patch = patch_side(call, config)
+    if rows % patch or columns % patch:
+        raise UserError(
+            f"backbone.model.latent_size={[rows, columns]}: choose multiples of {patch}, the side of a patch."
+        )
+    return channels * (frames or (usual_frames or [1])[0]), rows, columns
+
+
+def patch_side(call: Call, config: Any) -> int:
+    """Rows, and columns, of the latents that make one token."""
+    patch = getattr(config, "patch_size", 1)
+    patch = patch[-1] if isinstance(patch, list | tuple) else patch
+    return 2 * patch if call.channels(config) != config.in_channels and patch == 1 else patch  # packed

@@ -1,9 +1,9 @@
 """One adapter for the models of diffusers: they keep their own forward pass, and patches enter it at their blocks."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Num
@@ -12,32 +12,11 @@ from torch import Tensor, nn
 from dmp_lightning.backbones.base import Embeddings, Enter
 from dmp_lightning.backbones.called import Called
 from dmp_lightning.backbones.families import Family
-from dmp_lightning.backbones.layouts import Grid, Place, Sites, count, halved
-from dmp_lightning.backbones.spots import Addition, Entering, KeepsPass, Spot, put_on, take_off
+from dmp_lightning.backbones.layouts import Grid, Sites, count, halved
+from dmp_lightning.backbones.sources import Ending, PassEndedError, Source
+from dmp_lightning.backbones.spots import Entering, KeepsPass, Spot, put_on, take_off
 from dmp_lightning.condition import Condition
 from dmp_lightning.user_error import UserError
-
-
-@runtime_checkable
-class Source(Protocol):
-    """A patch, as the adapter sees it."""
-
-    def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> Sequence[Addition | None] | None:
-        """The addition to the tokens of each site, which lie at `places`, in a pass with the timestep embedding `e`.
-
-        None where the patch takes no part in the pass.
-        """
-
-
-class PassEndedError(Exception):
-    """A pass was ended before the blocks; it holds the timestep embedding (B, E)."""
-
-
-class Ending:
-    """A source that ends the pass before the blocks."""
-
-    def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> None:
-        raise PassEndedError(e)
 
 
 class Adapter(Called):
@@ -57,6 +36,8 @@ class Adapter(Called):
     def __init__(self, model: nn.Module, family: Family) -> None:
         super().__init__(model, family)
         self.names = list(inspect.signature(type(model).forward).parameters)[1:]
+        if "timestep" not in self.names:
+            raise UserError(f"The forward pass of {type(model).__name__} takes no argument timestep: write a subclass.")
         self.lists = family.sites(model) if callable(family.sites) else family.sites
         self.sites: list[tuple[Sites, nn.Module]] = []
         self.owners: list[Any] = []
@@ -173,7 +154,9 @@ class Adapter(Called):
         samples = len(self._call[self.names[0]])
         place = self.family.place(self.model, self._call)
         places = [halved(place, sites.halvings) for sites, _ in self.sites]
-        each = [source.additions(e[:samples], places) for source in self.sources]  # Qwen-Image embeds 0 behind them
+        e = e[:samples]  # Qwen-Image embeds 0 behind them
+        t = self._time_of_process(torch.as_tensor(self._call["timestep"], device=e.device).expand(samples))
+        each = [source.additions(t, e, places) for source in self.sources]
         taking_part = [additions for additions in each if additions is not None]
         images = {
             each.path: each.image if isinstance(each.image, str) else each.image(self._call) for each in self.lists

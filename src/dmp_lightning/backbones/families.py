@@ -16,7 +16,7 @@ from dmp_lightning.user_error import UserError
 
 
 class Process(NamedTuple):
-    """The prediction that a model is trained for (`epsilon`, `v` or `flow`), and the times that its call takes.
+    """The prediction that a model is trained for (`epsilon`, `v` or `velocity`), and the times that its call takes.
 
     The times go from 0 to `last`, from clean to noise, or from noise to clean where they are `reversed`. With
     `learned_variance` the output has a second half. `sign` is -1 where a flow points from noise to data.
@@ -52,7 +52,7 @@ class Family:
 
 
 BLOCKS = (Sites("transformer_blocks"),)
-FLOW, UNIT_FLOW = Process("flow"), Process("flow", last=1.0)
+FLOW, UNIT_FLOW = Process("velocity"), Process("velocity", last=1.0)
 DDPM = Process("epsilon", learned_variance=True)
 TIME_AND_TEXT = "time_text_embed.timestep_embedder"
 
@@ -83,7 +83,7 @@ FAMILIES: dict[str, Family] = {
         (Sites("noise_refiner"), Sites("layers", layouts.behind_the_text)),
         "time_caption_embed.timestep_embedder",
         layouts.latents,
-        Process("flow", last=1.0, reversed=True, sign=-1),
+        Process("velocity", last=1.0, reversed=True, sign=-1),
         layouts.usual,
         layouts.hidden_size,
     ),

@@ -73,7 +73,7 @@ def load_weights(
     if LABEL_TABLE in tensors:
         null_row = backbone.null_label is not None
         tensors[LABEL_TABLE] = fit_labels(tensors[LABEL_TABLE], labels, backbone.num_classes, null_row)
-    _check_fit(file, tensors, expected)
+    check_fit(file, tensors, expected)
     backbone.load_state_dict(tensors)
     log.info("Base weights: %s (%s)", path, "; ".join([name, *_remarks(found, tensors, expected)]))
     return backbone
@@ -118,7 +118,12 @@ def in_dtype(name: str, build: Callable[[], Backbone]) -> Backbone:
         torch.set_default_dtype(before)
 
 
-def _check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_fit(file: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Make sure that the tensors in a file are those that a backbone has.
+
+    Raises:
+        UserError: a name or a shape differs, or one does not hold finite numbers.
+    """
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing:
         raise UserError(

@@ -90,7 +90,8 @@ def _build_adapter(config: DictConfig) -> Adapter:
     if settings.path is None:
         raise UserError("backbone=diffusers needs backbone.path: the folder of a model of diffusers, or a repository.")
     L.seed_everything(config.seed, verbose=False)
-    given = {"dtype": settings.dtype, "predicts": settings.predicts, "weights": settings.weights is not None}
+    weights = True if settings.weights == settings.path else settings.weights or False
+    given = {"dtype": settings.dtype, "predicts": settings.predicts, "weights": weights}
     return build(settings.model, path=settings.path, **given)
 
 

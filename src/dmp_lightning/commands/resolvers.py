@@ -25,7 +25,8 @@ def register_resolvers() -> None:
     of a job is free.
     `${prompts:COUNT,INPUT_SIZE,PATCH_SIZE}`: how many those are.
     `${in_weights:SIZE,FILE,PART,CLASS_DROPOUT}` and `${null_label:FILE,PART}`: see `backbones.sizes`.
-    `${in_diffusers:KEY,PATH,SIZE,FRAMES}`: see `backbones.from_diffusers`.
+    `${in_diffusers:KEY,PATH,SIZE,FRAMES,OTHERWISE}` and `${in_scheduler:KEY,OTHERWISE,PATH,SIZE,FRAMES}`: see
+    `backbones.from_diffusers`.
     `${variable:NAME,DEFAULT}`: an environment variable, or the default where it is empty or not set.
     """
     OmegaConf.register_new_resolver("asset", lambda name: str(PACKAGE / "assets" / name), replace=True)
@@ -38,6 +39,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("in_weights", _late("backbones.sizes", "in_weights"), replace=True)
     OmegaConf.register_new_resolver("null_label", _late("backbones.sizes", "null_label"), replace=True)
     OmegaConf.register_new_resolver("in_diffusers", in_diffusers, replace=True)
+    OmegaConf.register_new_resolver("in_scheduler", _late("backbones.from_diffusers", "in_scheduler"), replace=True)
     OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dmp_lightning.commands.earlier import begin
 from dmp_lightning.commands.models import Sampling, build_sampling
 from dmp_lightning.data.pixels import to_uint8
+from dmp_lightning.data.source import captions_of
 from dmp_lightning.folders import component
 from dmp_lightning.reports.figures import samples_figure
 from dmp_lightning.reports.pictures import write_grid, write_picture
@@ -42,7 +43,7 @@ def sample(config: DictConfig) -> Path:
         first, *second = [images.numpy() for images in drawn.values()]
         grid = folder / f"seed-{seed}.png"
         if second:
-            samples_figure(first, second[0], grid)
+            samples_figure(first, second[0], grid, captions_of(sampling.source, len(first), config.classes))
         else:
             write_grid(first, grid)
     print(f"Samples: {folder}")

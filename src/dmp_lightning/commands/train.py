@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
+from dmp_lightning.backbones import Backbone
 from dmp_lightning.commands.about import about_patch, losses
 from dmp_lightning.commands.base_results import measure_base
 from dmp_lightning.commands.build import build_method, build_parts, set_matmul_precision
@@ -15,6 +16,7 @@ from dmp_lightning.commands.build_training import build_evaluation, build_module
 from dmp_lightning.commands.checks.preflight import check_loss, check_trainer, fingerprints, preflight, read_checkpoint
 from dmp_lightning.commands.claim import claim
 from dmp_lightning.commands.cli import resume_command
+from dmp_lightning.commands.cost import say_cost
 from dmp_lightning.commands.earlier import begin, settings_of
 from dmp_lightning.commands.resuming import check_settings
 from dmp_lightning.commands.summary import Measured, summarise
@@ -33,12 +35,15 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> dict[str, float]:
-    """Run the job in the folder `run_dir`, and return the final metrics by name.
+    """Run the job in the folder `run_dir`, and return the final metrics by name; or only say what it would cost.
 
     Raises:
         Interrupted: by Ctrl-C or SIGTERM, after saving; the command that resumes is on stderr.
     """
     quiet()
+    if config.cost:
+        say_cost(config)
+        return {}
     run_dir = Path(config.run_dir)
     check_trainer(config)
     checkpoint = checkpoint_to_resume(run_dir, config.resume)
@@ -86,7 +91,7 @@ def patch(config: DictConfig, run_dir: Path, checkpoint: Path | None, interrupti
     check_loss(config, measured.loss)
     label = config.label or method.label + (", EMA" if ema else "")
     rows = [Measured(control.label if method.trained() else label, control.label, control.size, measured)]
-    describe(method)
+    describe(method, backbone)
     if method.trained():
         fit(trainer, module, data, evaluation, checkpoint, config.compile)
         rows.append(Measured(label, method.label, method.size, evaluation.outcome()))
@@ -99,9 +104,9 @@ def _how_to_go_on(config: DictConfig, checkpoint: Path | None) -> str:
     return f"\nInterrupted. To resume: {again}"  # below the bar of progress
 
 
-def describe(method: Method) -> None:
+def describe(method: Method, backbone: Backbone) -> None:
     """Say how large the base is, and what is trained."""
-    base = sum(weights.numel() for weights in method.base().values())
+    base = sum(weights.numel() for weights in backbone.parameters())
     share = f"{100 * method.size / base:.3f}%"
     log.info(
         "Base: %s parameters. %s trains %s (%s of the base).", f"{base:,}", method.label, f"{method.size:,}", share

@@ -78,6 +78,17 @@ class KnowsPictures(Protocol):
         """Whether this may be the set of pictures of that fingerprint, see `Images.fingerprint`."""
 
 
+def captions_of(source: Source, count: int, rows: Sequence[int] | None = None) -> list[str]:
+    """The captions of samples 0 to `count` - 1, one line each; none where the conditions are no texts.
+
+    Args:
+        rows: of the source's `conditions`, where only these are sampled.
+    """
+    known = getattr(source, "shown", [])
+    shown = known if rows is None else [known[row] for row in rows if known]
+    return [" ".join(shown[number % len(shown)].split()) for number in range(count if shown else 0)]
+
+
 def ignore_interrupts(worker: int) -> None:
     """Leave Ctrl-C to the main process, which needs its workers until its own work is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

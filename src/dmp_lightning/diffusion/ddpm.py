@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from dmp_lightning.diffusion.process import Losses, Output, Process, Samples
@@ -81,8 +81,13 @@ class DDPM(Process):
     def place(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         return t / (self.schedule.steps - 1)
 
-    def log_snr(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        return self._log_snr.to(t.device)[t]
+    def log_snr(self, t: Num[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Between two timesteps, where some schedulers of diffusers go, it is interpolated."""
+        known = self._log_snr.to(t.device)
+        if not t.is_floating_point():
+            return known[t]
+        t = t.clamp(0, self.schedule.steps - 1)
+        return torch.lerp(known[t.floor().long()], known[t.ceil().long()], (t - t.floor()).float())
 
     def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
         prediction = "v_prediction" if self.predicts == "v" else "epsilon"

@@ -1,6 +1,7 @@
 """Rectified flow: a straight path from data to noise, and a model that predicts its velocity."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -78,18 +79,25 @@ class Flow(Process):
         return Losses(mse, {"mse": mse})
 
     def scheduler(self, build: Callable[..., Any], steps: int, respaced: bool) -> Any:
-        """Of equal steps from noise to data, then shifted; a `shift` of the sampler's own beats that of the process."""
-        if steps < 1 or respaced:
-            raise UserError(
-                f"sampler.steps={steps}, sampler.respaced={respaced}: for a flow choose 1 or more, and false."
-            )
-        options = {"shift": self.shift} | getattr(build, "keywords", {})
+        """Respaced: equal steps from noise to data, then shifted, as the pipeline of Flux has them.
+
+        A shift of the sampler's own beats that of the process.
+        """
+        if steps < 1:
+            raise UserError(f"sampler.steps={steps}: choose 1 or more.")
+        options: dict[str, Any] = {"shift": self.shift}
+        if "flow_shift" in signature(getattr(build, "func", build)).parameters:  # solvers that know both kinds
+            options = {"flow_shift": self.shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
         try:
-            scheduler = build(num_train_timesteps=STEPS, **options)
-            scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+            scheduler = build(num_train_timesteps=STEPS, **options | getattr(build, "keywords", {}))
+            if respaced:
+                scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+            else:
+                scheduler.set_timesteps(steps)
         except REFUSALS as error:
             raise UserError(
-                f"sampler.scheduler does not sample a flow ({error}): choose sampler=flow_euler."
+                f"sampler.scheduler does not sample a flow ({error}): choose sampler=flow_euler, or with "
+                "sampler.respaced=false dpm_solver or unipc."
             ) from error
         return scheduler
 

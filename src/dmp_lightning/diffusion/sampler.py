@@ -19,8 +19,9 @@ class Sampler:
     Args:
         scheduler: builds a scheduler of diffusers; the process calls it with its schedule.
         steps: calls of the model for each sample.
-        respaced: visit the timesteps of the DiT release, see `respaced_timesteps`; else the scheduler spaces its own.
-            Multistep solvers should: they extrapolate, and the last of these steps is much the largest in log SNR.
+        respaced: visit the timesteps of the DiT release, see `respaced_timesteps`, or, of a flow, equal steps; else the
+            scheduler spaces its own. Multistep solvers should: they extrapolate, and the last of the release's steps is
+            much the largest in log SNR.
     """
 
     def __init__(self, scheduler: Callable[..., Any], steps: int, respaced: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Noise schedules and the quantities derived from them, in float64."""
+"""Noise schedules and the quantities derived from them, in float64 and on the CPU, whatever torch's default is."""
 
 import math
 
@@ -19,7 +19,7 @@ def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> F
         UserError: so few steps that the last beta would reach 1.
     """
     scale = _scale(steps, end)
-    return torch.linspace(scale * start, scale * end, steps, dtype=torch.float64)
+    return torch.linspace(scale * start, scale * end, steps, dtype=torch.float64, device="cpu")
 
 
 def scaled_linear_betas(
@@ -40,13 +40,13 @@ def scaled_linear_betas(
     Raises:
         UserError: so few steps that the last beta would reach 1.
     """
-    betas = _scale(steps, end) * torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    betas = _scale(steps, end) * torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64, device="cpu") ** 2
     kept = (1 - betas).cumprod(0)
     kept = kept / (snr_shift + (1 - snr_shift) * kept)
     if zero_terminal:
         signal = kept.sqrt()
         kept = ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])).square()
-    return 1 - kept / torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+    return 1 - kept / torch.cat([kept.new_ones(1), kept[:-1]])
 
 
 def cosine_betas(steps: int = 1000, largest: float = 0.999) -> Float[Tensor, " steps"]:
@@ -56,7 +56,7 @@ def cosine_betas(steps: int = 1000, largest: float = 0.999) -> Float[Tensor, " s
         return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
     betas = [min(1 - signal((i + 1) / steps) / signal(i / steps), largest) for i in range(steps)]
-    return torch.tensor(betas, dtype=torch.float64)
+    return torch.tensor(betas, dtype=torch.float64, device="cpu")
 
 
 def _scale(steps: int, end: float) -> float:
@@ -78,7 +78,7 @@ class Schedule:
         self.betas = betas
         self.steps = len(betas)
         alphas_cumprod = (1 - betas).cumprod(0)
-        previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
+        previous = torch.cat([betas.new_ones(1), alphas_cumprod[:-1]])
         self.alphas_cumprod = alphas_cumprod
         self.snr = alphas_cumprod / (1 - alphas_cumprod)
         self.log_snr = torch.logit(alphas_cumprod).nan_to_num(neginf=NO_SIGNAL)  # Kingma et al. 2021

@@ -133,7 +133,9 @@ class Pass:
             self.prepared = self.method.prepare(self.t, site.embeddings, self.noise)
         return self.method.enter(tokens, site.number, self.prepared)
 
-    def additions(self, e: Float[Tensor, "B E"], places: Sequence[Place]) -> Sequence[Addition | None] | None:
+    def additions(
+        self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: Sequence[Place]
+    ) -> Sequence[Addition | None] | None:
         """What enters a model of diffusers in this pass, see `backbones.Adapter`."""
         self.prepared = self.method.prepare(self.t, Embeddings(e, torch.zeros_like(e)), self.noise)
         return self.method.additions(self.prepared, places)

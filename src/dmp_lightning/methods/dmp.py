@@ -81,8 +81,10 @@ class DMP(Method):
                 "A model of diffusers takes method.grid, the rows and columns of prompts; a DiT takes "
                 "method.prompt_count."
             )
-        if isinstance(backbone, Adapter) and condition != "timestep":
-            raise UserError(f"condition={condition!r}: on a model of diffusers the gate sees the timestep alone.")
+        if isinstance(backbone, Adapter) and condition == "timestep_and_label":
+            raise UserError(
+                f"condition={condition!r} is for a DiT: on a model of diffusers choose timestep or log_snr."
+            )
         self.mixture: MixtureOfPrompts | GridsOfPrompts
         if isinstance(backbone, Adapter) and grid is not None:
             rows, columns = grid
@@ -116,23 +118,22 @@ class DMP(Method):
         return "prompts" if name.startswith("mixture.") else None
 
     def prepare(self, t: Num[Tensor, " B"], embeddings: Embeddings, noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        return self.weigh(self._seen(t, embeddings), noise)
-
-    def weigh(self, e: Float[Tensor, "B D"], noise: Float[Tensor, "L B P"] | None) -> Mixture:
-        """The mixture that enters the blocks where the gate sees `e`."""
-        mixture = self.mixture.weigh(e, noise)
+        mixture = self.mixture.weigh(self._seen(t, embeddings), noise)
         if self.strength == 1:
             return mixture
         return mixture._replace(prompts=tuple(self.strength * prompts for prompts in mixture.prompts))
 
     def _seen(self, t: Num[Tensor, " B"], embeddings: Embeddings) -> Float[Tensor, "B D"]:
+        seen = embeddings.timestep
+        dtype = seen.dtype
+        if isinstance(self.mixture, GridsOfPrompts):  # which is in float32 on a base of any type
+            dtype = next(self.mixture.parameters()).dtype
         if self.condition == "log_snr":
             assert self.process is not None
             seen = noise_level_embedding(self.process.log_snr(t), self.backbone.embedding_width)
-            return seen.to(embeddings.timestep.dtype)
-        if isinstance(self.mixture, GridsOfPrompts):  # which is in float32 on a base of any type
-            return embeddings.timestep.to(next(self.mixture.parameters()).dtype)
-        return embeddings.timestep if self.condition == "timestep" else embeddings.timestep + embeddings.label
+        elif self.condition == "timestep_and_label":
+            seen = seen + embeddings.label
+        return seen.to(dtype)
 
     def enter(self, tokens: Float[Tensor, "B N D"], block: int, prepared: Mixture) -> Float[Tensor, "B N2 D"]:
         assert isinstance(self.mixture, MixtureOfPrompts)

@@ -46,8 +46,9 @@ def attach(
         prompt_count, injection, position, init: see `prompts.MixtureOfPrompts`; by default one prompt for each token,
             in all blocks, added, and zero at first, so that the model does not change before it is trained.
         balance, condition: see `methods.DMP`.
-        process: the diffusion process of the base; None for the paper's, a DDPM of 1,000 steps with linear betas, or
-            for a `Flow` where the base predicts a velocity.
+        process: the diffusion process of the base. None for the paper's, a DDPM of 1,000 steps with linear betas; for
+            a `Flow` where the base predicts a velocity; and for Stable Diffusion's where a model of diffusers predicts
+            epsilon alone, or v.
         family: how a model is patched whose class is not known, see `docs/add_backbone.md`.
 
     Raises:
@@ -56,7 +57,6 @@ def attach(
     base = uncompiled(base)
     backbone = backbone_of(base, family)
     gate_about, own = describe_gate(gate)
-    process = process or usual_process(backbone)
     about = {
         "_target_": DMP,
         "_partial_": True,
@@ -67,11 +67,12 @@ def attach(
         "position": position,
         "init": init,
         "condition": condition,
+        "process": describe_process(process or usual_process(backbone)),
     }
     if isinstance(backbone, Adapter):
         about |= {"grid": (cells := grid_of(backbone, grid)), "gate": for_grid(gate_about, own, backbone, cells)}
-    else:
-        about |= {"process": describe_process(process)} | ({} if grid is None else {"grid": grid})
+    elif grid is not None:
+        about["grid"] = grid
     return Patch(base, backbone, lambda: described(about, own)(backbone=backbone), process, about)
 
 

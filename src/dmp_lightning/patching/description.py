@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+
 from dmp_lightning import methods, prompts
 from dmp_lightning.diffusion import ddpm, flow, schedule, weighting
 from dmp_lightning.diffusion.process import Process
@@ -33,8 +35,6 @@ PARTS = {"gate": GATES, "process": PROCESSES, "betas": BETAS, "loss_weight": WEI
 BY_NAME = {name.rpartition(".")[2].removesuffix("Gate").lower(): gate for name, gate in GATES.items()}
 """Gates by their short names: linear, hard, sigmoid, mlp, constant."""
 DMP, PROCESS = "dmp_lightning.methods.DMP", "dmp_lightning.diffusion.ddpm.DDPM"
-PAPER = {"_target_": PROCESS, "betas": {"_target_": "dmp_lightning.diffusion.schedule.linear_betas"}}
-"""The process of the paper: linear betas, and every timestep counts the same."""
 
 
 def describe_gate(gate: str | Callable[..., Gate]) -> tuple[dict[str, Any], Constructors]:
@@ -56,17 +56,17 @@ def describe_gate(gate: str | Callable[..., Gate]) -> tuple[dict[str, Any], Cons
     return _describe(build, GATES), {} if kind in GATES.values() else {qualified(kind): kind}
 
 
-def describe_process(process: Process | None) -> dict[str, Any]:
-    """The description of a process, None for the paper's.
+def describe_process(process: Process) -> dict[str, Any]:
+    """The description of a process.
 
     Raises:
         UserError: it is of a class, or weighs the loss by a function, that is not ours.
     """
-    if process is None:
-        return PAPER
     found: dict[str, Any] = {"_target_": qualified(type(process)), **process.options}
     if "betas" in found:
-        found["betas"] = found["betas"].tolist()
+        betas = found["betas"]
+        usual = (name for name, make in BETAS.items() if torch.equal(make(), betas))
+        found["betas"] = next(({"_target_": name} for name in usual), betas.tolist())
     if "loss_weight" in found:
         found["loss_weight"] = _describe(found["loss_weight"], WEIGHTS)
     weighed = "loss_weight" not in found or found["loss_weight"]["_target_"] in WEIGHTS

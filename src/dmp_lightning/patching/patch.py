@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from dmp_lightning.backbones import Adapter, Backbone, Place
+from dmp_lightning.backbones import Adapter, Backbone, Embeddings, Place
 from dmp_lightning.condition import Condition
-from dmp_lightning.diffusion.ddpm import DDPM
 from dmp_lightning.diffusion.process import Process
-from dmp_lightning.diffusion.schedule import linear_betas
 from dmp_lightning.methods import DMP, Method, save_patch
 from dmp_lightning.methods.base import Pass
 from dmp_lightning.methods.patches import base_of
@@ -48,10 +46,7 @@ class Patch:
             method.mixture.to(next(base.parameters()).device)
             self.method = method
             known = process or method.process
-            with torch.device("cpu"):  # where schedules are, also for a base without memory (on `meta`)
-                self.process: Process = (
-                    known if isinstance(known, Process) else usual_process(backbone) or DDPM(linear_betas())
-                )
+            self.process: Process = known if isinstance(known, Process) else usual_process(backbone)
             check_agreement(backbone, self.process)
             if isinstance(backbone, Adapter):
                 backbone.join(self)
@@ -77,11 +72,13 @@ class Patch:
         Returns:
             `total`, to call `backward()` on; its `parts` by name; and the loss of each of the `samples`.
 
+        A model of diffusers is called as its pipeline calls it; `null` of `method.backbone`, the condition of the empty
+        text, takes the place of some conditions where it is set.
+
         Raises:
-            UserError: the base is a model of diffusers: call it, and add `auxiliary_losses` to a loss of your own.
+            UserError: the base takes other conditions, or how it is called is not known.
         """
-        if isinstance(self.method.backbone, Adapter):
-            raise UserError("patch.loss is for a DiT: call this model, and add patch.auxiliary_losses() to your loss.")
+        self._follow(x.device)
         drawn = draw(self.method, self.process, x.shape, generator, x.device)
         return loss_of(self.method, self.process, x, condition, drawn)
 
@@ -136,17 +133,23 @@ class Patch:
         for parameter in self._free:
             parameter.requires_grad_(True)
 
-    def additions(self, e: Float[Tensor, "B E"], places: list[Place]) -> list[WeightedPrompts | None] | None:
+    def additions(
+        self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]
+    ) -> list[WeightedPrompts | None] | None:
         """What the patch adds at each site in a pass of a model of diffusers, see `backbones.Adapter`."""
         if self.strength == 0:
             return None
-        held, training = next(self.method.mixture.parameters()), torch.is_grad_enabled()
-        if held.device != e.device:  # the model was moved, or a pipeline moves it for each call
-            self.method.mixture.to(e.device)
+        self._follow(e.device)
+        training = torch.is_grad_enabled()
         noise = draw_gates(self.method, len(e), None, e.device) if training else None
-        mixture = self.method.weigh(e.to(held.dtype), noise)
+        mixture = self.method.prepare(t, Embeddings(e, torch.zeros_like(e)), noise)
         self._last = mixture if training else None
         return self.method.additions(mixture, places)
+
+    def _follow(self, device: torch.device) -> None:
+        """Go where the base is: it may have been moved, or a pipeline moves it for each call."""
+        if next(self.method.mixture.parameters()).device != device:
+            self.method.mixture.to(device)
 
     def _enter(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Let the patch at the tokens of this call of our DiT, unless the call is already one of its method's."""

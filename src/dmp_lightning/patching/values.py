@@ -47,7 +47,7 @@ def fitting(value: Any, name: str, parameter: inspect.Parameter, where: str) -> 
     """
     if name == "betas":
         if isinstance(value, list) and all(isinstance(each, float) for each in value):
-            value = torch.tensor(value, dtype=torch.float64)
+            value = torch.tensor(value, dtype=torch.float64, device="cpu")
         if not _is_schedule(value) and (value is not None or parameter.default is not None):
             raise UserError(f"{where} is not a schedule of numbers between 0 and 1.")
         return value

@@ -1,5 +1,6 @@
 """Adding a grid of weighted prompts to the tokens of a pass, whatever the size and shape of its picture."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,7 +37,7 @@ class WeightedPrompts:
 
     def __call__(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         # Autocast would round the tokens, too.
-        with torch.autocast(tokens.device.type, enabled=False):
+        with _exactly(tokens.device):
             weighted = (self.weights[:, :, None] * self.prompts).to(tokens.dtype)
             if not self.spread:
                 return tokens + weighted
@@ -48,6 +49,11 @@ class WeightedPrompts:
                 lines = tokens.reshape(len(tokens), len(rows), -1)
             everyone = (len(tokens), -1, -1)
             return torch.baddbmm(lines, rows.expand(everyone), weighted.expand(everyone)).reshape(tokens.shape)
+
+
+def _exactly(device: torch.device) -> AbstractContextManager:
+    """Without autocast, which does not know the `meta` device."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def spread(place: Place, cells: Grid, device: torch.device) -> Spread:

@@ -1,5 +1,6 @@
 """Samples and gates that a run left for reports in `evidence.safetensors`; the file may be anybody's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dmp_lightning.tensors import check_tensors
 from dmp_lightning.user_error import UserError
 
 SAMPLES, GATES = ("samples_before", "samples_after"), ("gate_weights", "gate_timesteps", "gate_blocks", "prompt_norms")
-GRID = "prompt_grid"
+GRID, CAPTIONS = "prompt_grid", "captions"
 MOST = 1 << 28  # numbers in one tensor
 LATEST = 2**31  # timestep or block
 
@@ -19,6 +20,7 @@ LATEST = 2**31  # timestep or block
 def read_evidence(path: Path) -> dict[str, np.ndarray]:
     """Tensors by name: `samples_before` and `samples_after`, bytes (N, H, W) or (N, 3, H, W).
 
+    Of texts also `captions`, bytes, which `captions_of` reads.
     Where the method has a gate, too: `gate_weights` (L, S, P), `gate_timesteps` (S) in order, `gate_blocks` (L) and
     `prompt_norms` (L, P), finite, with S at least 2; and `prompt_grid` (2), the rows and columns of the places that the
     prompts have on the picture, where they have such.
@@ -32,7 +34,7 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
         check_tensors(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
-            wanted = [name for name in (*SAMPLES, *GATES, GRID) if name in names]
+            wanted = [name for name in (*SAMPLES, *GATES, GRID, CAPTIONS) if name in names]
             for name in wanted:
                 if np.prod(file.get_slice(name).get_shape(), dtype=float) > MOST:
                     raise UserError(f"{name} is too large")
@@ -45,6 +47,11 @@ def read_evidence(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def captions_of(found: Mapping[str, np.ndarray]) -> list[str]:
+    """The caption of each sample, where the samples are of texts."""
+    return found[CAPTIONS].tobytes().decode().split("\n") if CAPTIONS in found else []
+
+
 def _check_samples(found: dict[str, np.ndarray]) -> None:
     for name in SAMPLES:
         images = _known(found, name)
@@ -55,6 +62,8 @@ def _check_samples(found: dict[str, np.ndarray]) -> None:
     before, after = (found[name].shape for name in SAMPLES)
     if before != after:
         raise UserError(f"samples before have shape {before}, but after {after}")
+    if CAPTIONS in found and (found[CAPTIONS].dtype != np.uint8 or len(captions_of(found)) != before[0]):
+        raise UserError(f"captions are not those of {before[0]} samples")
 
 
 def _check_gates(found: dict[str, np.ndarray]) -> None:

@@ -1,6 +1,7 @@
 """Pictures of a run as PNG files; colours are told apart without colour vision (Okabe and Ito; viridis)."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,20 +14,24 @@ from dmp_lightning.files import replacing
 from dmp_lightning.reports.pictures import in_colour, scale_of, tiled
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-COLUMNS = 12
+COLUMNS, COLUMNS_OF_CAPTIONS = 12, 8
+LETTERS, LINES = 15, 3  # of a caption below its samples
 
 
 def samples_figure(
-    before: UInt8[np.ndarray, "N *pixels"], after: UInt8[np.ndarray, "N *pixels"], path: str | Path
+    before: UInt8[np.ndarray, "N *pixels"],
+    after: UInt8[np.ndarray, "N *pixels"],
+    path: str | Path,
+    captions: Sequence[str] = (),
 ) -> Path:
     """Samples before and after, each pair from the same noise, one above the other.
 
     Args:
-        before, after: (N, H, W) grey or (N, 3, H, W) colour, 0 to 255.
+        before, after: (N, H, W) grey or (N, 3, H, W) colour, 0 to 255. captions: of the samples, drawn below them.
     """
-    columns = min(COLUMNS, len(before))
+    columns = min(COLUMNS_OF_CAPTIONS if captions else COLUMNS, len(before))
     bands, edge = math.ceil(len(before) / columns), max(1, before.shape[-1] // 16)
-    figure = Figure(figsize=(0.9 + 0.75 * columns, 0.5 + 1.65 * bands), layout="constrained")
+    figure = Figure(figsize=(0.9 + 0.75 * columns, 0.5 + (2.1 if captions else 1.65) * bands), layout="constrained")
     figure.suptitle("Samples from the same noise, before and after")
     for band in range(bands):
         part = slice(band * columns, (band + 1) * columns)
@@ -35,10 +40,15 @@ def samples_figure(
         axes.imshow(mosaic, interpolation="nearest")
         height = len(mosaic)
         axes.set_yticks([height / 4 - 0.5, 3 * height / 4 - 0.5], ["before", "after"])
-        axes.set_xticks([])
+        said = [_wrapped(caption) for caption in captions[part]]
+        axes.set_xticks((np.arange(len(said)) + 0.5) * mosaic.shape[1] / columns - 0.5, said, fontsize=6)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return _save(figure, path)
+
+
+def _wrapped(caption: str) -> str:
+    return "\n".join(textwrap.wrap(caption, LETTERS, max_lines=LINES, placeholder="…")).replace("$", r"\$")
 
 
 def gates_figure(

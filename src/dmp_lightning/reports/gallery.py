@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmp_lightning.reports.evidence import read_evidence
+from dmp_lightning.reports.evidence import captions_of, read_evidence
 from dmp_lightning.reports.gate_usage import (
     Gates,
     gates_of,
@@ -25,7 +25,10 @@ COLUMNS = 8  # of samples
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged."""
+    """Samples of one run from the same noise, as `data:` addresses of pictures; `small` ones are enlarged.
+
+    `captions` are those of texts, else there are none; `columns`, of the mosaic.
+    """
 
     line: Line
     run: Run
@@ -33,6 +36,8 @@ class Samples:
     after: str
     count: int
     small: bool
+    columns: int
+    captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ def _samples(line: Line, run: Run, tensors: Mapping[str, np.ndarray]) -> Samples
     before, after = tensors["samples_before"], tensors["samples_after"]
     columns = min(COLUMNS, len(before))
     small = before.shape[-1] < 96
-    return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small)
+    captions = [visible(caption) for caption in captions_of(tensors)]
+    return Samples(line, run, mosaic(before, columns), mosaic(after, columns), len(before), small, columns, captions)
 
 
 def _maps(line: Line, run: Run, gates: Gates) -> GateMaps:

@@ -43,14 +43,19 @@ ROLES = {
     "matmul_precision": Role.SAMPLES,
     "data": Role.SOURCE,
     "data.train.folder": Role.CONTENT,
+    "data.train.pictures": Role.CONTENT,
+    "data.train.texts": Role.CONTENT,
     "data.train.vae": Role.CONTENT,
     "data.validation.folder": Role.CONTENT,
+    "data.validation.pictures": Role.CONTENT,
+    "data.validation.texts": Role.CONTENT,
     "data.validation.vae": Role.CONTENT,
     # What is trained on it, and how.
     "method": Role.TRAINING,
     "method.process": Role.COPY,  # of diffusion
     "gate": Role.COPY,  # to method.gate, if the method has one
     "loss_weight": Role.COPY,  # to diffusion
+    "dry_run": Role.COPY,  # to backbone.model
     "recipe": Role.TRAINING,
     "recipe.max_steps": Role.STEPS,
     "data.batch_size": Role.TRAINING,
@@ -70,6 +75,7 @@ ROLES = {
     "recipe.validate_every": Role.REPLICATE,
     "trainer.val_check_interval": Role.REPLICATE,
     "data.workers": Role.FREE,
+    "cost": Role.FREE,
     "label": Role.FREE,
     "recipe.checkpoint_every": Role.FREE,
     "trainer.enable_model_summary": Role.FREE,

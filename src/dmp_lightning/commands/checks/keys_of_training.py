@@ -91,6 +91,8 @@ TRAIN: dict[str, Kind] = {
     "name": TEXT,
     "seed": SEED,
     "compile": BOOLEAN,
+    "cost": BOOLEAN,
+    "dry_run": optional(mapping("blocks and latent_size")),
     "activation_checkpointing": BOOLEAN,
     "matmul_precision": choice("highest", "high", "medium"),
     "resume": MAYBE_PATH,

@@ -92,6 +92,11 @@ def check_numbers(config: DictConfig, module: DiffusionModule) -> None:
         UserError: they do not.
     """
     method, precision = module.method, config.trainer.precision
+    if config.backbone.model.get("quantize") and any(name.startswith("backbone.") for name in method.trained()):
+        raise UserError(
+            f"backbone.model.quantize={config.backbone.model.quantize} is for a frozen base, but {method.label} trains "
+            "some of its weights: set it to null."
+        )
     if any(value.dtype == torch.bfloat16 for value in method.trained().values()):
         raise UserError(
             f"backbone.dtype=bfloat16 is for frozen weights, but {method.label} trains them: keep float32, and set "

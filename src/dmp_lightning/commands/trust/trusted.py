@@ -15,11 +15,12 @@ from dmp_lightning.user_error import UserError
 OURS = """
 backbones.DiT backbones.load_diffusers
 data.captioned.captioned_latents data.digits.Digits data.fashion_mnist.FashionMNIST data.latents.source.Latents
-data.stream.DiffusionData data.synthetic.SyntheticConditions data.synthetic.SyntheticLatents
+data.small_pictures.captioned_pictures data.stream.DiffusionData
+data.synthetic.SyntheticConditions data.synthetic.SyntheticLatents
 diffusion.ddpm.DDPM diffusion.flow.Flow diffusion.sampler.Sampler diffusion.schedule.cosine_betas
 diffusion.schedule.linear_betas diffusion.schedule.scaled_linear_betas
 diffusion.weighting.constant diffusion.weighting.min_snr diffusion.weighting.min_snr_v diffusion.weighting.p2
-metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier
+metrics.classifiers.DigitsClassifier metrics.classifiers.FashionClassifier metrics.emoji_encoder.EmojiEncoder
 metrics.features.Inception metrics.features.Pixels metrics.own_pictures.OwnPictures
 methods.AdaLN methods.DMP methods.Frozen methods.FullFinetune methods.LoRA methods.PromptTuning
 prompts.ConstantGate prompts.HardGate prompts.LinearGate prompts.MLPGate prompts.SigmoidGate

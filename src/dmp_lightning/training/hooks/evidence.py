@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Num
 from lightning.pytorch.loggers import WandbLogger
 
+from dmp_lightning.data.source import captions_of
 from dmp_lightning.methods import DMP
 from dmp_lightning.runs.folder import EVIDENCE
 from dmp_lightning.tensors import save_tensors
@@ -26,7 +27,8 @@ class Pictures(L.Callback):
     What they show is kept in `run_dir/evidence.safetensors` for reports: `samples_before`, `samples_after` (N, H, W)
     or (N, 3, H, W), uint8; of a gate `gate_weights` (L, S, P), `gate_timesteps` (S,), `gate_blocks` (L,), and
     `prompt_norms` (L, P), each prompt's Euclidean norm; and, where prompts have a place on the picture, `prompt_grid`
-    (2,), rows and columns of these places. `figures` is the module `reports.figures`, which this room does not know.
+    (2,), rows and columns of these places. Of texts also `captions`, bytes of UTF-8, a line each. `figures` is the
+    module `reports.figures`, which this room does not know.
     """
 
     def __init__(self, run_dir: Path, generation: Generation, paired: PairedValidation, figures: ModuleType) -> None:
@@ -38,8 +40,11 @@ class Pictures(L.Callback):
             return
         before, after = (images.squeeze(1).numpy() for images in (self.generation.before, self.generation.after))
         folder = self.run_dir / "figures"
-        drawn = {"samples": self.figures.samples_figure(before, after, folder / "samples.png")}
+        captions = captions_of(trainer.datamodule.train, len(after))  # type: ignore[attr-defined]
+        drawn = {"samples": self.figures.samples_figure(before, after, folder / "samples.png", captions)}
         evidence = {"samples_before": before, "samples_after": after}
+        if captions:
+            evidence["captions"] = np.frombuffer("\n".join(captions).encode(), np.uint8)
         gates = gate_map(pl_module)
         if gates is not None:
             drawn["gates"] = self.figures.gates_figure(
