@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
 
 import dmp_lightning as dmp
 from dmp_lightning.backbones import load_diffusers
+from dmp_lightning.commands.build import build_backbone
 from dmp_lightning.commands.evaluate import evaluate
 from dmp_lightning.commands.export import export
 from dmp_lightning.commands.sample import sample
@@ -177,16 +179,16 @@ def test_checkpointing_changes_no_number_and_a_base_in_bfloat16_keeps_its_patch_
 @pytest.mark.parametrize("name", others_slow("UNet2DConditionModel"))
 def test_a_run_leaves_a_map_of_the_gate(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     """Its weights are those of a pass at the same timesteps."""
-    train(short(folders, name, tmp_path / "run", "method.grid=2"))
+    settings = short(folders, name, tmp_path / "run", "method.grid=2")
+    train(settings)
     evidence = load_file(tmp_path / "run" / "evidence.safetensors")
-    backbone = load_diffusers(folders[name])
+    backbone = build_backbone(settings)
     patch = patched(backbone, tmp_path / "run" / "patch.safetensors").eval()
     seen: list[torch.Tensor] = []
     patch.mixture.gate.register_forward_hook(lambda _, args, gates: seen.append(gates.weights))
     t = evidence["gate_timesteps"][[0, 30, 99]]
-    shapes = {"label": torch.zeros(3, dtype=torch.long)} if "label" in backbone.needs else {}
-    texts = {key: torch.randn(3, *shape) for key, shape in backbone.needs.items() if key != "label"}
-    patch(torch.randn(3, *backbone.sample_shape), t, dmp.Condition(**shapes, **texts))
+    condition = instantiate(settings.data.train).read([0, 1, 2]).condition
+    patch(torch.randn(3, *backbone.sample_shape), t, condition)
     torch.testing.assert_close(evidence["gate_weights"][:, [0, 30, 99]], seen[0])
     assert evidence["prompt_norms"].shape == evidence["gate_weights"].shape[::2]
     assert evidence["prompt_grid"].tolist() == [2, 2]
