@@ -150,13 +150,13 @@ def test_the_gate_sees_the_timestep_alone(name: str) -> None:
     call = call_of(name)
     text = [key for key in call if key.startswith(("encoder_hidden", "pooled", "class_labels"))]
     seen: list[Tensor] = []
-    weigh = patch.method.weigh
+    weigh = patch.method.mixture.weigh
 
     def spied(e: Tensor, noise: Tensor | None) -> object:
         seen.append(e)
         return weigh(e, noise)
 
-    patch.method.weigh = spied
+    patch.method.mixture.weigh = spied
     for changed in (
         call,
         call | {key: call[key].flip(0) for key in text},

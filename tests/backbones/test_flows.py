@@ -47,7 +47,9 @@ def own_samples(predicts: str, noise: Tensor) -> Tensor:
 @torch.no_grad()
 def test_samples_are_those_of_their_own_sampler(predicts: str) -> None:
     noise, model = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)), dit(predicts)
-    found = Sampler(FlowMatchEulerDiscreteScheduler, STEPS).sample(partial(_at, model), Flow(), noise, [])
+    found = Sampler(FlowMatchEulerDiscreteScheduler, STEPS, respaced=True).sample(
+        partial(_at, model), Flow(), noise, []
+    )
     assert_close(found, own_samples(predicts, noise), atol=1e-4, rtol=1e-4)
 
 

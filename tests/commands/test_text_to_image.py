@@ -98,7 +98,7 @@ def test_operations_of_a_dit_are_those_of_the_page(capsys: pytest.CaptureFixture
         say_cost(config("+experiment=ffhq_dit_b2", f"method={method}", "+mode=cost", "run_dir=runs/test"))
         words = said(capsys)["operations"].split()
         assert float(words[0]) == pytest.approx(step, rel=0.005)
-        assert float(words[4]) == pytest.approx(46.0, rel=0.005)
+        assert float(words[5]) == pytest.approx(46.0, rel=0.005)
 
 
 def test_a_config_of_an_older_repository_is_understood() -> None:

@@ -140,7 +140,7 @@ WRONG: dict[str, dict[str, str]] = {
         "label=''": "a text or null.",
         "logger.wandb.tags=[null]": "a list, each a text.",
         "logger=null": "one of csv, wandb_csv.",
-        "evaluation=null": "one of default, digits.",
+        "evaluation=null": "one of default, digits, emoji, text_to_image.",
         "sampler.steps=1.5": WHOLE,
         "sampler.steps=null": WHOLE,
     },

@@ -117,7 +117,8 @@ def test_the_front_is_drawn_anew_for_what_is_left(browser: webdriver.Chrome) -> 
 
 
 def test_captions_are_listed_as_they_are_written(browser: webdriver.Chrome) -> None:
-    assert visible(browser, ".captions li")[:6] == [f"{number} <apples>" for number in range(6)]
+    found = browser.find_elements(By.CSS_SELECTOR, ".captions li")
+    assert [each.get_attribute("textContent") for each in found[:6]] == [f"{number} <apples>" for number in range(6)]
 
 
 def test_the_slider_moves_the_cut_by_mouse_and_keys(browser: webdriver.Chrome) -> None:
