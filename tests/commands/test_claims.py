@@ -112,6 +112,7 @@ def test_gates_are_measured_of_patches_alone(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines()[-1].endswith(remedy)
 
 
+@pytest.mark.slow
 def test_the_table_compares_seed_by_seed() -> None:
     results = EXPERIMENTS / "gate_type/results/digits"
 

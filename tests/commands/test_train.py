@@ -15,11 +15,7 @@ from dmp_lightning.commands.train import train
 from tests.configs import random_base, small
 from tests.training.offline_run import read_offline_runs
 
-METHODS = [
-    "dmp",
-    "frozen",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("prompt_tuning", "full_finetune")),
-]
+METHODS = ["dmp", "prompt_tuning", "full_finetune", "frozen"]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +95,7 @@ def test_a_base_taken_from_the_record_is_in_the_csv_as_well(finished: Path) -> N
     assert float(row["val/loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_reports(method: str, tmp_path: Path) -> None:
     metrics = train(small(tmp_path / "run", f"method={method}", "recipe.ema_decay=0.5"))
