@@ -94,6 +94,13 @@ def test_each_family_is_trained_by_the_command(folders: dict[str, Path], tmp_pat
     assert all(value.any() for value in prompts)
 
 
+def test_nothing_is_said_of_modules_in_eval_mode(
+    folders: dict[str, Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    train(short(folders, "SD3Transformer2DModel", tmp_path / "run"))
+    assert not [each for each in recwarn if "eval mode" in str(each.message)]
+
+
 @pytest.mark.parametrize(
     ("name", "method"),
     [

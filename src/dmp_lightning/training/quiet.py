@@ -10,11 +10,12 @@ OTHERS = r"(torch|torchvision|lightning|lightning_utilities|timm|diffusers|torch
 
 
 def quiet() -> None:
-    """Let Lightning speak only to warn, and once: neither of loader workers nor of deprecations."""
+    """Let Lightning speak only to warn, and once: not of loader workers, modules in eval mode, or deprecations."""
     logging.getLogger("lightning").handlers.clear()  # Hydra's handlers print the same again
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="This DataLoader will create")
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # a model of diffusers stays in it
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=OTHERS)
