@@ -63,7 +63,7 @@ def run(case: Case, device: str, steps: int, environment: dict[str, str] | None 
 
 
 def program(path: str, arguments: list[str], environment: dict[str, str]) -> dict:
-    """What a program prints last, as JSON."""
+    """Run a program of ours and read the last line it prints, as JSON."""
     line = [sys.executable, path, *arguments]
     done = subprocess.run(line, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -14,7 +14,7 @@ PIXELS = 8  # side of a latent pixel in a picture
 
 
 class Inputs(NamedTuple):
-    """What a call is made of: the model's `config`, samples, times, conditions, and `guidance` for distilled models."""
+    """The parts of a call: the model's `config`, samples, times, conditions, and `guidance` for distilled models."""
 
     config: Any
     x: Tensor

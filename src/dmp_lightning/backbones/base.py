@@ -58,7 +58,7 @@ class Backbone(nn.Module):
     modulation: tuple[str, ...] = ()
     """Parts of the names of those layers that make shifts, scales and gates of the embeddings."""
     prefix = ""
-    """What the names of parameters have before those of the public checkpoints."""
+    """Comes before the names of the public checkpoints in the names of parameters."""
     attached_patches: tuple[Any, ...] = ()
     """The patches that were attached to it in Python, see `dmp_lightning.attach`."""
     activation_checkpointing = False

@@ -115,7 +115,7 @@ class Called(Backbone):
         condition: Condition,
         enter: Enter | None = None,
     ) -> Float[Tensor, "B C2 H W"]:
-        """What the model predicts for noisy samples `x`, in `x`'s type; it computes in its own."""
+        """Output for noisy samples `x`, as `predicts` says, in `x`'s type; the model computes in its own."""
         call, config = self._known_call(), self.model.config
         samples, dtype = x.to(self.model.dtype), self.model.dtype
         video = len(call.usual(config)) == 3

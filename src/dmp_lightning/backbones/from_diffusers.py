@@ -79,8 +79,9 @@ def load_diffusers(
 def in_diffusers(
     key: str, path: str | None, size: Sequence[int] | None, frames: int | None, otherwise: Any = None
 ) -> Any:
-    """What data must be for the model at `path`, for a config: its `sample_shape`, or the shapes of its `condition`;
-    `otherwise` where there is no path.
+    """The `sample_shape` that data need for the model at `path`, or the shapes of a `condition`, for a config.
+
+    Without a path it is `otherwise`.
 
     Raises:
         MissingFileError, UserError: see `load_diffusers`.
@@ -95,7 +96,7 @@ def in_diffusers(
 def in_scheduler(
     key: str, otherwise: Any, path: str | None, size: Sequence[int] | None = None, frames: int | None = None
 ) -> Any:
-    """What the scheduler of the pipeline at `path` says of the process, for a config; else `otherwise`.
+    """One setting of the process, as the scheduler of the pipeline at `path` has it, for a config; else `otherwise`.
 
     Args:
         key: `shift`, of a `Flow`; or an argument of `scaled_linear_betas`.
@@ -136,7 +137,7 @@ def _pretrained(kind: Any, folder: Path, path: str, dtype: torch.dtype) -> nn.Mo
 def _random(kind: Any, folder: Path, blocks: int | None, dtype: torch.dtype) -> nn.Module:
     config = dict(kind.load_config(folder))
     fewer = {} if blocks is None else {name: blocks for name in DEPTHS if name in config}
-    return nn.Module.to(kind.from_config(config | fewer), dtype)  # diffusers' own `to` warns of nothing
+    return nn.Module.to(kind.from_config(config | fewer), dtype)  # `to` of diffusers warns without need
 
 
 def _load_file(model: nn.Module, path: str | Path) -> None:

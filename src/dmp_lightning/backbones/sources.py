@@ -1,4 +1,4 @@
-"""What enters a model of diffusers in a pass, as the adapter sees it."""
+"""Patches, and the end of a pass, as the adapter of models of diffusers sees them."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""What the commands say in a patch file of how it was trained."""
+"""The part of a patch file that says how it was trained."""
 
 from pathlib import Path
 from typing import Any

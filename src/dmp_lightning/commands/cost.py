@@ -1,4 +1,4 @@
-"""What a training would take, without doing it: memory, operations and time, by arithmetic on its shapes."""
+"""Memory, operations and time of a training, by arithmetic on its shapes, without doing it."""
 
 import torch
 from omegaconf import DictConfig

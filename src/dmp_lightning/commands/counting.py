@@ -48,7 +48,7 @@ def forward_pass(method: Method, process: Process) -> tuple[Tensor, "Kept"]:
 
 
 def checkpointed_bytes(method: Method, process: Process) -> int | None:
-    """What is kept with activation checkpointing: the inputs of the parts that run again, and the largest of these."""
+    """Bytes kept with activation checkpointing: the inputs of the parts that run again, and the largest of these."""
     backbone, regions = method.backbone, Regions(method)
     if isinstance(backbone, Adapter):
         if not backbone.model._supports_gradient_checkpointing:

@@ -102,7 +102,7 @@ def prompts(
 
 
 def in_diffusers(*arguments: Any) -> Any:
-    """What data must be for a model of diffusers, see `backbones.from_diffusers`, as a part of the config."""
+    """The shapes that data need for a model of diffusers, see `backbones.from_diffusers`, as a part of the config."""
     found = _late("backbones.from_diffusers", "in_diffusers")(*arguments)
     return None if found is None else OmegaConf.create(found)
 

@@ -52,7 +52,7 @@ class Method(nn.Module):
         return tokens
 
     def additions(self, prepared: Any, places: Sequence[Place]) -> Sequence[Addition | None] | None:
-        """What each site of a model of diffusers adds to its tokens, which lie at `places`; None where nothing."""
+        """The additions to the tokens of each site of a model of diffusers, which lie at `places`; None for none."""
 
     def auxiliary(self, prepared: Any) -> dict[str, Float[Tensor, ""]]:
         """Weighted scalar losses to add to the objective's."""
@@ -136,7 +136,7 @@ class Pass:
     def additions(
         self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: Sequence[Place]
     ) -> Sequence[Addition | None] | None:
-        """What enters a model of diffusers in this pass, see `backbones.Adapter`."""
+        """The additions to a model of diffusers in this pass, see `backbones.Adapter`."""
         self.prepared = self.method.prepare(self.t, Embeddings(e, torch.zeros_like(e)), self.noise)
         return self.method.additions(self.prepared, places)
 

@@ -140,7 +140,7 @@ class DMP(Method):
         return self.mixture.inject(tokens, block, prepared)
 
     def additions(self, prepared: Mixture, places: Sequence[Place]) -> list[WeightedPrompts | None]:
-        """What each site of a model of diffusers adds to its tokens, which lie at `places`."""
+        """The additions to the tokens of each site of a model of diffusers, which lie at `places`."""
         assert isinstance(self.mixture, GridsOfPrompts)
         return self.mixture.weighted(prepared, places)
 

@@ -33,7 +33,7 @@ def _otherwise(backbone: nn.Module, found: str) -> str:
 
 
 def base_of(method: Method) -> str | dict[str, Any]:
-    """What a patch file says about its base: the `fingerprint` of a DiT, the `identity` of a model of diffusers."""
+    """The description of a base in a patch file: the `fingerprint` of a DiT, the `identity` of a model of diffusers."""
     backbone = method.backbone
     if not isinstance(backbone, Adapter):
         return fingerprint(backbone)

@@ -1,4 +1,4 @@
-"""What `attach` makes of a base that is a model of diffusers, and of the arguments that are not given for it."""
+"""A base in Python as a backbone, and the grid and weights of its prompts where `attach` is not told any."""
 
 import inspect
 from collections.abc import Sequence

@@ -136,7 +136,7 @@ class Patch:
     def additions(
         self, t: Num[Tensor, " B"], e: Float[Tensor, "B E"], places: list[Place]
     ) -> list[WeightedPrompts | None] | None:
-        """What the patch adds at each site in a pass of a model of diffusers, see `backbones.Adapter`."""
+        """The additions of the patch to each site in a pass of a model of diffusers, see `backbones.Adapter`."""
         if self.strength == 0:
             return None
         self._follow(e.device)

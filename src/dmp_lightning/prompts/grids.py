@@ -80,7 +80,7 @@ class GridsOfPrompts(Prompts):
         return self.prompts.unbind() if isinstance(self.prompts, nn.Parameter) else tuple(self.prompts)
 
     def weighted(self, mixture: Mixture, places: Sequence[Place]) -> list[WeightedPrompts | None]:
-        """What each site adds to its tokens, which lie at `places`; nothing where it is not injected."""
+        """The addition to the tokens of each site, which lie at `places`; None where nothing is injected."""
         added: list[WeightedPrompts | None] = [None] * len(places)
         device = mixture.gates.weights.device
         matrices: dict[tuple[tuple[int, int, int] | None, Grid], Spread] = {}

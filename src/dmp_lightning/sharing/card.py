@@ -28,7 +28,7 @@ LARGEST = 1e30  # of a number that is shown
 
 
 class Card(NamedTuple):
-    """What the user says of a patch, see `push_to_hub`; None for what the file says."""
+    """The user's own words on a patch, see `push_to_hub`; None takes the file's."""
 
     repo: str
     title: str | None = None
@@ -87,7 +87,7 @@ def _usage(base: Mapping[str, Any], repo: str | None, ours: str) -> str:
 
 
 def _results(record: Results | None, training: object) -> str:
-    """What was measured, each with its interval and what that is about."""
+    """The measurements, each with its interval and what that is about."""
     rows = _measured(record) if record is not None else _said(training if isinstance(training, dict) else {})
     if not rows:
         return "This card came without a measurement."
@@ -114,7 +114,7 @@ def _measured(record: Results) -> list[str]:
 
 
 def _said(training: Mapping[str, Any]) -> list[str]:
-    """What the patch file itself says: it may say anything."""
+    """The losses that the patch file states: it may state anything."""
     change = training.get("loss_change")
     ends = [change.get(end) for end in Interval._fields] if isinstance(change, dict) else []
     numbers: list[Any] = [training.get("loss_before"), training.get("loss_after"), *ends]

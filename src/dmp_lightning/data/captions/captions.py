@@ -34,7 +34,7 @@ class Captions:
 
 
 def read_captions(path: Path, pictures: str) -> Captions:
-    """What `Captions.to_bytes` wrote.
+    """Captions as `Captions.to_bytes` wrote them.
 
     Raises:
         DamagedError: it is something else.

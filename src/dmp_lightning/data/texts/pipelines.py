@@ -18,7 +18,7 @@ NULL = "null."
 
 
 class Row(NamedTuple):
-    """What `encode_prompt` of a pipeline answers.
+    """The answer of a pipeline's `encode_prompt`.
 
     Args:
         answer: the tensors of a condition in their order. `null.` is before those of the negative prompt; pipelines
